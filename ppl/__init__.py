@@ -1,0 +1,61 @@
+"""Probabilistic models as plain functions over NumPy, and their posteriors by variational inference.
+
+>>> import ppl
+>>> import ppl.distributions as dist
+>>> def model(y):
+...     mu = ppl.sample("mu", dist.Normal(0, 1))
+...     ppl.sample("y", dist.Normal(mu, 1), obs=y)
+>>> fit = ppl.infer(model, 2.0, progress=False)
+>>> round(float(fit["mu"].sd), 2)
+0.71
+"""
+
+from . import distributions, optim
+from .algorithms import BBVI
+from .array import stop_gradient
+from .elbo.measure import GradientRecord, gradient
+from .errors import (
+    ConjugacyError,
+    DataError,
+    GuideError,
+    ModelError,
+    NumericalError,
+    PPLError,
+    Reason,
+    ShapeError,
+    SupportError,
+)
+from .fit import Fit, prior_predictive
+from .graph import graph
+from .infer import infer
+from .model import deterministic, factor, handlers, param, plate, sample
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BBVI",
+    "ConjugacyError",
+    "DataError",
+    "Fit",
+    "GradientRecord",
+    "GuideError",
+    "ModelError",
+    "NumericalError",
+    "PPLError",
+    "Reason",
+    "ShapeError",
+    "SupportError",
+    "deterministic",
+    "distributions",
+    "factor",
+    "gradient",
+    "graph",
+    "handlers",
+    "infer",
+    "optim",
+    "param",
+    "plate",
+    "prior_predictive",
+    "sample",
+    "stop_gradient",
+]

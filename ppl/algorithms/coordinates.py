@@ -1,0 +1,129 @@
+"""Where the optimizer walks: one flat vector of unconstrained coordinates, zero at the start.
+
+Gaussian guides are measured in their own standard deviations: with loc0 and scale0 the start,
+
+    loc = loc0 + scale0 a,   scale = scale0 exp(c),   scale_tril = scale_tril0 T(c)
+
+so that a step size means the same for every model. Other parameters are shifted on their
+unconstrained axis. The map is plain NumPy: it runs on arrays, and is recorded on recorded ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..array import Tape, compile_program, gradient, program_of
+from ..distributions import biject_to, constraints
+from ..elbo import Derivation
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The map from the flat vector to parameter values, for one starting point."""
+
+    starts: dict[str, np.ndarray]
+    constraints: dict[str, constraints.Constraint]
+    gaussian: tuple[str, ...]  # factors "<name>" with parameters "<name>.loc" and ".scale" or ".scale_tril"
+    standardized: bool = True
+
+    @classmethod
+    def at(cls, d: Derivation, starts: Mapping[str, Any] | None = None, *, standardized: bool = True) -> Coordinates:
+        """Coordinates whose zero is the given starting point (by default the parameters' own)."""
+        values = {n: np.array((starts or {}).get(n, p.init), dtype=float) for n, p in d.parameters.items()}
+        gaussian = tuple(
+            f.name
+            for f in d.factors
+            if f.origin == "automatic" and f"{f.name}.loc" in values and (f"{f.name}.scale" in values or f"{f.name}.scale_tril" in values)
+        )
+        return cls(values, {n: p.constraint for n, p in d.parameters.items()}, gaussian, standardized)
+
+    @cached_property
+    def _inner(self) -> dict[str, Any]:
+        """Unconstrained starting value of each parameter."""
+        return {n: np.asarray(biject_to(c).inverse(self.starts[n]), dtype=float) for n, c in self.constraints.items()}
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {n: np.shape(x) for n, x in self._inner.items()}
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        ends = np.cumsum([0] + [int(np.prod(s, dtype=np.int64)) for s in self.shapes.values()])
+        return {n: slice(int(a), int(b)) for n, a, b in zip(self.shapes, ends, ends[1:], strict=False)}
+
+    @property
+    def size(self) -> int:
+        return max((s.stop for s in self.slices.values()), default=0)
+
+    def split(self, x: np.ndarray) -> list[np.ndarray]:
+        """The pieces of a flat vector, shaped, in the order of the parameters."""
+        return [x[s].reshape(shape) for s, shape in zip(self.slices.values(), self.shapes.values(), strict=True)]
+
+    def values(self, *raw: Any) -> dict[str, Any]:
+        """Parameter values from the pieces of the flat vector."""
+        pieces = dict(zip(self.shapes, raw, strict=True))
+        out = {}
+        for name, constraint in self.constraints.items():
+            out[name] = self._value(name, constraint, pieces[name])
+        return out
+
+    def _value(self, name: str, constraint: Any, raw: Any) -> Any:
+        factor, _, kind = name.rpartition(".")
+        if factor in self.gaussian and self.standardized:
+            if kind == "scale":
+                return self.starts[name] * np.exp(raw)
+            scale, tril = self.starts.get(f"{factor}.scale"), self.starts.get(f"{factor}.scale_tril")
+            if kind == "scale_tril":
+                return tril @ biject_to(constraint)(raw + self._identity(name))
+            if kind == "loc":
+                return self.starts[name] + (scale * raw if scale is not None else tril @ raw)
+        return biject_to(constraint)(raw + self._inner[name])
+
+    def _identity(self, name: str) -> np.ndarray:
+        n = self.starts[name].shape[-1]
+        return np.asarray(biject_to(constraints.lower_cholesky).inverse(np.eye(n)))
+
+    def concrete(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Parameter values at a flat vector."""
+        with np.errstate(over="ignore"):
+            return {n: np.asarray(v) for n, v in self.values(*self.split(x)).items()}
+
+    def metric(self, x: np.ndarray) -> np.ndarray:
+        """Inverse Fisher information of the Gaussian factors where they are not standardized; ones elsewhere."""
+        out = np.ones(self.size)
+        for factor in self.gaussian:
+            loc, scale = self.slices.get(f"{factor}.loc"), self.slices.get(f"{factor}.scale")
+            if scale is not None:
+                log_scale = x[scale] + self._inner[f"{factor}.scale"].ravel()
+                out[loc] = np.exp(2.0 * log_scale)
+                out[scale] = 0.5
+        return out
+
+    @cached_property
+    def logarithmic(self) -> np.ndarray:
+        """Coordinates that are logarithms of scales."""
+        out = np.zeros(self.size, dtype=bool)
+        for factor in self.gaussian:
+            if f"{factor}.scale" in self.slices:
+                out[self.slices[f"{factor}.scale"]] = True
+        return out
+
+
+def pull_to_coordinates(where: Coordinates) -> Callable[[np.ndarray, dict[str, np.ndarray]], np.ndarray]:
+    """The transposed Jacobian of the coordinates' map, as a function (x, gradient by parameter) -> gradient."""
+    tape = Tape()
+    pieces = [tape.input(x, "raw") for x in where.split(np.zeros(where.size))]
+    values = where.values(*pieces)
+    given = {n: tape.input(v, f"d/d {n}") for n, v in where.starts.items()}
+    inner = sum(np.sum(values[n] * given[n]) for n in values)
+    pull = compile_program(gradient(program_of(tape, [inner]), range(len(pieces))))
+
+    def apply(x: np.ndarray, grads: dict[str, np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.ravel(g) for g in pull(*where.split(x), *(grads[n] for n in given))[1:]])
+
+    return apply

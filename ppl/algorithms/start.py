@@ -1,0 +1,101 @@
+"""A good start: a short deterministic optimisation with fixed draws, before the stochastic one.
+
+With its draws fixed the bound is an ordinary function, and a quasi-Newton method comes close to
+its maximum in tens of gradients. What it finds is only a start, and a measure of each
+coordinate's posterior scale; the stochastic steps that follow remove the bias of the fixed draws.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..array import compile_program
+from ..elbo import Derivation, Objective, Problem, choose, derive
+from ..guides import FullRank
+from .coordinates import Coordinates
+from .lbfgs import minimize
+from .noise import whitened
+
+WORK = 4_000_000  # counted cost that one gradient with fixed draws may have
+LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
+
+
+def good_start(p: Problem, guide: Any, d: Derivation, objective: Objective, seed: int) -> tuple[dict[str, np.ndarray], str]:
+    """Starting values of the parameters, and in words how they were found."""
+    init = {n: x.init for n, x in d.parameters.items()}
+    if objective.plan.any_score:
+        return init, "the initial values: a score function's objective is not deterministic in fixed draws"
+    if d.index_inputs:
+        return init, "the initial values: the data are subsampled"
+    if guide != "fullrank":
+        found, steps = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
+        return found, f"the optimum of {steps} quasi-Newton steps with fixed draws"
+    flat = derive(p, "meanfield", seed=seed)
+    flat_objective = Objective(flat, choose(flat))
+    if flat_objective.plan.any_score:
+        return init, "the initial values"
+    found, steps = fixed_draws(flat_objective, Coordinates.at(flat, standardized=False), seed)
+    start = {**init, **{n: v for n, v in found.items() if n in init}}
+    names = [s for f in d.factors if f.name == FullRank.NAME for s in f.sites]
+    start[f"{FullRank.NAME}.loc"] = np.concatenate([found[f"{s}.loc"].ravel() for s in names])
+    scale = np.concatenate([found[f"{s}.scale"].ravel() for s in names])
+    if scale.size <= LARGEST_DENSE:
+        start[f"{FullRank.NAME}.scale_tril"] = _curvature(flat_objective, found, names, scale, seed)
+        how = "with the covariance of its curvature"
+    else:
+        start[f"{FullRank.NAME}.scale_tril"] = np.diag(scale)
+        how = "with its diagonal covariance"
+    return start, f"the mean-field optimum of {steps} quasi-Newton steps with fixed draws, {how}"
+
+
+def draws_for(objective: Objective) -> int:
+    """How many fixed draws: twice the latent dimension, so that they can be whitened, within the work allowed."""
+    size = sum(int(np.prod(f.noise_shape, dtype=np.int64)) for f in objective.derivation.factors)
+    allowed = max(16, WORK // max(objective.values.work, 1))
+    return 2 * int(min(max(16, size), allowed // 2, 512))
+
+
+def fixed_draws(objective: Objective, where: Coordinates, seed: int) -> tuple[dict[str, np.ndarray], int]:
+    """Maximise the bound over fixed draws; returns parameter values and the number of steps."""
+    f = _fixed(objective, where, seed)
+    x, value, steps = minimize(f, np.zeros(where.size), where.metric, logarithmic=where.logarithmic)
+    return (where.concrete(x) if np.isfinite(value) else where.concrete(np.zeros(where.size))), steps
+
+
+def _fixed(objective: Objective, where: Coordinates, seed: int):
+    d = objective.derivation
+    particles = draws_for(objective)
+    noise = whitened(np.random.default_rng(seed), d.factors, particles)
+    run = compile_program(objective.gradient(particles, where.values, where.split(np.zeros(where.size))))
+    rest = objective.rest_of({}, noise)
+
+    def f(x: np.ndarray) -> tuple[float, np.ndarray]:
+        with np.errstate(all="ignore"):
+            value, _, *grads = run(*where.split(x), *rest)
+        return -float(value), -np.concatenate([np.ravel(g) for g in grads]) if grads else np.zeros(0)
+
+    return f
+
+
+def _curvature(objective: Objective, found: dict, names: list[str], scale: np.ndarray, seed: int) -> np.ndarray:
+    """Cholesky factor of (-E_q[Hessian of the log joint])^-1 by central differences of the gradient.
+
+    At the optimum of a Gaussian guide this is its covariance (Opper and Archambeau 2009, eq. 8).
+    """
+    where = Coordinates.at(objective.derivation, found, standardized=False)
+    f = _fixed(objective, where, seed)
+    columns = np.concatenate([np.arange(where.size)[where.slices[f"{s}.loc"]] for s in names])
+    n = columns.size
+    hessian = np.empty((n, n))
+    for i, column in enumerate(columns):
+        step = np.zeros(where.size)
+        step[column] = 1e-3 * scale[i]
+        hessian[i] = (f(step)[1][columns] - f(-step)[1][columns]) / (2e-3 * scale[i])
+    scaled = scale[:, None] * 0.5 * (hessian + hessian.T) * scale
+    if not np.all(np.isfinite(scaled)):
+        return np.diag(scale)
+    values, vectors = np.linalg.eigh(scaled)
+    covariance = (vectors / np.clip(values, 1e-4, 1e4)) @ vectors.T
+    return np.linalg.cholesky(scale[:, None] * covariance * scale)

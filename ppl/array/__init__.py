@@ -1,0 +1,59 @@
+"""The array program: record array functions once, then differentiate, batch and run them.
+
+    record(fun, examples) -> Program -> gradient / batch -> Program -> compile_program -> function
+
+>>> import numpy as np
+>>> program = record(lambda x: (np.sum(np.exp(x) ** 2),), [np.zeros(3)])
+>>> value, slope = compile_program(gradient(program, [0]))(np.array([0.0, 1.0, 2.0]))
+>>> print(np.round(slope, 3))
+[  2.     14.778 109.196]
+"""
+
+from . import functions, passes
+from .batching import batch
+from .derivatives import discontinuous, gradient
+from .numpy_executor import compile_program, source
+from .operations import logsumexp, softplus, stop_gradient, triangular_solve
+from .program import Program, Ref, Step, prune, reachable, refs, run, substitute
+from .recording import (
+    Argument,
+    BranchOnDraw,
+    Recorded,
+    Tape,
+    is_recorded,
+    operation,
+    program_of,
+    record,
+    replay,
+)
+
+__all__ = [
+    "Argument",
+    "BranchOnDraw",
+    "Program",
+    "Recorded",
+    "Ref",
+    "Step",
+    "Tape",
+    "batch",
+    "compile_program",
+    "discontinuous",
+    "functions",
+    "gradient",
+    "is_recorded",
+    "logsumexp",
+    "operation",
+    "passes",
+    "program_of",
+    "prune",
+    "reachable",
+    "record",
+    "refs",
+    "replay",
+    "run",
+    "softplus",
+    "source",
+    "stop_gradient",
+    "substitute",
+    "triangular_solve",
+]

@@ -1,0 +1,281 @@
+"""Batching: the same program with a leading axis on chosen inputs.
+
+Particles, restarts and draws run as one vectorised program, whatever the model's own shapes
+are. Each operation has a rule that says where the extra axis goes; one without a rule is
+unrolled, row by row, and comes out the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import operations as op
+from .program import Program, run
+from .recording import Recorded, Tape, call_recording, program_of
+
+
+class Batched:
+    """A value with a leading batch axis; `ndim` and `shape` are those of one row."""
+
+    __slots__ = ("x",)
+
+    def __init__(self, x):
+        self.x = x
+
+    shape = property(lambda self: np.shape(self.x)[1:])
+    ndim = property(lambda self: np.ndim(self.x) - 1)
+
+
+RULES: dict[Callable, Callable] = {}  # operation -> rule(size, *args) -> array with the leading axis
+
+
+def rule(*functions):
+    """Register where the batch axis goes for these operations."""
+
+    def register(f):
+        for fun in functions:
+            RULES[getattr(fun, "run", fun)] = f
+        return f
+
+    return register
+
+
+def batch(program: Program, flags: Sequence[bool], size: int) -> Program:
+    """The program of a batch: inputs flagged get a leading axis of `size`; every output has one."""
+    tape = Tape()
+    inputs = []
+    for x, flag in zip(program.inputs, flags, strict=True):
+        shape = (size, *x.shape) if flag else x.shape
+        node = tape.input(np.broadcast_to(np.zeros((), x.dtype), shape), x.name)
+        inputs.append(Batched(node) if flag else node)
+    outputs = run_batched(program, inputs, size)
+    return program_of(tape, [lead(o, size) for o in outputs])
+
+
+def run_batched(program: Program, inputs: Sequence[Any], size: int) -> tuple:
+    """Replay a program on values of which some are `Batched`, onto their tape."""
+    return run(program, *inputs, call=lambda fun, args, kwargs: _call(size, fun, args, kwargs))
+
+
+def lead(x: Any, size: int) -> Any:
+    """An output with the batch axis, repeated where it does not depend on the batch."""
+    return x.x if isinstance(x, Batched) else np.broadcast_to(x, (size, *np.shape(x)))
+
+
+def _mentions_batch(x) -> bool:
+    t = type(x)
+    if t is Batched:
+        return True
+    if t is tuple or t is list:
+        return any(map(_mentions_batch, x))
+    return t is slice and _mentions_batch((x.start, x.stop, x.step))
+
+
+def _call(size, fun, args, kwargs):
+    if not _mentions_batch(args) and not _mentions_batch(tuple(kwargs.values())):
+        return call_recording(fun, args, kwargs)
+    known = RULES.get(fun)
+    if known is None and isinstance(fun, np.ufunc) and fun.signature is None:
+        known = _ELEMENTWISE(fun)
+    if known is not None and not kwargs:
+        result = known(size, *args)
+        if result is not None:
+            return Batched(result)
+    return Batched(np.stack([call_recording(fun, _row(args, i), _row(kwargs, i)) for i in range(size)]))
+
+
+def _row(x, i):
+    t = type(x)
+    if t is Batched:
+        return x.x[i]
+    if t is tuple or t is list:
+        return t([_row(y, i) for y in x])
+    if t is dict:
+        return {k: _row(v, i) for k, v in x.items()}
+    return x
+
+
+def unrolled(program: Program) -> tuple[str, ...]:
+    """Names of the operations of a program that have no rule."""
+    return tuple(
+        sorted(
+            {
+                s.fun.__name__
+                for s in program.steps
+                if s.fun not in RULES and not (isinstance(s.fun, np.ufunc) and s.fun.signature is None)
+            }
+        )
+    )
+
+
+def _align(ndim, x):
+    """A batched value with its rows lifted to `ndim` axes, so that it broadcasts with other rows."""
+    if not isinstance(x, Batched):
+        return x
+    if x.ndim == ndim:
+        return x.x
+    return np.reshape(x.x, (np.shape(x.x)[0], *(1,) * (ndim - x.ndim), *x.shape))
+
+
+def _elementwise(fun, args):
+    ndim = max(x.ndim if isinstance(x, Batched) else np.ndim(x) for x in args)
+    return fun(*(_align(ndim, x) for x in args))
+
+
+def _ELEMENTWISE(fun):
+    return lambda size, *args: _elementwise(fun, args)
+
+
+RULES[op.softplus.run] = _ELEMENTWISE(op.softplus)
+RULES[op.stop_gradient.run] = _ELEMENTWISE(op.stop_gradient)
+RULES[op.where.run] = _ELEMENTWISE(op.where)
+
+
+@rule(op.draw_of)
+def _draw_of(size, x, name):
+    return op.draw_of(x.x, name)
+
+
+@rule(op.cast)
+def _cast(size, x, dtype):
+    return op.cast(x.x, dtype)
+
+
+def _reduction(call):
+    RULES[call.run] = lambda size, x, axes: call(x.x, tuple(a + 1 for a in axes))
+
+
+for _call_reduction in (op.total, op.largest, op.log_total_exp):
+    _reduction(_call_reduction)
+
+
+@rule(op.reshape)
+def _reshape(size, x, shape):
+    return op.reshape(x.x, (size, *shape))
+
+
+@rule(op.broadcast)
+def _broadcast(size, x, shape):
+    return op.broadcast(_align(len(shape), x), (size, *shape))
+
+
+@rule(op.transpose)
+def _transpose(size, x, axes):
+    return op.transpose(x.x, (0, *(a + 1 for a in axes)))
+
+
+@rule(op.running_sum)
+def _running_sum(size, x, axis):
+    return op.running_sum(x.x, axis + 1)
+
+
+@rule(op.position_of_largest)
+def _position_of_largest(size, x, axis):
+    return op.position_of_largest(x.x, axis + 1)
+
+
+@rule(op.concatenate)
+def _concatenate(size, parts, axis):
+    return op.concatenate(tuple(lead(p, size) for p in parts), axis + 1)
+
+
+for _call_linalg in (op.cholesky, op.log_abs_det, op.sign_det):
+    RULES[_call_linalg.run] = lambda size, x, f=_call_linalg: f(x.x)
+RULES[np.linalg.inv] = lambda size, x: np.linalg.inv(x.x)
+RULES[np.linalg.det] = lambda size, x: np.linalg.det(x.x)
+
+
+@rule(op.triangular_solve)
+def _triangular_solve(size, lower, b):
+    return _solve_rows(op.triangular_solve, lower, b)
+
+
+@rule(op.triangular_solve_transposed)
+def _triangular_solve_transposed(size, lower, b):
+    return _solve_rows(op.triangular_solve_transposed, lower, b)
+
+
+def _solve_rows(solve, lower, b):
+    if isinstance(lower, Batched) or np.ndim(lower) != 2 or b.ndim != 2:
+        return _elementwise_matrices(solve, lower, b)
+    # One matrix for all rows: the rows become columns of one right-hand side.
+    size, n, k = np.shape(b.x)
+    columns = np.reshape(np.transpose(b.x, (1, 0, 2)), (n, size * k))
+    return np.transpose(np.reshape(solve(lower, columns), (n, size, k)), (1, 0, 2))
+
+
+def _elementwise_matrices(fun, a, b):
+    ndim = max(x.ndim if isinstance(x, Batched) else np.ndim(x) for x in (a, b))
+    return fun(_align(ndim, a), _align(ndim, b))
+
+
+@rule(np.matmul)
+def _matmul(size, a, b):
+    na, nb = (x.ndim if isinstance(x, Batched) else np.ndim(x) for x in (a, b))
+    if not isinstance(b, Batched):
+        return a.x @ b if na <= 2 or nb <= 2 else _elementwise_matrices(np.matmul, a, b)
+    if not isinstance(a, Batched):
+        if nb == 1:  # (n, m) @ rows of (size, m): one product for all rows
+            return b.x @ a if na == 1 else b.x @ np.swapaxes(a, 0, 1) if na == 2 else (a @ b.x[:, None, ..., None])[..., 0]
+        if na == 1:
+            return (a[None, :] @ b.x)[..., 0, :]
+        return _elementwise_matrices(np.matmul, a, b)
+    if na == nb == 1:
+        return op.total(a.x * b.x, (1,))
+    if na == 1:
+        first = np.reshape(a.x, (size, *(1,) * (nb - 2), 1, a.shape[0]))
+        return np.squeeze(first @ b.x, -2)
+    if nb == 1:
+        second = np.reshape(b.x, (size, *(1,) * (na - 2), b.shape[0], 1))
+        return np.squeeze(a.x @ second, -1)
+    return _elementwise_matrices(np.matmul, a, b)
+
+
+@rule(op.index)
+def _index(size, x, key):
+    if _mentions_batch(key):
+        return _gather_rows(size, x, key)
+    key = key if isinstance(key, tuple) else (key,)
+    arrays = [i for i, k in enumerate(key) if isinstance(k, np.ndarray | Recorded | list)]
+    if arrays and arrays != list(range(arrays[0], arrays[-1] + 1)):
+        return None  # separated index arrays move their axis to the front
+    return op.index(x.x, (slice(None), *key))
+
+
+def _gather_rows(size, x, key):
+    """Rows picked by a batched index: x[z] where z differs from row to row."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if not all(isinstance(k, Batched) or k == slice(None) for k in keys if not isinstance(k, np.ndarray | Recorded)):
+        return None
+    picked = [i for i, k in enumerate(keys) if not isinstance(k, slice)]
+    if picked != list(range(len(picked))):
+        return None
+    ndim = max(k.ndim if isinstance(k, Batched) else np.ndim(k) for k in keys if not isinstance(k, slice))
+    aligned = tuple(
+        _align(ndim, k) if isinstance(k, Batched) else k for k in keys if not isinstance(k, slice)
+    )
+    if not isinstance(x, Batched):
+        return op.index(x, aligned)
+    rows = np.arange(size).reshape((size, *(1,) * ndim))
+    return op.index(x.x, (rows, *aligned))
+
+
+@rule(op.scatter)
+def _scatter(size, g, key, shape):
+    keys = key if isinstance(key, tuple) else (key,)
+    if _mentions_batch(key):
+        picked = [k for k in keys if not isinstance(k, slice)]
+        ndim = max(k.ndim if isinstance(k, Batched) else np.ndim(k) for k in picked)
+        if any(isinstance(k, slice) and k != slice(None) for k in keys) or not isinstance(keys[0], Batched | np.ndarray):
+            return None
+        aligned = tuple(_align(ndim, k) if isinstance(k, Batched) else k for k in picked)
+        rows = np.arange(size).reshape((size, *(1,) * ndim))
+        g = lead(g, size)
+        return op.scatter(g, (rows, *aligned), (size, *shape))
+    arrays = [i for i, k in enumerate(keys) if isinstance(k, np.ndarray | Recorded | list)]
+    if arrays and arrays != list(range(arrays[0], arrays[-1] + 1)):
+        return None
+    return op.scatter(g.x, (slice(None), *keys), (size, *shape))

@@ -1,0 +1,335 @@
+"""Derivatives of array operations, and the gradient of a program as a program again.
+
+An elementwise operation has a row of partial derivatives, written in plain NumPy; any
+other operation has a rule that pulls the derivative of the result back to one argument.
+What has neither takes autograd's own rule, applied to recorded arrays.
+
+`gradient` replays a program on a new tape and walks it backwards once: linear in the
+number of steps, nothing in place, no tape left at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import special
+
+from ..errors import ModelError
+from . import operations as op
+from .program import Program, Ref, reachable, refs, substitute
+from .recording import FUNCTIONS, Recorded, Tape, call_recording, program_of, tape_of
+
+# operation -> one function (ans, *args) -> d ans / d arg for each argument; None where it is constant
+PARTIALS: dict[Callable, tuple] = {
+    np.exp: (lambda y, x: y,),
+    np.expm1: (lambda y, x: y + 1.0,),
+    np.log: (lambda y, x: 1.0 / x,),
+    np.log1p: (lambda y, x: 1.0 / (1.0 + x),),
+    np.sqrt: (lambda y, x: 0.5 / y,),
+    np.cbrt: (lambda y, x: y / (3.0 * x),),
+    np.reciprocal: (lambda y, x: -y * y,),
+    np.abs: (lambda y, x: np.sign(x),),
+    np.sin: (lambda y, x: np.cos(x),),
+    np.cos: (lambda y, x: -np.sin(x),),
+    np.tan: (lambda y, x: 1.0 + y * y,),
+    np.arcsin: (lambda y, x: 1.0 / np.sqrt(1.0 - x * x),),
+    np.arccos: (lambda y, x: -1.0 / np.sqrt(1.0 - x * x),),
+    np.arctan: (lambda y, x: 1.0 / (1.0 + x * x),),
+    np.sinh: (lambda y, x: np.cosh(x),),
+    np.cosh: (lambda y, x: np.sinh(x),),
+    np.tanh: (lambda y, x: 1.0 - y * y,),
+    np.arcsinh: (lambda y, x: 1.0 / np.sqrt(x * x + 1.0),),
+    np.arccosh: (lambda y, x: 1.0 / np.sqrt(x * x - 1.0),),
+    np.arctanh: (lambda y, x: 1.0 / (1.0 - x * x),),
+    np.arctan2: (lambda y, a, b: b / (a * a + b * b), lambda y, a, b: -a / (a * a + b * b)),
+    np.hypot: (lambda y, a, b: a / y, lambda y, a, b: b / y),
+    np.deg2rad: (lambda y, x: np.pi / 180.0,),
+    np.rad2deg: (lambda y, x: 180.0 / np.pi,),
+    np.power: (
+        lambda y, a, b: b * np.power(a, b - 1.0),
+        lambda y, a, b: op.where(a > 0, y * np.log(op.where(a > 0, a, 1.0)), 0.0),
+    ),
+    np.maximum: (lambda y, a, b: _share(a, b, a > b), lambda y, a, b: _share(a, b, b > a)),
+    np.minimum: (lambda y, a, b: _share(a, b, a < b), lambda y, a, b: _share(a, b, b < a)),
+    np.logaddexp: (lambda y, a, b: np.exp(a - y), lambda y, a, b: np.exp(b - y)),
+    np.remainder: (lambda y, a, b: 1.0, lambda y, a, b: -np.floor(a / b)),
+    op.softplus.run: (lambda y, x: special.expit(x),),
+    special.expit: (lambda y, x: y * (1.0 - y),),
+    special.logit: (lambda y, x: 1.0 / (x * (1.0 - x)),),
+    special.gammaln: (lambda y, x: special.digamma(x),),
+    special.digamma: (lambda y, x: special.zeta(2.0, x),),
+    special.zeta: (None, lambda y, s, x: -s * special.zeta(s + 1.0, x)),
+    special.gamma: (lambda y, x: y * special.digamma(x),),
+    special.betaln: (
+        lambda y, a, b: special.digamma(a) - special.digamma(a + b),
+        lambda y, a, b: special.digamma(b) - special.digamma(a + b),
+    ),
+    special.beta: (
+        lambda y, a, b: y * (special.digamma(a) - special.digamma(a + b)),
+        lambda y, a, b: y * (special.digamma(b) - special.digamma(a + b)),
+    ),
+    special.xlogy: (
+        lambda y, a, b: np.log(op.where((a == 0) & (b == 0), 1.0, b)),
+        lambda y, a, b: op.where(a == 0, 0.0, a / op.where(a == 0, 1.0, b)),
+    ),
+    special.xlog1py: (
+        lambda y, a, b: np.log1p(op.where((a == 0) & (b == -1), 0.0, b)),
+        lambda y, a, b: op.where(a == 0, 0.0, a / (1.0 + op.where(a == 0, 0.0, b))),
+    ),
+    special.entr: (lambda y, x: -np.log(x) - 1.0,),
+    special.erf: (lambda y, x: (2.0 / np.sqrt(np.pi)) * np.exp(-x * x),),
+    special.erfc: (lambda y, x: (-2.0 / np.sqrt(np.pi)) * np.exp(-x * x),),
+    special.erfcx: (lambda y, x: 2.0 * x * y - 2.0 / np.sqrt(np.pi),),
+    special.erfinv: (lambda y, x: (np.sqrt(np.pi) / 2.0) * np.exp(y * y),),
+    special.ndtr: (lambda y, x: np.exp(-0.5 * x * x) / np.sqrt(2.0 * np.pi),),
+    special.log_ndtr: (lambda y, x: np.exp(-0.5 * x * x - y) / np.sqrt(2.0 * np.pi),),
+    special.ndtri: (lambda y, x: np.sqrt(2.0 * np.pi) * np.exp(0.5 * y * y),),
+    special.ndtri_exp: (lambda y, x: np.sqrt(2.0 * np.pi) * np.exp(x + 0.5 * y * y),),
+    special.i0: (lambda y, x: special.i1(x),),
+    special.i1: (lambda y, x: special.i0(x) - y / x,),
+    special.i0e: (lambda y, x: special.i1e(x) - np.sign(x) * y,),
+    special.i1e: (lambda y, x: special.i0e(x) - y * (np.sign(x) + 1.0 / x),),
+    special.gammainc: (None, lambda y, a, x: np.exp(special.xlogy(a - 1.0, x) - x - special.gammaln(a))),
+    special.gammaincc: (None, lambda y, a, x: -np.exp(special.xlogy(a - 1.0, x) - x - special.gammaln(a))),
+}
+# Constant between their jumps: no derivative, and the jumps are what `discontinuous` reports.
+STEPWISE: tuple = (
+    np.sign, np.floor, np.ceil, np.rint, np.trunc, np.floor_divide, np.heaviside,
+    np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal,
+    np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isfinite, np.isnan, np.isinf, np.signbit,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, op.position_of_largest.run,
+)  # fmt: skip
+JUMPS = frozenset((*STEPWISE, np.remainder, np.fmod, np.copysign))
+
+
+def _share(a, b, first):
+    """Derivative of a maximum in one argument: one where it wins, half at a tie."""
+    return op.where(first, 1.0, op.where(a == b, 0.5, 0.0))
+
+
+def discontinuous(fun: Callable, args: tuple) -> bool:
+    """Does the operation jump as its argument moves?"""
+    if fun is op.cast.run:
+        return np.dtype(args[1]).kind in "iub"
+    return fun in JUMPS
+
+
+def _unbroadcast(g, like):
+    """Sum a derivative over the axes along which its argument was repeated."""
+    shape, now = np.shape(like), np.shape(g)
+    if shape == now:
+        return g
+    lead = len(now) - len(shape)
+    axes = (*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1 and now[lead + i] != 1))
+    g = op.total(g, axes) if axes else g
+    return g if np.shape(g) == shape else op.reshape(g, shape)
+
+
+def _spread(g, axes, shape):
+    """Undo a sum over axes."""
+    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return op.broadcast(op.reshape(g, kept) if np.shape(g) != kept else g, shape)
+
+
+def _pull_largest(g, y, x, axes):
+    hit = op.cast(x == _spread(y, axes, np.shape(x)), np.dtype(np.float64))
+    return hit * _spread(g / op.total(hit, axes), axes, np.shape(x))
+
+
+def _pull_concatenate(g, y, parts, axis):
+    start, pieces = 0, []
+    for p in parts:
+        n = np.shape(p)[axis]
+        pieces.append(op.index(g, (slice(None),) * axis + (slice(start, start + n),)))
+        start += n
+    return tuple(pieces)
+
+
+def _pull_matmul_left(g, y, a, b):
+    if np.ndim(b) == 1:
+        g, b = np.expand_dims(g, -1), op.reshape(b, (-1, 1)) if isinstance(b, Recorded) else b[:, None]
+    if np.ndim(a) == 1:
+        g = np.expand_dims(g, -2)
+        return _unbroadcast((g @ np.swapaxes(b, -1, -2))[..., 0, :], a)
+    if np.shape(g)[-1] == 1 and np.ndim(b) == 2:
+        return _unbroadcast(g * np.reshape(b, -1), a)  # an outer product
+    return _unbroadcast(g @ np.swapaxes(b, -1, -2), a)
+
+
+def _pull_matmul_right(g, y, a, b):
+    if np.ndim(b) == 1:
+        if np.ndim(a) == 1:
+            return g * a
+        if np.ndim(a) == 2:
+            return g @ a
+        return _unbroadcast((np.swapaxes(a, -1, -2) @ np.expand_dims(g, -1))[..., 0], b)
+    if np.ndim(a) == 1:
+        return _unbroadcast(np.expand_dims(a, -1) * np.expand_dims(g, -2), b)
+    return _unbroadcast(np.swapaxes(a, -1, -2) @ g, b)
+
+
+def _pull_cholesky(g, low, x):
+    # Murray (2016), "Differentiation of the Cholesky decomposition", eq. 10.
+    n = np.shape(low)[-1]
+    half = np.tril(np.ones((n, n))) - 0.5 * np.eye(n)
+    inner = half * (np.swapaxes(low, -1, -2) @ g)
+    left = op.triangular_solve_transposed(low, inner + np.swapaxes(inner, -1, -2))
+    full = np.swapaxes(op.triangular_solve_transposed(low, np.swapaxes(left, -1, -2)), -1, -2)
+    return 0.5 * full
+
+
+def _lower(x):
+    return x * np.tril(np.ones(np.shape(x)[-2:]))
+
+
+# operation -> {argument: rule(g, ans, *args) -> derivative in that argument}
+PULLS: dict[Callable, dict[int, Callable]] = {
+    np.add: {0: lambda g, y, a, b: _unbroadcast(g, a), 1: lambda g, y, a, b: _unbroadcast(g, b)},
+    np.subtract: {0: lambda g, y, a, b: _unbroadcast(g, a), 1: lambda g, y, a, b: _unbroadcast(-g, b)},
+    np.multiply: {0: lambda g, y, a, b: _unbroadcast(g * b, a), 1: lambda g, y, a, b: _unbroadcast(g * a, b)},
+    np.true_divide: {0: lambda g, y, a, b: _unbroadcast(g / b, a), 1: lambda g, y, a, b: _unbroadcast(-g * y / b, b)},
+    np.negative: {0: lambda g, y, x: -g},
+    np.matmul: {0: _pull_matmul_left, 1: _pull_matmul_right},
+    op.total.run: {0: lambda g, y, x, axes: _spread(g, axes, np.shape(x))},
+    op.broadcast.run: {0: lambda g, y, x, shape: _unbroadcast(g, x)},
+    op.reshape.run: {0: lambda g, y, x, shape: op.reshape(g, np.shape(x))},
+    op.transpose.run: {0: lambda g, y, x, axes: op.transpose(g, tuple(int(i) for i in np.argsort(axes)))},
+    op.largest.run: {0: _pull_largest},
+    op.log_total_exp.run: {
+        0: lambda g, y, x, axes: _spread(g, axes, np.shape(x)) * np.exp(x - _spread(y, axes, np.shape(x)))
+    },
+    op.running_sum.run: {0: lambda g, y, x, axis: np.flip(op.running_sum(np.flip(g, axis), axis), axis)},
+    op.concatenate.run: {0: _pull_concatenate},
+    op.where.run: {
+        1: lambda g, y, c, a, b: _unbroadcast(op.where(c, g, 0.0), a),
+        2: lambda g, y, c, a, b: _unbroadcast(op.where(c, 0.0, g), b),
+    },
+    op.index.run: {0: lambda g, y, x, key: op.scatter(g, key, np.shape(x))},
+    op.scatter.run: {0: lambda g, y, x, key, shape: op.index(g, key)},
+    op.log_abs_det.run: {0: lambda g, y, x: g[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2)},
+    op.sign_det.run: {},
+    op.cast.run: {0: lambda g, y, x, dtype: g},
+    op.cholesky.run: {0: _pull_cholesky},
+    op.triangular_solve.run: {
+        0: lambda g, y, a, b: -_lower(op.triangular_solve_transposed(a, g) @ np.swapaxes(y, -1, -2)),
+        1: lambda g, y, a, b: _unbroadcast(op.triangular_solve_transposed(a, g), b),
+    },
+    op.triangular_solve_transposed.run: {
+        0: lambda g, y, a, b: -_lower(y @ np.swapaxes(op.triangular_solve(a, g), -1, -2)),
+        1: lambda g, y, a, b: _unbroadcast(op.triangular_solve(a, g), b),
+    },
+    op.stop_gradient.run: {},
+    op.sampled.run: {},
+    op.draw_of.run: {0: lambda g, y, x, name: g},
+    **{fun: {} for fun in STEPWISE},
+}
+
+
+def pull_back(g, fun, ans, args, kwargs, needed: Sequence[int]) -> dict[int, object]:
+    """Derivatives of a scalar in the arguments `needed` of one step, from its derivative g in the result."""
+    if fun in PULLS:
+        rules = PULLS[fun]
+        return {i: rules[i](g, ans, *args, **kwargs) for i in needed if i in rules}
+    if fun in PARTIALS:
+        rows = PARTIALS[fun]
+        missing = [i for i in needed if rows[i] is None]
+        if missing:
+            raise ModelError(
+                f"a derivative of {fun.__name__} in argument {missing[0]}", "an argument in which its derivative is known"
+            )
+        return {i: _unbroadcast(g * rows[i](ans, *args), args[i]) for i in needed}
+    rule = _autograd_rule(fun)
+    if rule is None:
+        raise ModelError(f"a derivative of {getattr(fun, '__name__', fun)}", "an operation of ppl.array.operations()")
+    return dict(zip(needed, rule(tuple(needed), ans, args, kwargs)(g), strict=True))
+
+
+def _autograd_rule(fun):
+    """autograd's rule for a NumPy function, or None; imported only where one is needed."""
+    name = BY_AUTOGRAD.get(fun)
+    if name is None:
+        return None
+    import autograd.numpy as anp
+    from autograd.core import primitive_vjps
+
+    home = anp.linalg if name.startswith("linalg.") else anp
+    return primitive_vjps[getattr(home, name.removeprefix("linalg."))]
+
+
+# NumPy functions recorded as they are, whose derivative is autograd's.
+BY_AUTOGRAD: dict[Callable, str] = {
+    np.einsum: "einsum",
+    np.sort: "sort",
+    np.linalg.inv: "linalg.inv",
+    np.linalg.solve: "linalg.solve",
+    np.linalg.det: "linalg.det",
+    np.linalg.pinv: "linalg.pinv",
+    np.sinc: "sinc",
+    np.cross: "cross",
+}
+
+
+def _record_as_is(fun):
+    def call(*args, **kwargs):
+        kwargs = {k: v for k, v in kwargs.items() if v is not None and v is not False}
+        return tape_of((args, tuple(kwargs.values()))).add(fun, args, kwargs)
+
+    return call
+
+
+for _fun in BY_AUTOGRAD:
+    FUNCTIONS[_fun] = _record_as_is(_fun)
+
+
+def gradient(program: Program, wrt: Sequence[int]) -> Program:
+    """The program (outputs..., d first output / d input for each input number in `wrt`).
+
+    The first output must be a scalar. Inputs that it does not depend on get zeros.
+    """
+    tape = Tape()
+    inputs = [tape.input(np.broadcast_to(np.zeros((), x.dtype), x.shape), x.name) for x in program.inputs]
+    values = list(inputs)
+    for fun, args, kwargs, *_ in program.steps:
+        a, k = substitute(args, values.__getitem__), substitute(kwargs, values.__getitem__)
+        values.append(call_recording(fun, a, k))
+    grads = _backward(program, program.outputs[0], set(wrt), values)
+    result = [grads.get(i, np.zeros(program.inputs[i].shape)) for i in wrt]
+    return program_of(tape, [*substitute(program.outputs, values.__getitem__), *result], op.TRANSPARENT)
+
+
+def _backward(program: Program, out, wrt: set[int], values: list) -> dict[int, object]:
+    """One walk backwards; derivatives by value number."""
+    if type(out) is not Ref:
+        return {}
+    n = len(program.inputs)
+    active = reachable(program, wrt)
+    if out.index not in active:
+        return {}
+    sums: dict[int, list] = {out.index: [np.ones(np.shape(values[out.index]))[()]]}
+    for number in range(out.index, n - 1, -1):
+        parts = sums.pop(number, None)
+        if parts is None:
+            continue
+        fun, args, kwargs, *_ = program.steps[number - n]
+        needed = [i for i, a in enumerate(args) if not active.isdisjoint(refs(a))]
+        g = _add_up(parts)
+        a, k = substitute(args, values.__getitem__), substitute(kwargs, values.__getitem__)
+        for i, pulled in pull_back(g, fun, values[number], a, k, needed).items():
+            if type(args[i]) is tuple or type(args[i]) is list:
+                for ref, part in zip(args[i], pulled, strict=True):
+                    for source in refs(ref):
+                        if source in active:
+                            sums.setdefault(source, []).append(part)
+            else:
+                for source in refs(args[i]):
+                    if source in active:
+                        sums.setdefault(source, []).append(pulled)
+    return {i: _add_up(sums[i]) for i in wrt if i in sums}
+
+
+def _add_up(parts: list):
+    total = parts[0]
+    for p in parts[1:]:
+        total = total + p
+    return total

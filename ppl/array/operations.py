@@ -1,0 +1,285 @@
+"""The few array operations that every other one is written in.
+
+NumPy's elementwise functions stand for themselves; what moves, sums or joins axes is one of
+the operations here, with axes made explicit, so that a derivative and a batching rule are
+needed once and not for every spelling. Each runs on ndarrays and is recorded on recorded
+ones; `SHAPES` gives its shape without running it.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+from . import recording
+from .recording import SHAPES, Recorded, operation
+
+
+def _shape_like(rule):
+    """Register the shape rule of an operation; the dtype is its first argument's."""
+
+    def register(call):
+        SHAPES[call.run] = lambda x, *rest: (rule(np.shape(x), *rest), recording._dtype(x))
+        return call
+
+    return register
+
+
+@_shape_like(lambda shape, axes, *_: tuple(n for i, n in enumerate(shape) if i not in axes))
+@operation
+def total(x, axes):
+    """Sum over the axes (a tuple of non-negative integers), which go."""
+    return np.add.reduce(x, axes)
+
+
+@_shape_like(lambda shape, axes: tuple(n for i, n in enumerate(shape) if i not in axes))
+@operation
+def largest(x, axes):
+    """Maximum over the axes, which go."""
+    return np.maximum.reduce(x, axes)
+
+
+@_shape_like(lambda shape, axes: tuple(n for i, n in enumerate(shape) if i not in axes))
+@operation
+def log_total_exp(x, axes):
+    """log(sum(exp(x))) over the axes, which go; exact where all terms are -inf."""
+    top = np.maximum.reduce(x, axes, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.add.reduce(np.exp(x - top), axes)) + top.reshape(
+            [n for i, n in enumerate(np.shape(x)) if i not in axes]
+        )
+
+
+@_shape_like(lambda shape, new: tuple(new))
+@operation
+def reshape(x, shape):
+    """The same elements in another (fully given) shape."""
+    return np.reshape(x, shape)
+
+
+@_shape_like(lambda shape, new: tuple(new))
+@operation
+def broadcast(x, shape):
+    """Repeat along new leading axes and axes of length one."""
+    return np.broadcast_to(x, shape)
+
+
+@_shape_like(lambda shape, axes: tuple(shape[a] for a in axes))
+@operation
+def transpose(x, axes):
+    """Axes in another order."""
+    return np.transpose(x, axes)
+
+
+@_shape_like(lambda shape, axis: shape)
+@operation
+def running_sum(x, axis):
+    """Cumulative sum along an axis."""
+    return np.cumsum(x, axis)
+
+
+def _matmul_signature(a, b):
+    sa, sb = np.shape(a), np.shape(b)
+    lead = np.broadcast_shapes(sa[:-2], sb[:-2])
+    return (*lead, *sa[-2:-1], *(sb[-1:] if len(sb) > 1 else ())), np.result_type(*map(recording._dtype, (a, b)))
+
+
+SHAPES[np.matmul] = _matmul_signature
+
+
+def _joined(parts, axis):
+    shapes = [np.shape(p) for p in parts]
+    shape = list(shapes[0])
+    shape[axis] = sum(s[axis] for s in shapes)
+    return tuple(shape), np.result_type(*map(recording._dtype, parts))
+
+
+@operation
+def concatenate(parts, axis):
+    """Arrays joined along an existing axis."""
+    return np.concatenate(parts, axis)
+
+
+SHAPES[concatenate.run] = _joined
+
+
+@operation
+def where(condition, a, b):
+    """Elementwise choice."""
+    return np.where(condition, a, b)
+
+
+SHAPES[where.run] = lambda c, a, b: (
+    np.broadcast_shapes(*map(np.shape, (c, a, b))),
+    recording.elementwise_signature(np.add, a, b)[1],
+)
+
+
+@operation
+def cast(x, dtype):
+    """The same numbers in another type."""
+    return np.asarray(x).astype(dtype)[()]
+
+
+SHAPES[cast.run] = lambda x, dtype: (np.shape(x), np.dtype(dtype))
+
+
+def _indexed(x, key):
+    # A recorded index array stands for any integers: its shape is all that matters.
+    plain = _map_key(key, lambda k: np.zeros(k.shape, np.intp) if isinstance(k, Recorded) else k)
+    stand_in = np.broadcast_to(np.zeros((), recording._dtype(x)), np.shape(x))
+    return stand_in[plain].shape, recording._dtype(x)
+
+
+def _map_key(key, f):
+    return tuple(f(k) for k in key) if isinstance(key, tuple) else f(key)
+
+
+@operation
+def index(x, key):
+    """x[key]: integers, slices, None, Ellipsis, integer and boolean arrays, also recorded."""
+    return x[key]
+
+
+SHAPES[index.run] = _indexed
+
+
+@operation
+def scatter(g, key, shape):
+    """Zeros of a shape with g added at key: the transpose of `index`."""
+    if _is_basic(key):
+        out = np.zeros(shape, np.result_type(g))
+        out[key] = g
+        return out
+    if len(shape) == 1 and isinstance(key, np.ndarray) and key.dtype != bool and key.ndim == 1:
+        key = np.where(key < 0, key + shape[0], key)
+        return np.bincount(key, g, shape[0]).astype(np.result_type(g), copy=False)
+    out = np.zeros(shape, np.result_type(g))
+    np.add.at(out, key, g)
+    return out
+
+
+SHAPES[scatter.run] = lambda g, key, shape: (tuple(shape), recording._dtype(g))
+
+
+def _is_basic(key):
+    return all(
+        k is None or k is Ellipsis or isinstance(k, int | np.integer | slice)
+        for k in (key if isinstance(key, tuple) else (key,))
+    )
+
+
+@_shape_like(lambda shape: shape)
+@operation
+def softplus(x):
+    """log(1 + exp(x)) without overflow."""
+    return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
+
+
+@_shape_like(lambda shape: shape)
+@operation
+def stop_gradient(x):
+    """The value as a constant: nothing is differentiated through it."""
+    return x
+
+
+@_shape_like(lambda shape, name: shape)
+@operation
+def draw_of(x, name):
+    """The value x, marked as the draw called `name`: what is downstream of it can be found."""
+    return x
+
+
+@operation
+def sampled(seed, sampler, *parameters):
+    """A draw by rejection or another method that is no array program, from a counter-based seed.
+
+    `sampler(generator, parameters)` makes it; `sampler.shape` and `sampler.dtype` say what it
+    looks like. It is constant for derivatives.
+    """
+    return sampler(np.random.Generator(np.random.Philox(int(seed))), parameters)
+
+
+SHAPES[sampled.run] = lambda seed, sampler, *parameters: (sampler.shape, sampler.dtype)
+TRANSPARENT = frozenset((stop_gradient.run, draw_of.run))  # what only marks a value, and costs nothing at run time
+
+
+@_shape_like(lambda shape: shape)
+@operation
+def cholesky(x):
+    """Lower Cholesky factor of the last two axes."""
+    return np.linalg.cholesky(x)
+
+
+@_shape_like(lambda shape: shape[:-2])
+@operation
+def log_abs_det(x):
+    """Logarithm of the absolute determinant of the last two axes."""
+    return np.linalg.slogdet(x)[1]
+
+
+@_shape_like(lambda shape: shape[:-2])
+@operation
+def sign_det(x):
+    """Sign of the determinant of the last two axes."""
+    return np.linalg.slogdet(x)[0]
+
+
+@operation
+def position_of_largest(x, axis):
+    """Index of the maximum along an axis."""
+    return np.argmax(x, axis)
+
+
+@operation
+def triangular_solve(lower, b):
+    """L^-1 b for lower triangular L (..., n, n) and b (..., n, k)."""
+    from scipy.linalg import solve_triangular
+
+    if np.ndim(lower) == 2 and np.ndim(b) == 2:
+        return solve_triangular(lower, b, lower=True, check_finite=False)
+    return np.linalg.solve(lower, b)
+
+
+@operation
+def triangular_solve_transposed(lower, b):
+    """L^-T b for lower triangular L (..., n, n) and b (..., n, k)."""
+    from scipy.linalg import solve_triangular
+
+    if np.ndim(lower) == 2 and np.ndim(b) == 2:
+        return solve_triangular(lower, b, lower=True, trans="T", check_finite=False)
+    return np.linalg.solve(np.swapaxes(lower, -1, -2), b)
+
+
+def _solve_signature(a, b):
+    lead = np.broadcast_shapes(np.shape(a)[:-2], np.shape(b)[:-2])
+    return (*lead, *np.shape(b)[-2:]), np.result_type(*map(recording._dtype, (a, b)))
+
+
+SHAPES[position_of_largest.run] = lambda x, axis: (
+    tuple(n for i, n in enumerate(np.shape(x)) if i != axis),
+    np.dtype(np.intp),
+)
+SHAPES[triangular_solve.run] = SHAPES[triangular_solve_transposed.run] = _solve_signature
+
+
+def logsumexp(x, axis=-1):
+    """log(sum(exp(x))) along an axis or axes, without overflow.
+
+    >>> float(logsumexp(np.array([1000.0, 1000.0])))
+    1000.6931471805599
+    """
+    return log_total_exp(x, axes_of(axis, np.ndim(x)))
+
+
+def axes_of(axis, ndim) -> tuple[int, ...]:
+    """NumPy's axis argument as a sorted tuple of non-negative integers."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = axis if isinstance(axis, tuple | list) else (axis,)
+    return tuple(sorted(operator.index(a) + ndim * (a < 0) for a in axes))
+
+
+recording.INDEX = index

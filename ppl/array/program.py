@@ -1,0 +1,163 @@
+"""The array program: a frozen, flat list of array operations.
+
+    inputs v0 .. v(n-1)  ->  steps v(n), v(n+1), ...  ->  outputs
+
+A value is known by its number: first the inputs, then one per step. Constants stand in
+the arguments themselves. Everything that handles programs (differentiation, batching,
+emission, explanation) is a function from a program to something else; none edits one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Ref(NamedTuple):
+    """The value with this number."""
+
+    index: int
+
+
+class Step(NamedTuple):
+    """One operation: `fun(*args, **kwargs)` has this shape and dtype."""
+
+    fun: Callable[..., Any]
+    args: tuple
+    kwargs: dict[str, Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class Input(NamedTuple):
+    """What an input looks like."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A straight line of array operations; `print` shows it in a readable form."""
+
+    inputs: tuple[Input, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple
+
+    def __str__(self) -> str:
+        lines = [f"v{i}: {x.name} {_kind(x)}" for i, x in enumerate(self.inputs)]
+        lines += [f"v{len(self.inputs) + i} = {_call(s)}  # {_kind(s)}" for i, s in enumerate(self.steps)]
+        return "\n".join([*lines, f"return {', '.join(map(show, self.outputs))}"])
+
+    @property
+    def work(self) -> int:
+        """Counted cost of one run: elements written, matrix products by their multiply-adds."""
+        return sum(_cost(self, step) for step in self.steps)
+
+    def signature(self, ref: Ref) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of a value."""
+        n = len(self.inputs)
+        x = self.inputs[ref.index] if ref.index < n else self.steps[ref.index - n]
+        return x.shape, x.dtype
+
+
+def refs(x: Any) -> Iterator[int]:
+    """Numbers of the values that an argument mentions."""
+    t = type(x)
+    if t is Ref:
+        yield x.index
+    elif t is tuple or t is list:
+        for y in x:
+            yield from refs(y)
+    elif t is slice:
+        yield from refs((x.start, x.stop, x.step))
+    elif t is dict:
+        yield from refs(tuple(x.values()))
+
+
+def substitute(x: Any, value: Callable[[int], Any]) -> Any:
+    """The argument with every reference i replaced by value(i)."""
+    t = type(x)
+    if t is Ref:
+        return value(x.index)
+    if t is tuple or t is list:
+        return t([substitute(y, value) for y in x])
+    if t is slice:
+        return slice(*(substitute(y, value) for y in (x.start, x.stop, x.step)))
+    if t is dict:
+        return {k: substitute(y, value) for k, y in x.items()}
+    return x
+
+
+def run(program: Program, *inputs: Any, call: Callable[..., Any] | None = None) -> tuple:
+    """Interpret a program on any values that its operations understand.
+
+    `call(fun, args, kwargs)` replaces the plain call: for recording it again, or batching.
+    """
+    values = list(inputs)
+    for fun, args, kwargs, *_ in program.steps:
+        a, k = substitute(args, values.__getitem__), substitute(kwargs, values.__getitem__)
+        values.append(fun(*a, **k) if call is None else call(fun, a, k))
+    return substitute(program.outputs, values.__getitem__)
+
+
+def reachable(program: Program, starts: set[int]) -> set[int]:
+    """Numbers of the values that depend on the values `starts`, themselves included."""
+    found = set(starts)
+    for i, step in enumerate(program.steps, len(program.inputs)):
+        if not found.isdisjoint(refs(step.args)) or (step.kwargs and not found.isdisjoint(refs(step.kwargs))):
+            found.add(i)
+    return found
+
+
+def prune(program: Program, outputs: tuple) -> Program:
+    """The program of other outputs of the same steps, without the steps that these do not need."""
+    n = len(program.inputs)
+    live, todo = set(), list(refs(tuple(outputs)))
+    while todo:
+        i = todo.pop()
+        if i not in live:
+            live.add(i)
+            if i >= n:
+                todo += refs((program.steps[i - n].args, program.steps[i - n].kwargs))
+    number = {i: i for i in range(n)}
+    steps = []
+    for i, step in enumerate(program.steps, n):
+        if i in live:
+            number[i] = n + len(steps)
+            args, kwargs = (substitute(x, lambda j: Ref(number[j])) for x in (step.args, step.kwargs))
+            steps.append(step._replace(args=args, kwargs=kwargs))
+    return Program(program.inputs, tuple(steps), substitute(tuple(outputs), lambda j: Ref(number[j])))
+
+
+def show(x: Any) -> str:
+    """An argument as text."""
+    if isinstance(x, Ref):
+        return f"v{x.index}"
+    if isinstance(x, tuple | list):
+        return f"({', '.join(map(show, x))})"
+    if isinstance(x, np.ndarray):
+        return repr(x.item()) if x.ndim == 0 else f"array{list(x.shape)}"
+    return f"{x:.6g}" if isinstance(x, float) else repr(x)
+
+
+def _call(step: Step) -> str:
+    arguments = [show(a) for a in step.args] + [f"{k}={show(v)}" for k, v in step.kwargs.items()]
+    return f"{getattr(step.fun, '__name__', step.fun)}({', '.join(arguments)})"
+
+
+def _kind(x: Step | Input) -> str:
+    return f"{x.dtype}{list(x.shape)}"
+
+
+def _cost(program: Program, step: Step) -> int:
+    size = int(np.prod(step.shape, dtype=np.int64))
+    if step.fun is np.matmul:
+        first = step.args[0]
+        shape = program.signature(first)[0] if isinstance(first, Ref) else np.shape(first)
+        return size * shape[-1]
+    return max(size, 1)

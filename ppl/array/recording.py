@@ -1,0 +1,442 @@
+"""Recording arrays: run a function on them once and keep the array operations it performs.
+
+A `Recorded` stands in for an ndarray. It knows its shape and dtype; its concrete example
+value is worked out only where somebody asks for it. Every operation on it goes through one
+door, `Tape.add`, which shares common subexpressions as it goes.
+
+What cannot be recorded raises a `ModelError` that says what to write instead.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from ..errors import ModelError
+from .program import Input, Program, Ref, Step, run
+
+SHAPES: dict[Callable, Callable] = {}  # operation -> rule(*args, **kwargs) -> (shape, dtype), without values
+FUNCTIONS: dict[Callable, Callable] = {}  # NumPy function -> the same in recordable operations (functions.py)
+SIMPLIFY: dict[Callable, Callable] = {}  # operation -> rule(*args) -> a simpler equal value, or None (passes.py)
+
+
+class BranchOnDraw(ModelError):
+    """Python's control flow asked for the truth of a recorded value."""
+
+
+class Tape:
+    """The operations recorded so far, in order.
+
+    `eager=True` lets `if z > 0` answer from the example value; the nodes whose truth was
+    asked for stand in `branches`, since every later term depends on them.
+    """
+
+    def __init__(self, eager: bool = False):
+        self.nodes: list[Recorded] = []
+        self.inputs: list[Recorded] = []
+        self.branches: list[Recorded] = []
+        self.eager = eager
+        self._seen: dict[Any, Recorded] = {}
+        self._kept: list[Any] = []  # arrays whose id stands in a key must stay alive
+
+    def input(self, example: Any, name: str = "") -> Recorded:
+        """A new input that looks like `example`."""
+        example = np.asarray(example)
+        node = Recorded(self, None, (), {}, example.shape, example.dtype, name or f"input {len(self.inputs)}")
+        node._value = example[()] if example.ndim == 0 else example
+        self.inputs.append(node)
+        return node
+
+    def add(self, fun: Callable, args: tuple, kwargs: dict[str, Any] | None = None) -> Any:
+        """The value of `fun(*args, **kwargs)`, recorded once however often it is asked for."""
+        kwargs = kwargs or {}
+        simplify = SIMPLIFY.get(fun)
+        if simplify is not None and not kwargs:
+            simpler = simplify(*args)
+            if simpler is not None:
+                return simpler
+        key = (fun, self._key(args), self._key(tuple(kwargs.items())) if kwargs else None)
+        node = self._seen.get(key)
+        if node is None:
+            shape, dtype, value = self._signature(fun, args, kwargs)
+            node = self._seen[key] = Recorded(self, fun, args, kwargs, shape, dtype, "")
+            node._value = value
+            self.nodes.append(node)
+        return node
+
+    def _signature(self, fun, args, kwargs):
+        rule = SHAPES.get(fun)
+        if rule is not None:
+            return (*rule(*args, **kwargs), None)
+        if isinstance(fun, np.ufunc) and fun.nout == 1 and fun.signature is None and not kwargs:
+            return (*elementwise_signature(fun, *args), None)
+        value = fun(*map(concrete, args), **{k: concrete(v) for k, v in kwargs.items()})
+        if isinstance(value, tuple | list):
+            raise ModelError(f"np.{fun.__name__} with several results", "an operation with one array as result")
+        return np.shape(value), np.result_type(value), value
+
+    def _key(self, x: Any) -> Any:
+        t = type(x)
+        if t is Recorded:
+            return ("r", id(x))
+        if t is Ref:
+            return x
+        if t is tuple or t is list:
+            return tuple([self._key(y) for y in x])
+        if t is slice:
+            return ("s", self._key((x.start, x.stop, x.step)))
+        if t is float or t is int or t is bool or t is str or x is None or x is Ellipsis:
+            return (t, repr(x))  # repr: -0.0 is not 0.0
+        if isinstance(x, np.generic | np.ndarray) and x.size <= 16:
+            return (x.dtype.str, x.shape, x.tobytes())
+        self._kept.append(x)
+        return ("id", id(x))
+
+
+class Recorded(NDArrayOperatorsMixin):
+    """An array that remembers how it was made."""
+
+    __slots__ = ("tape", "fun", "args", "kwargs", "shape", "dtype", "name", "_value")
+    __array_priority__ = 2000  # above pandas' own, so that `series * z` comes to us
+    __pandas_priority__ = 5000
+
+    def __init__(self, tape, fun, args, kwargs, shape, dtype, name):
+        self.tape, self.fun, self.args, self.kwargs = tape, fun, args, kwargs
+        self.shape, self.dtype, self.name, self._value = tuple(shape), dtype, name, None
+
+    @property
+    def value(self) -> Any:
+        """The concrete example, worked out on demand (iteratively: programs are deep)."""
+        todo = [self]
+        while self._value is None:
+            node = todo[-1]
+            missing = [p for p in parents(node) if p._value is None]
+            if missing:
+                todo += missing
+            else:
+                if node._value is None:
+                    with np.errstate(all="ignore"):
+                        node._value = node.fun(*map(concrete, node.args), **concrete(node.kwargs))
+                todo.pop()
+        return self._value
+
+    ndim = property(lambda self: len(self.shape))
+    size = property(lambda self: int(np.prod(self.shape, dtype=np.int64)))
+    T = property(lambda self: np.transpose(self))
+    mT = property(lambda self: np.swapaxes(self, -1, -2))
+    real = property(lambda self: self)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a recorded scalar")
+        return self.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key):
+        return INDEX(self, key)
+
+    def __repr__(self) -> str:
+        return f"<recorded {self.dtype}{list(self.shape)}{f' {self.name}' if self.name else ''}>"
+
+    __hash__ = object.__hash__
+
+    # -- NumPy's doors -------------------------------------------------------------------
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        if out is not None:
+            raise ModelError(f"an in-place np.{ufunc.__name__} with a recorded value", "a new array", "x = x + z, not x += z")
+        if method == "reduce" and ufunc in REDUCTIONS:
+            kwargs.setdefault("axis", 0)
+            return FUNCTIONS[REDUCTIONS[ufunc]](*inputs, **kwargs)
+        if method == "outer":
+            a, b = inputs
+            return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
+        if method == "accumulate" and ufunc is np.add:
+            return np.cumsum(inputs[0], axis=kwargs.get("axis", 0))
+        if method != "__call__":
+            raise ModelError(f"np.{ufunc.__name__}.{method} of a recorded value", "an operation that can be recorded")
+        if kwargs.get("where", True) is not True:
+            raise ModelError(f"np.{ufunc.__name__}(..., where=)", "np.where(condition, a, b)")
+        if ufunc in FUNCTIONS:
+            return FUNCTIONS[ufunc](*inputs)
+        kwargs.pop("dtype", None), kwargs.pop("casting", None)
+        if ufunc.nout != 1 or ufunc.signature is not None:
+            raise ModelError(f"np.{ufunc.__name__} of a recorded value", "an operation with one result", "see ppl.array.operations()")
+        return tape_of(inputs).add(ufunc, tuple(_plain(x) for x in inputs))
+
+    def __array_function__(self, fun, types, args, kwargs):
+        if fun in ANSWERED:
+            return fun(*map(_stand_in, args), **{k: _stand_in(v) for k, v in kwargs.items()})
+        handler = FUNCTIONS.get(fun)
+        if handler is None:
+            raise ModelError(
+                f"np.{getattr(fun, '__name__', fun)} of a recorded value (a draw, a parameter or a minibatch index)",
+                "a NumPy function that can be differentiated",
+                "an equivalent from ppl.array.operations(), or apply it to the data before the model",
+            )
+        return handler(*args, **kwargs)
+
+    # -- refusals ------------------------------------------------------------------------
+    def __array__(self, *_, **__):
+        raise ModelError(
+            "a recorded value (a draw, a parameter or a minibatch index) where NumPy needs a plain array",
+            "operations that can be recorded",
+            "np.stack([a, b]) for np.array([a, b]); scipy.special's ufuncs for other functions of SciPy; "
+            "pass data as arguments of the model, so that x[i] works",
+        )
+
+    def _scalar(self, what):
+        raise ModelError(f"{what} of a recorded value", "NumPy arithmetic, which can be recorded", "np.log(z) for math.log(z)")
+
+    def __float__(self):
+        self._scalar("float()")
+
+    def __int__(self):
+        self._scalar("int()")
+
+    def __complex__(self):
+        self._scalar("complex()")
+
+    def __index__(self):
+        raise ModelError(
+            "a recorded value as an index of a plain array, as a shape or as a range",
+            "an index of an argument of the model, or of a recorded array",
+            "pass the array as an argument of the model, or np.take / np.where",
+        )
+
+    def __bool__(self):
+        if self.tape.eager:
+            self.tape.branches.append(self)
+            return bool(self.value)
+        raise BranchOnDraw("the truth of a recorded value", "np.where(condition, a, b)", "executor='eager'")
+
+    def __setitem__(self, key, value):
+        raise ModelError("x[...] = value on a recorded array", "a new array", "np.where or np.concatenate")
+
+    def __iadd__(self, other):
+        self._in_place("+")
+
+    def __isub__(self, other):
+        self._in_place("-")
+
+    def __imul__(self, other):
+        self._in_place("*")
+
+    def __itruediv__(self, other):
+        self._in_place("/")
+
+    def _in_place(self, sign):
+        raise ModelError(f"x {sign}= y on a recorded array", "a new array", f"x = x {sign} y")
+
+    # -- the methods of ndarray ------------------------------------------------------------
+    def __getattr__(self, name):
+        fun = METHODS.get(name)
+        if fun is None:
+            raise AttributeError(f"a recorded array has no '{name}'")
+        return lambda *args, **kwargs: fun(self, *args, **kwargs)
+
+
+def _reshape(x, *shape, order="C"):
+    return np.reshape(x, shape[0] if len(shape) == 1 else shape)
+
+
+def _transpose(x, *axes):
+    return np.transpose(x, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+
+
+METHODS: dict[str, Callable] = {
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "flatten": lambda x: np.reshape(x, -1),
+    "copy": lambda x, *_: x,
+    "item": lambda x: float(x),
+    **{
+        name: getattr(np, name)
+        for name in "sum mean var std prod max min argmax argmin cumsum cumprod dot ravel squeeze swapaxes take clip "
+        "repeat diagonal trace round all any astype sort argsort".split()
+    },
+}
+ANSWERED = {np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj, np.can_cast}  # from the shape alone
+REDUCTIONS: dict[np.ufunc, Callable] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+
+
+class Argument(np.ndarray):
+    """A model argument while the model is recorded: an ndarray that may be indexed by a minibatch.
+
+    Everything that depends on arguments alone stays concrete, so `int(x.max())`,
+    `np.unique(x)` and any function of SciPy work. What is derived from it stays an
+    `Argument`, so that `((x - x.mean()) / x.std())[i]` is recorded as a gather.
+    """
+
+    def __getitem__(self, key):
+        if tape_of((key,)) is not None:
+            return INDEX(np.asarray(self), key)
+        return super().__getitem__(key)
+
+
+def _plain(x):
+    return np.asarray(x) if not isinstance(x, Recorded | int | float | bool | np.generic) else x
+
+
+def _stand_in(x):
+    """Something with the shape and dtype of x that NumPy may ask questions of."""
+    if isinstance(x, Recorded):
+        return np.broadcast_to(np.zeros((), x.dtype), x.shape)
+    return type(x)(map(_stand_in, x)) if isinstance(x, list | tuple) else x
+
+
+def is_recorded(x: Any) -> bool:
+    """Is this a recording array?"""
+    return isinstance(x, Recorded)
+
+
+def concrete(x: Any) -> Any:
+    """The example value of a recorded array; other things as they are."""
+    if isinstance(x, Recorded):
+        return x.value
+    t = type(x)
+    if t is list or t is tuple:
+        return t(map(concrete, x))
+    if t is slice:
+        return slice(concrete(x.start), concrete(x.stop), concrete(x.step))
+    if t is dict:
+        return {k: concrete(v) for k, v in x.items()}
+    return x
+
+
+def tape_of(args: Sequence) -> Tape | None:
+    """The tape of the first recorded value among the arguments."""
+    for a in args:
+        if type(a) is Recorded:
+            return a.tape
+        if (type(a) is tuple or type(a) is list) and (found := tape_of(a)) is not None:
+            return found
+        if type(a) is slice and (found := tape_of((a.start, a.stop, a.step))) is not None:
+            return found
+    return None
+
+
+def parents(x: Any) -> list[Recorded]:
+    """Recorded values that a node, or an argument, mentions."""
+    if type(x) is Recorded:
+        return _mentioned([], x.args, x.kwargs.values())
+    return _mentioned([], (x,), ())
+
+
+def _mentioned(found, args, more):
+    for a in (*args, *more):
+        t = type(a)
+        if t is Recorded:
+            found.append(a)
+        elif t is tuple or t is list:
+            _mentioned(found, a, ())
+        elif t is slice:
+            _mentioned(found, (a.start, a.stop, a.step), ())
+    return found
+
+
+def elementwise_signature(fun: np.ufunc, *args) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape by broadcasting, dtype by the ufunc's own rule."""
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return shape, _ufunc_dtype(fun, tuple(type(a) if type(a) in (int, float, bool) else _dtype(a) for a in args))
+
+
+@lru_cache(maxsize=4096)
+def _ufunc_dtype(fun, dtypes):
+    types = tuple(np.dtype(bool) if d is bool else d for d in dtypes)
+    if all(t in (int, float) for t in types):
+        types = tuple(map(np.dtype, types))
+    return fun.resolve_dtypes((*types, None))[-1]
+
+
+def _dtype(x):
+    return x.dtype if isinstance(x, Recorded | np.ndarray | np.generic) else np.asarray(x).dtype
+
+
+def operation(fun: Callable) -> Callable:
+    """An array operation of ours: runs on arrays, and is recorded where an argument is."""
+
+    def call(*args):
+        tape = tape_of(args)
+        return fun(*args) if tape is None else tape.add(fun, args)
+
+    call.__name__, call.__doc__, call.run = fun.__name__, fun.__doc__, fun
+    RECORDS[fun] = call
+    return call
+
+
+RECORDS: dict[Callable, Callable] = {}  # raw operation -> its recording form
+
+
+def call_recording(fun: Callable, args: tuple, kwargs: dict) -> Any:
+    """Call an operation of a program on values of which some may be recorded."""
+    tape = tape_of(args) or (tape_of(tuple(kwargs.values())) if kwargs else None)
+    return fun(*args, **kwargs) if tape is None else tape.add(fun, args, kwargs)
+
+
+def replay(program: Program, *inputs: Any) -> tuple:
+    """A program recorded again, on the tape of its (recorded) inputs."""
+    return run(program, *inputs, call=call_recording)
+
+
+def record(fun: Callable[..., Sequence], examples: Sequence, names: Sequence[str] = ()) -> Program:
+    """Run `fun(*recorded)` -> sequence of arrays, and return the program of its outputs."""
+    tape = Tape()
+    roots = [tape.input(x, name) for x, name in zip(examples, names or [""] * len(examples), strict=True)]
+    return program_of(tape, fun(*roots))
+
+
+def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset()) -> Program:
+    """What the outputs need, in order: dead code goes.
+
+    `transparent`: operations that are replaced by their first argument (equal subexpressions
+    that this brings together are merged).
+    """
+    live, todo = set(), list(parents(list(outputs)))
+    while todo:
+        node = todo.pop()
+        if id(node) not in live:
+            live.add(id(node))
+            todo += parents(node)
+    number = {id(x): Ref(i) for i, x in enumerate(tape.inputs)}
+    steps: list[Step] = []
+    seen: dict[Any, Ref] = {}
+
+    def rewrite(x):
+        t = type(x)
+        if t is Recorded:
+            return number[id(x)]
+        if t is tuple or t is list:
+            return t([rewrite(y) for y in x])
+        if t is slice:
+            return slice(rewrite(x.start), rewrite(x.stop), rewrite(x.step))
+        return x
+
+    for node in tape.nodes:
+        if id(node) not in live:
+            continue
+        args = rewrite(node.args)
+        if node.fun in transparent:
+            number[id(node)] = args[0]
+            continue
+        kwargs = {k: rewrite(v) for k, v in node.kwargs.items()}
+        if not transparent:
+            ref = Ref(len(tape.inputs) + len(steps))
+        else:
+            key = (node.fun, tape._key(args), tape._key(tuple(kwargs.items())))
+            ref = seen.setdefault(key, Ref(len(tape.inputs) + len(steps)))
+        number[id(node)] = ref
+        if ref.index == len(tape.inputs) + len(steps):
+            steps.append(Step(node.fun, args, kwargs, node.shape, node.dtype))
+    inputs = tuple(Input(x.name, x.shape, x.dtype) for x in tape.inputs)
+    return Program(inputs, tuple(steps), tuple(rewrite(list(outputs))))
+
+
+def INDEX(x, key):  # replaced by operations.index when that is imported
+    return operator.getitem(x, key)

@@ -1,0 +1,144 @@
+"""Distributions, constraints and transforms, under NumPyro's names and argument names.
+
+    parameters, noise --from_noise--> value --log_prob--> log density
+
+Everything is plain NumPy on numbers, arrays or recorded arrays. `FAMILIES` lists all families by name.
+
+>>> from ppl.distributions import Gamma, kl_divergence
+>>> d = Gamma(2.0, 3.0).expand((4,)).to_event(1)
+>>> d.event_shape, kl_divergence(d, d).round(6)
+((4,), np.float64(0.0))
+"""
+
+from ppl.distributions import constraints, transforms
+from ppl.distributions.base import Distribution, Independent, MaskedDistribution
+from ppl.distributions.combinators import (
+    Delta,
+    ImproperUniform,
+    MixtureSameFamily,
+    TransformedDistribution,
+    Unit,
+)
+from ppl.distributions.continuous import (
+    Beta,
+    Cauchy,
+    Chi2,
+    Exponential,
+    Gamma,
+    Gumbel,
+    HalfCauchy,
+    HalfNormal,
+    InverseGamma,
+    Laplace,
+    Logistic,
+    LogNormal,
+    Normal,
+    Pareto,
+    StudentT,
+    TruncatedNormal,
+    Uniform,
+    Weibull,
+)
+from ppl.distributions.discrete import (
+    Bernoulli,
+    BetaBinomial,
+    Binomial,
+    Categorical,
+    DiscreteUniform,
+    Geometric,
+    NegativeBinomial2,
+    OneHotCategorical,
+    Poisson,
+)
+from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
+from ppl.distributions.multivariate import Dirichlet, MultivariateNormal
+from ppl.distributions.transforms import biject_to
+
+FAMILIES: dict[str, type[Distribution]] = {
+    family.__name__: family
+    for family in (
+        Bernoulli,
+        Beta,
+        BetaBinomial,
+        Binomial,
+        Categorical,
+        Cauchy,
+        Chi2,
+        Delta,
+        Dirichlet,
+        DiscreteUniform,
+        Exponential,
+        Gamma,
+        Geometric,
+        Gumbel,
+        HalfCauchy,
+        HalfNormal,
+        ImproperUniform,
+        Independent,
+        InverseGamma,
+        Laplace,
+        LogNormal,
+        Logistic,
+        MaskedDistribution,
+        MixtureSameFamily,
+        MultivariateNormal,
+        NegativeBinomial2,
+        Normal,
+        OneHotCategorical,
+        Pareto,
+        Poisson,
+        StudentT,
+        TransformedDistribution,
+        TruncatedNormal,
+        Uniform,
+        Unit,
+        Weibull,
+    )
+}
+
+__all__ = [
+    "FAMILIES",
+    "Bernoulli",
+    "Beta",
+    "BetaBinomial",
+    "Binomial",
+    "Categorical",
+    "Cauchy",
+    "Chi2",
+    "Delta",
+    "Dirichlet",
+    "DiscreteUniform",
+    "Distribution",
+    "Exponential",
+    "Gamma",
+    "Geometric",
+    "Gumbel",
+    "HalfCauchy",
+    "HalfNormal",
+    "ImproperUniform",
+    "Independent",
+    "InverseGamma",
+    "Laplace",
+    "LogNormal",
+    "Logistic",
+    "MaskedDistribution",
+    "MixtureSameFamily",
+    "MultivariateNormal",
+    "NegativeBinomial2",
+    "Normal",
+    "OneHotCategorical",
+    "Pareto",
+    "Poisson",
+    "StudentT",
+    "TransformedDistribution",
+    "TruncatedNormal",
+    "Uniform",
+    "Unit",
+    "Weibull",
+    "biject_to",
+    "constraints",
+    "has_kl",
+    "kl_divergence",
+    "register_kl",
+    "transforms",
+]

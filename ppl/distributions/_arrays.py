@@ -1,0 +1,68 @@
+"""Small functions on numbers, arrays and recorded arrays alike, shared by the families."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ppl.distributions.constraints import Array
+
+Shape = tuple[int, ...]
+
+
+def as_array(value: Any) -> Any:
+    """Lists, tuples of numbers and pandas columns as arrays; everything else as it is."""
+    if isinstance(value, list):
+        return np.asarray(value)
+    if isinstance(value, tuple) and value and not any(hasattr(part, "tree_flatten") for part in value):
+        return np.asarray(value)
+    return value.to_numpy() if hasattr(value, "to_numpy") else value
+
+
+def as_shape(shape: Sequence[int] | int) -> Shape:
+    """A shape from a tuple, a list or one length."""
+    return (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+
+
+def broadcast(x: Array, shape: Shape) -> Array:
+    """`x` at `shape`; no operation when it is there already."""
+    return x if np.shape(x) == shape else np.broadcast_to(x, shape)
+
+
+def append_axes(x: Array, n: int) -> Array:
+    """`x` with `n` axes of length 1 on the right."""
+    return x if n == 0 else np.reshape(x, np.shape(x) + (1,) * n)
+
+
+def sum_last(x: Array, n: int) -> Array:
+    """The sum of `x` over its last `n` axes."""
+    return x if n == 0 else np.sum(x, axis=tuple(range(-n, 0)))
+
+
+def as_integer(x: Array) -> Array:
+    """`x` as int64, for draws and indices."""
+    if isinstance(x, (int, float)):
+        return np.int64(x)
+    return x if x.dtype == np.int64 else x.astype(np.int64)
+
+
+def float_type(x: Array) -> np.dtype:
+    """The floating type of `x`, for constants that meet it: float32 stays float32."""
+    dtype = getattr(x, "dtype", None)
+    return np.dtype(float) if dtype is None or dtype.kind != "f" else dtype
+
+
+def quiet() -> np.errstate:
+    """Overflow on the way to a density or a probability of zero is no event worth a warning."""
+    return np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
+
+
+def first_offender(valid: Array, value: Array, event_dim: int) -> tuple[str, str]:
+    """Where the first invalid batch element is, in words, and what stands there."""
+    index = tuple(int(i) for i in np.argwhere(~np.asarray(valid))[0])
+    shape = np.shape(valid) + np.shape(value)[np.ndim(value) - event_dim :]
+    bad = np.broadcast_to(value, shape)[index]
+    text = str(bad) if np.ndim(bad) == 0 else np.array2string(bad, threshold=8, precision=4).replace("\n", "")
+    return (f" at index {index}" if index else ""), text

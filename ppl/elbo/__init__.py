@@ -1,0 +1,27 @@
+"""The bound, term by term: derived, each gradient's estimator chosen with a reason, made a program.
+
+    ModelGraph + guide --derive--> Derivation(terms, program) --choose--> Plan --Objective--> array programs
+"""
+
+from .choose import Choice, Plan, choose, exact_reason
+from .derivation import Derivation, FactorFacts, Problem, Term, derive, problem
+from .eager import EagerObjective
+from .measure import GradientRecord, gradient
+from .objective import Objective
+
+__all__ = [
+    "Choice",
+    "Derivation",
+    "EagerObjective",
+    "FactorFacts",
+    "GradientRecord",
+    "Objective",
+    "Plan",
+    "Problem",
+    "Term",
+    "choose",
+    "derive",
+    "exact_reason",
+    "gradient",
+    "problem",
+]

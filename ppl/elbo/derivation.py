@@ -1,0 +1,238 @@
+"""The ELBO of a model and a guide, as a list of terms on one program.
+
+    ELBO = sum of E[log p(site | parents)] + sum of E[-log q(site)]
+
+where the two terms of a site become -KL(q || p) if its closed form is known, and -log q the
+entropy. Each term has its plates' scale; what it depends on is read off the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..array import Program, Recorded, Tape, program_of
+from ..distributions import biject_to
+from ..distributions.divergence import has_kl, kl_divergence
+from ..errors import DataError
+from ..graph import ModelGraph, Parameter, Recorder, latent_input, model_graph, record_model
+from ..guides import Assembly, Factor, unconstrained_shape
+from ..model import PlateFrame, Site
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of the bound; its value per plate element is output `output` of the program."""
+
+    kind: str  # "log p", "KL", "entropy", "log Jacobian", "-log q"
+    site: str
+    text: str
+    scale: float
+    plates: tuple[PlateFrame, ...]
+    output: int
+
+    @property
+    def exact(self) -> bool:
+        """Is the expectation over its own site taken in closed form?"""
+        return self.kind in ("KL", "entropy")
+
+
+@dataclass(frozen=True)
+class FactorFacts:
+    """What is left of a guide's factor once the program stands."""
+
+    name: str
+    sites: tuple[str, ...]
+    family: str
+    plates: tuple[PlateFrame, ...]
+    reparameterized: bool
+    noise_kind: str
+    noise_shape: tuple[int, ...]
+    noise_input: int
+    draw_output: int
+    log_q_output: int
+    batch_ndim: int
+    event_ndim: int
+    estimator: str | None
+    origin: str
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The bound as a program: inputs are parameters, minibatch indices and noise."""
+
+    program: Program
+    terms: tuple[Term, ...]
+    factors: tuple[FactorFacts, ...]
+    parameters: dict[str, Parameter]
+    parameter_inputs: dict[str, int]
+    index_inputs: dict[str, int]
+    plates: dict[str, PlateFrame]
+    site_outputs: dict[str, int]
+    deterministic_outputs: dict[str, int]
+    guides: dict[str, tuple[tuple[int, ...], Any]]  # factor -> outputs with its parameters, and its rebuild
+    transforms: dict[str, Any]  # site -> transform from the unconstrained axis, where the guide is one of these
+    branches: tuple[int, ...]
+    examples: tuple  # a value for every input, as it was when recorded
+
+    def inputs(self, values: Mapping[str, Any], indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
+        """The program's inputs in order, from values by name."""
+        out: list[Any] = [None] * len(self.program.inputs)
+        for name, i in self.parameter_inputs.items():
+            out[i] = values[name]
+        for name, i in self.index_inputs.items():
+            out[i] = indices[name]
+        for f in self.factors:
+            out[f.noise_input] = noise[f.name]
+        return out
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model with its arguments, recorded once to know its graph."""
+
+    model: Callable
+    args: tuple
+    kwargs: Mapping[str, Any]
+    graph: ModelGraph
+    shapes: dict[str, tuple[int, ...]]  # continuous latent sites on the unconstrained axis
+    sites: dict[str, Site]
+
+
+def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0) -> Problem:
+    """Record the model by itself."""
+    recorded = record_model(model, args, kwargs, Recorder(Tape(eager=eager), latent_input, seed=seed))
+    graph = model_graph(recorded)
+    if not graph.nodes:
+        raise DataError("a model without a single site", "ppl.sample statements in it", 'ppl.sample("mu", dist.Normal(0, 1))')
+    shapes = {
+        s.name: unconstrained_shape(s)
+        for s in recorded.of_kind(observed=False)
+        if not s.fn.is_discrete and s.guide is None
+    }
+    return Problem(model, args, kwargs, graph, shapes, recorded.sites)
+
+
+def derive(
+    p: Problem,
+    guide: Any,
+    *,
+    plate_sizes: Mapping[str, int] | None = None,
+    starts: Mapping[str, Any] | None = None,
+    indices: Mapping[str, np.ndarray] | None = None,
+    eager: bool = False,
+    seed: int = 0,
+) -> Derivation:
+    """Record model and guide together, and write the bound as terms."""
+    tape = Tape(eager=eager)
+    assembly = Assembly(guide, p.graph, p.shapes)
+    recorder = Recorder(tape, assembly.latent, plate_sizes=plate_sizes, starts=starts, indices=indices, seed=seed)
+    assembly.run_guide(recorder, p.args, p.kwargs)
+    recorded = record_model(p.model, p.args, p.kwargs, recorder)
+    assembly.check()
+
+    outputs: list[Any] = []
+    terms: list[Term] = []
+
+    def output(x: Any) -> int:
+        outputs.append(x)
+        return len(outputs) - 1
+
+    def term(kind: str, site: Site, text: str, value: Any, scale: float) -> None:
+        terms.append(Term(kind, site.name, text, scale, site.plates, output(value)))
+
+    parents = {n.name: n.parents for n in p.graph.nodes.values()}
+
+    def density(site: Site) -> str:
+        given = ", ".join(parents.get(site.name, ()))
+        return f"p({site.name} | {given})" if given else f"p({site.name})"
+
+    for site in recorded.of_kind():
+        if site.is_observed:
+            text = site.name if site.options.get("factor") else f"E[log {density(site)}]"
+            term("log p", site, text, site.fn.log_prob(site.value), site.plate_scale)
+            continue
+        factor = next(f for f in assembly.factors.values() if site.name in f.sites)
+        guide_scale = site.plate_scale / site.scale
+        if factor.posterior is not None and site.scale == 1.0 and has_kl(factor.posterior, site.fn):
+            term("KL", site, f"-KL(q({site.name}) || {density(site)})", -kl_divergence(factor.posterior, site.fn), guide_scale)
+            continue
+        term("log p", site, f"E[log {density(site)}]", site.fn.log_prob(site.value), site.plate_scale)
+        _entropy_terms(term, factor, site, guide_scale)
+
+    for f in assembly.factors.values():
+        if len(f.sites) > 1 or f.posterior is None:
+            outputs_entropy = f.base.entropy()
+            terms.append(Term("entropy", f.name, f"H(q({', '.join(f.sites)}))", 1.0, (), output(outputs_entropy)))
+
+    position = {id(x): i for i, x in enumerate(tape.inputs)}
+    facts = tuple(_facts(f, recorded.sites, position, output) for f in assembly.factors.values())
+    site_outputs = {s: output(v) for f in assembly.factors.values() for s, v in f.values.items()}
+    deterministic = {s.name: output(s.value) for s in recorded.sites.values() if s.type == "deterministic"}
+    guides = {}
+    for f in assembly.factors.values():
+        arrays, rebuild = (f.posterior or f.base).tree_flatten()
+        guides[f.name] = tuple(output(a) for a in arrays), rebuild
+    branches = tuple(output(b) for b in tape.branches)
+    return Derivation(
+        program_of(tape, outputs),
+        tuple(terms),
+        facts,
+        recorder.parameters,
+        {name: position[id(x.node)] for name, x in recorder.parameters.items()},
+        {name: position[id(x)] for name, x in recorded.indices.items() if isinstance(x, Recorded)},
+        recorded.plates,
+        site_outputs,
+        deterministic,
+        guides,
+        {s: biject_to(recorded.sites[s].fn.support) for s in p.shapes if s in recorded.sites},
+        branches,
+        tuple(x.value for x in tape.inputs),
+    )
+
+
+def _entropy_terms(term: Callable, factor: Factor, site: Site, scale: float) -> None:
+    jacobian = factor.log_jacobians.get(site.name)
+    q = factor.posterior
+    if q is None:  # one of several sites of a factor, whose entropy is a term of its own
+        if jacobian is not None:
+            extra = np.ndim(jacobian) - len(site.fn.batch_shape)
+            jacobian = np.sum(jacobian, axis=tuple(range(-extra, 0))) if extra > 0 else jacobian
+            term("log Jacobian", site, f"E[log |d {site.name} / du|]", jacobian, scale)
+    elif q.has("entropy"):
+        term("entropy", site, f"H(q({site.name}))", q.entropy(), scale)
+    elif factor.base.has("entropy"):
+        term("entropy", site, f"H(q(u_{site.name}))", factor.base.entropy(), scale)
+        if jacobian is not None:
+            term("log Jacobian", site, f"E[log |d {site.name} / du|]", jacobian, scale)
+    else:
+        log_q = factor.base.log_prob(factor.draw)
+        term("-log q", site, f"E[-log q({site.name})]", -(log_q if jacobian is None else log_q - jacobian), scale)
+
+
+def _facts(f: Factor, sites: Mapping[str, Site], position: Mapping[int, int], output: Callable) -> FactorFacts:
+    log_q = f.base.log_prob(f.draw)
+    family = type(f.base).__name__ if f.posterior is None else type(f.posterior).__name__
+    base = f.base
+    while type(base).__name__ == "Independent":
+        base = base.base_dist
+    family = type(base).__name__ + (" on the unconstrained axis" if f.log_jacobians and f.posterior is not None else "")
+    return FactorFacts(
+        f.name,
+        f.sites,
+        family,
+        f.plates,
+        f.reparameterized,
+        f.noise_kind,
+        tuple(f.noise.shape),
+        position[id(f.noise)],
+        output(f.draw),
+        output(log_q),
+        np.ndim(log_q),
+        np.ndim(f.draw) - np.ndim(log_q),
+        next((sites[s].estimator for s in f.sites if s in sites and sites[s].estimator), None),
+        f.origin,
+    )

@@ -1,0 +1,139 @@
+"""What the program says about its draws: which ones a value reads, and through which jumps.
+
+Everything is read off the recorded operations, not off the names of sites. Sets of factors
+are bits of an int, so that one pass over the program is linear in its length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..array import Program, Ref, discontinuous, refs
+from ..array import operations as op
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Per value of a program: bits of the factors it reads directly (not through other draws).
+
+    `jumps` are those it reads through an operation that jumps, `jump_names` one such operation
+    for each factor; `into[f]` is the value that factor f's draw is computed from.
+    """
+
+    reads: list[int]
+    jumps: list[int]
+    jump_names: dict[int, str] = field(default_factory=dict)
+    into: dict[str, Ref] = field(default_factory=dict)
+
+    def of(self, x) -> tuple[int, int]:
+        """Bits read, and read through a jump, by an output (a constant reads none)."""
+        return (self.reads[x.index], self.jumps[x.index]) if type(x) is Ref else (0, 0)
+
+
+def flow(program: Program, bits: dict[str, int]) -> Flow:
+    """One pass over the program; `bits` gives each factor its bit."""
+    n = len(program.inputs)
+    result = Flow([0] * n, [0] * n)
+    for step in program.steps:
+        if step.fun is op.draw_of.run:
+            result.into[step.args[1]] = step.args[0]
+            result.reads.append(bits[step.args[1]])
+            result.jumps.append(0)
+            continue
+        reads = jumps = 0
+        for i in refs((step.args, step.kwargs)):
+            reads |= result.reads[i]
+            jumps |= result.jumps[i]
+        if reads & ~jumps and discontinuous(step.fun, step.args):
+            new = reads & ~jumps
+            while new:
+                bit = new & -new
+                result.jump_names.setdefault(bit, getattr(step.fun, "__name__", "jump"))
+                new ^= bit
+            jumps = reads
+        result.reads.append(reads)
+        result.jumps.append(jumps)
+    return result
+
+
+MIXED = "mixed"
+
+
+def separable_axis(program: Program, factor: str, axis: int, targets: set[int]) -> dict[int, int | str | None]:
+    """Where an axis of a factor's draw ends up in other values, as an axis counted from the right.
+
+    `axis` counts from the right in the draw. A value maps to None when it does not read the draw,
+    to MIXED when its elements may read several elements of the draw along that axis. Only then
+    may a score weight not be kept element by element.
+    """
+    where: dict[int, int | str | None] = {}
+    for number, step in enumerate(program.steps, len(program.inputs)):
+        if step.fun is op.draw_of.run and step.args[1] == factor:
+            where[number] = axis
+            continue
+        labels = [(a, where[a.index]) for a in step.args if type(a) is Ref and where.get(a.index) is not None]
+        nested = any(where.get(i) is not None for a in step.args if type(a) is not Ref for i in refs(a))
+        if not labels and not nested:
+            continue
+        where[number] = MIXED if any(x == MIXED for _, x in labels) else _moved(program, step, labels, nested)
+    return {t: where.get(t) for t in targets}
+
+
+def _moved(program, step, labels, nested):
+    fun = step.fun
+    if isinstance(fun, np.ufunc) and fun.signature is None or fun in _ELEMENTWISE:
+        return labels[0][1] if not nested and len({x for _, x in labels}) == 1 else MIXED
+    if fun is op.concatenate.run:
+        return _joined(program, step, nested)
+    if nested or len(labels) != 1:
+        return MIXED
+    (ref, axis), (shape, _) = labels[0], program.signature(labels[0][0])
+    position = len(shape) + axis
+    if fun in _REDUCTIONS:
+        if position in step.args[1]:
+            return MIXED
+        return axis + sum(a > position for a in step.args[1])
+    if fun is op.running_sum.run:
+        return MIXED if step.args[1] == position else axis
+    if fun is np.matmul:
+        return _through_matmul(program, step, ref, axis)
+    if fun in _REARRANGING and step.args[0] == ref:
+        return _follow(step, shape, position)
+    return MIXED
+
+
+def _joined(program, step, nested):
+    return MIXED  # parts differ in what they read: not worth following
+
+
+def _through_matmul(program, step, ref, axis):
+    left, right = step.args
+    ndim = len(step.shape)
+    other = right if ref == left else left
+    other_ndim = len(program.signature(other)[0]) if type(other) is Ref else np.ndim(other)
+    if ref == left and ref != right and axis < -1:
+        return axis + (other_ndim == 1)
+    if ref == right and ref != left and axis != -2 and -axis <= ndim and len(program.signature(right)[0]) > 1:
+        return axis if other_ndim > 1 or axis == -1 else axis + 1
+    return MIXED
+
+
+def _follow(step, shape, position):
+    """Send the coordinate along the axis through an operation that only rearranges elements."""
+    labels = np.broadcast_to(np.arange(shape[position]).reshape([-1 if i == position else 1 for i in range(len(shape))]), shape)
+    if any(True for _ in refs(step.args[1:])):
+        return MIXED
+    moved = np.asarray(step.fun(labels, *step.args[1:]))
+    for axis in range(-moved.ndim, 0):
+        if moved.shape[axis] == shape[position]:
+            expected = np.arange(shape[position]).reshape([-1 if i == moved.ndim + axis else 1 for i in range(moved.ndim)])
+            if np.array_equal(moved, np.broadcast_to(expected, moved.shape)):
+                return axis
+    return MIXED
+
+
+_ELEMENTWISE = frozenset((op.where.run, op.cast.run, op.softplus.run, op.stop_gradient.run, op.draw_of.run))
+_REDUCTIONS = frozenset((op.total.run, op.largest.run, op.log_total_exp.run))
+_REARRANGING = frozenset((op.reshape.run, op.broadcast.run, op.transpose.run, op.index.run))

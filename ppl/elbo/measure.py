@@ -1,0 +1,202 @@
+"""`ppl.gradient`: the bound's gradient at a point, its variance and its cost, without fitting anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..array import BranchOnDraw
+from ..distributions import biject_to, constraints
+from ..errors import GuideError, ModelError, Reason
+from .choose import choose
+from .derivation import Derivation, derive, problem
+from .eager import EagerObjective
+from .estimators.score import leave_one_out
+from .objective import Objective
+
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class GradientRecord:
+    """One estimate of the gradient of the bound.
+
+    `grad` is d ELBO / d value for every parameter (`grad_unconstrained` on the optimizer's axis),
+    `variance` the elementwise variance of one particle's contribution to `grad` (0 where exact),
+    `elbo` the bound, `cost` the counted operations of a particle, `estimators` maps a site to
+    (name, reason).
+    """
+
+    elbo: float
+    grad: dict[str, np.ndarray]
+    grad_unconstrained: dict[str, np.ndarray]
+    variance: dict[str, np.ndarray]
+    cost: int
+    estimators: dict[str, tuple[str, Reason]]
+
+
+def gradient(
+    model: Callable,
+    *args: Any,
+    guide: Any = None,
+    params: Mapping[str, Any] | None = None,
+    estimators: Any = "auto",
+    particles: int = 2,
+    seed: int = 0,
+    **kwargs: Any,
+) -> GradientRecord | dict[str, GradientRecord]:
+    """The gradient of the bound at a point, estimated from `particles` draws.
+
+    `params` gives the point, in constrained values (by default where parameters start);
+    `estimators` is "auto", an estimator's name for every site, `{site: name}`, or "all": then a
+    dict from name to record, of those that apply.
+
+    >>> import ppl, ppl.distributions as dist
+    >>> def model():
+    ...     z = ppl.sample("z", dist.Normal(0, 1))
+    ...     ppl.sample("y", dist.Normal(z, 1), obs=1.0)
+    >>> g = ppl.gradient(model, guide="meanfield", particles=100, params={"z.loc": 0.0, "z.scale": 1.0})
+    >>> round(float(g.grad["z.loc"]), 1), g.estimators["z"][0]
+    (1.0, 'pathwise')
+    """
+    if not isinstance(particles, int) or particles < 1:
+        raise ModelError(f"particles={particles!r}", "a whole number of at least 1")
+    if estimators == "all":
+        found = {}
+        for name in ("auto", "pathwise", "score"):
+            try:
+                found[name] = gradient(model, *args, guide=guide, params=params, estimators=name, particles=particles, seed=seed, **kwargs)
+            except GuideError:
+                continue
+        return found
+    try:
+        return _flat(model, args, kwargs, guide, params, estimators, particles, seed)
+    except BranchOnDraw:
+        return _eager(model, args, kwargs, guide, params, estimators, particles, seed)
+
+
+def _overrides(estimators: Any, d: Derivation) -> dict[str, str]:
+    if estimators == "auto":
+        return {}
+    return dict.fromkeys((f.name for f in d.factors), estimators) if isinstance(estimators, str) else dict(estimators)
+
+
+def _flat(model, args, kwargs, guide, params, estimators, particles, seed) -> GradientRecord:
+    p = problem(model, args, kwargs, seed=seed)
+    d = derive(p, guide, starts=params, seed=seed)
+    _check_names(params, d)
+    objective = Objective(d, choose(d, _overrides(estimators, d)))
+    values = {n: x.init for n, x in d.parameters.items()}
+    rng = np.random.default_rng(seed)
+    bounds, weights, blocks = [], [], []
+    for start in range(0, particles, CHUNK):
+        count = min(CHUNK, particles - start)
+        eps = independent(rng, d, count)
+        rows = {n: rng.permutation(d.plates[n].size)[: d.plates[n].subsample_size] for n in d.index_inputs}
+        with np.errstate(all="ignore"):
+            bound, _, w = objective.evaluate(values, rows, eps, count)
+        bounds.append(bound), weights.append(w), blocks.append((rows, eps, count))
+    centred = [leave_one_out(np.concatenate([w[i] for w in weights])) for i in range(len(objective.weights))]
+    sums = {n: _Moments() for n in values}
+    start = 0
+    for rows, eps, count in blocks:
+        with np.errstate(all="ignore"):
+            parts = objective.contributions(values, rows, eps, [c[start : start + count] for c in centred], count)
+        for n, part in zip(values, parts, strict=True):
+            sums[n].add(part)
+        start += count
+    return _record(d, objective, values, float(np.concatenate(bounds).mean()), sums)
+
+
+def _eager(model, args, kwargs, guide, params, estimators, particles, seed) -> GradientRecord:
+    p = problem(model, args, kwargs, eager=True, seed=seed)
+    d = derive(p, guide, starts=params, eager=True, seed=seed)
+    _check_names(params, d)
+    objective = EagerObjective(p, guide, particles, _overrides(estimators, d))
+    values = {n: x.init for n, x in d.parameters.items()}
+    bounds, grads = objective.contributions(values, seed)
+    sums = {n: _Moments() for n in values}
+    for g in grads:
+        for n in values:
+            sums[n].add(np.asarray(g.get(n, np.zeros_like(values[n])))[None])
+    return _record(d, objective.objective(values, seed), values, float(bounds.mean()), sums)
+
+
+class _Moments:
+    """Running count, sum and sum of squares about the first batch's mean."""
+
+    def __init__(self):
+        self.count, self.shift, self.sum, self.square = 0, None, 0.0, 0.0
+
+    def add(self, x: np.ndarray) -> None:
+        x = np.asarray(x, dtype=float)
+        if self.shift is None:
+            self.shift = x.mean(0)
+        self.count += len(x)
+        self.sum = self.sum + (x - self.shift).sum(0)
+        self.square = self.square + ((x - self.shift) ** 2).sum(0)
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.shift + self.sum / self.count
+
+    @property
+    def variance(self) -> np.ndarray:
+        if self.count < 2:
+            return np.full(np.shape(self.shift), np.nan)
+        spread = (self.square - self.sum**2 / self.count) / (self.count - 1)
+        # Rounding apart, a contribution that never changes is exact.
+        return np.where(spread > 1e-24 * (1.0 + self.shift**2), spread, 0.0)
+
+
+def _record(d: Derivation, objective: Objective, values: dict, elbo: float, sums: dict[str, _Moments]) -> GradientRecord:
+    grad, raw = {}, {}
+    for n, x in d.parameters.items():
+        grad[n] = tangent(x.constraint, sums[n].mean)
+        raw[n] = _unconstrained(x.constraint, values[n], sums[n].mean)
+    chosen = {}
+    for f in d.factors:
+        picked = objective.plan.of_site(f.name) or ("exact", Reason(f.name, "every term of this site is known in closed form"))
+        chosen.update(dict.fromkeys(f.sites, picked))
+    return GradientRecord(elbo, grad, raw, {n: m.variance for n, m in sums.items()}, objective.values.work + objective.particle_gradient.work, chosen)
+
+
+def tangent(constraint: Any, g: np.ndarray) -> np.ndarray:
+    """The part of a gradient that stays within the constraint: on a simplex, without its mean."""
+    return g - g.mean(-1, keepdims=True) if constraint == constraints.simplex else g
+
+
+def _unconstrained(constraint: Any, value: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """The gradient pulled back through the bijection from the unconstrained axis."""
+    from ..array import Tape, compile_program, program_of
+    from ..array import gradient as differentiate
+
+    transform = biject_to(constraint)
+    inner = np.asarray(transform.inverse(np.asarray(value, dtype=float)), dtype=float)
+    tape = Tape()
+    x = tape.input(inner, "x")
+    total = np.sum(transform(x) * g)
+    return np.asarray(compile_program(differentiate(program_of(tape, [total]), [0]))(inner)[1])
+
+
+def independent(rng: np.random.Generator, d: Derivation, count: int) -> dict[str, np.ndarray]:
+    """Independent noise for `count` particles."""
+    out = {}
+    for f in d.factors:
+        shape = (count, *f.noise_shape)
+        if f.noise_kind == "normal":
+            out[f.name] = rng.standard_normal(shape)
+        elif f.noise_kind == "uniform":
+            out[f.name] = np.clip(rng.random(shape), 1e-300, 1.0 - 2.0**-53)
+        else:
+            out[f.name] = rng.integers(0, 2**62, shape)
+    return out
+
+
+def _check_names(params: Mapping[str, Any] | None, d: Derivation) -> None:
+    unknown = [n for n in params or {} if n not in d.parameters]
+    if unknown:
+        raise ModelError(f"params with '{unknown[0]}'", f"names among {sorted(d.parameters)}", site=unknown[0])

@@ -1,0 +1,10 @@
+"""Results: the fit, its marginals, predictions, table, verdict and explanation."""
+
+from .evaluate import Bound, evaluate
+from .fit import Fit
+from .marginals import Marginal
+from .predictive import Draws, prior_predictive
+from .summary import Summary
+from .verdict import Verdict, judge
+
+__all__ = ["Bound", "Draws", "Fit", "Marginal", "Summary", "Verdict", "evaluate", "judge", "prior_predictive"]

@@ -1,0 +1,98 @@
+"""The bound for the full data, with its Monte Carlo error.
+
+A subsampled plate is walked through in chunks; terms outside it are counted once. Draws are
+shared by all chunks, so that the error is that of the whole sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from ..algorithms.noise import draw, generator
+from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive
+
+DRAWS = 2000  # at most
+WORK = 30_000_000  # counted cost of the whole evaluation
+CHUNK_WORK = 1_000_000  # counted cost of one batched run
+ROWS = 8192  # rows of a subsampled plate walked through at once
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An estimate of the bound: per-term means, their standard errors, and those of the sum."""
+
+    elbo: float
+    se: float
+    draws: int
+    terms: dict[str, tuple[float, float]]
+
+
+def evaluate(p: Problem, guide: Any, d: Derivation, values: Mapping[str, np.ndarray], *, executor: str, seed: int) -> Bound:
+    """The bound at these parameter values."""
+    if executor == "eager":
+        bounds = np.concatenate([EagerObjective(p, guide, 1).contributions(dict(values), 7919 * seed + k)[0] for k in range(200)])
+        return Bound(float(bounds.mean()), float(bounds.std(ddof=1) / len(bounds) ** 0.5), len(bounds), {})
+    pieces = list(_pieces(p, guide, d, values))
+    work = sum(o.values.work for o, _, _ in pieces)
+    draws = int(np.clip(WORK // max(work, 1), 8, DRAWS))
+    total = np.zeros((draws, len(d.terms)))
+    shared = _noise(d, draws, seed, 0)
+    local = {f.name for f in d.factors if any(q.subsampled for q in f.plates)}
+    for number, (objective, rows, counted) in enumerate(pieces, 1):
+        eps = {**shared, **{n: e for n, e in _noise(objective.derivation, draws, seed, number).items() if n in local}}
+        size = int(np.clip(CHUNK_WORK // max(objective.values.work, 1), 1, draws))
+        for start in range(0, draws, size):
+            count = min(size, draws - start)
+            _, terms, _ = objective.evaluate(dict(values), rows, {n: e[start : start + count] for n, e in eps.items()}, count)
+            total[start : start + count] += np.asarray(terms) * counted
+    bounds = total.sum(1)
+    errors = _error(total)
+    table = {t.text: (float(m), float(e)) for t, m, e in zip(d.terms, total.mean(0), errors, strict=True)}
+    return Bound(float(bounds.mean()), float(_error(bounds)), draws, table)
+
+
+def _error(x: np.ndarray) -> Any:
+    spread = x.std(0, ddof=1) / len(x) ** 0.5
+    # Rounding apart, what has no noise is exact.
+    return np.where(spread > 1e-13 * np.abs(x).max(0, initial=1.0), spread, 0.0)
+
+
+def _noise(d: Derivation, draws: int, seed: int, number: int) -> dict[str, np.ndarray]:
+    eps = draw(generator(seed, number, stream=1), d.factors, draws, 1)
+    return {n: e[:, 0] for n, e in eps.items()}
+
+
+def _pieces(p: Problem, guide: Any, d: Derivation, values: Mapping[str, np.ndarray]):
+    """(objective, rows, what each term counts) for every combination of chunks of the subsampled plates."""
+    plates = [q for q in d.plates.values() if q.subsampled and q.name in d.index_inputs]
+    if not plates:
+        yield Objective(d, choose(d)), {n: np.arange(d.plates[n].size) for n in d.index_inputs}, np.ones(len(d.terms))
+        return
+    cuts = [[np.arange(a, min(a + ROWS, q.size)) for a in range(0, q.size, ROWS)] for q in plates]
+    made: dict[tuple[int, ...], Objective] = {}
+    for combination in product(*(list(enumerate(c)) for c in cuts)):
+        sizes = {q.name: len(rows) for q, (_, rows) in zip(plates, combination, strict=True)}
+        key = tuple(sizes.values())
+        if key not in made:
+            part = derive(p, guide, plate_sizes=sizes, starts=values)
+            made[key] = Objective(part, choose(part))
+        objective = made[key]
+        counted = np.array([_counts(t, plates, combination, sizes) for t in objective.derivation.terms])
+        yield objective, {q.name: rows for q, (_, rows) in zip(plates, combination, strict=True)}, counted
+
+
+def _counts(term, plates, combination, sizes) -> float:
+    """A term of a chunk stands for its own rows; one outside the plate counts in the first chunk only."""
+    inside = {q.name for q in term.plates}
+    share = 1.0
+    for q, (number, _) in zip(plates, combination, strict=True):
+        if q.name in inside:
+            share *= sizes[q.name] / q.size
+        elif number:
+            return 0.0
+    return share

@@ -1,0 +1,232 @@
+"""The result of an inference: the posterior, its bound, its verdict, and how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..algorithms import Solution
+from ..algorithms.noise import draw, generator
+from ..array import Ref, compile_program, prune
+from ..array.batching import batch
+from ..elbo import Derivation, EagerObjective, Problem, derive
+from ..elbo.flow import flow
+from ..errors import ModelError
+from ..graph import ModelGraph
+from ..guides import FullRank
+from .evaluate import Bound
+from .explain import explain
+from .marginals import Marginal, from_distribution, from_draws, from_gaussian
+from .predictive import Draws, posterior_predictive
+from .summary import Summary, number, summarize
+from .verdict import Verdict
+
+SUMMARY_DRAWS = 4000
+CHUNK_WORK = 2_000_000
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `ppl.infer` returns; `print` shows the verdict, then the table.
+
+    `fit["site"]` has `.mean`, `.sd` and `.quantile(q)`; `fit.sample(n)` draws, `fit.predict()`
+    gives the posterior predictive, `fit.explain()` the derived bound.
+    """
+
+    problem: Problem
+    guide: Any
+    solution: Solution
+    bound: Bound
+    verdict: Verdict
+    seed: int
+
+    # -- facts -------------------------------------------------------------------------------
+    @property
+    def elbo(self) -> float:
+        """The bound on the log evidence, for the full data."""
+        return self.bound.elbo
+
+    @property
+    def elbo_se(self) -> float:
+        """Its Monte Carlo standard error; 0 where every term is exact."""
+        return self.bound.se
+
+    @property
+    def history(self) -> np.ndarray:
+        """The bound's estimate at every step."""
+        return self.solution.history
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        """Learned parameters, the guide's and the model's, in their constrained values."""
+        return self.solution.values
+
+    @property
+    def graph(self) -> ModelGraph:
+        """The model as a graph of distributions."""
+        return self.problem.graph
+
+    @property
+    def executor(self) -> str:
+        """What ran the array program."""
+        return self.solution.executor
+
+    # -- the posterior -------------------------------------------------------------------------
+    @cached_property
+    def _full(self) -> Derivation:
+        """The derivation with every plate at its full size."""
+        d = self.solution.derivation
+        subsampled = {p.name: p.size for p in d.plates.values() if p.subsampled}
+        if not subsampled:
+            return d
+        return derive(self.problem, self.guide, plate_sizes=subsampled, starts=self.params, eager=self.executor == "eager")
+
+    def sample(self, num_samples: int = 1000, *, seed: int | None = None) -> dict[str, np.ndarray]:
+        """Draws from the guide: `{site or deterministic: array (num_samples, ...)}`.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model():
+        ...     z = ppl.sample("z", dist.Normal(0, 1))
+        ...     ppl.sample("y", dist.Normal(z, 1), obs=1.0)
+        >>> ppl.infer(model, progress=False).sample(10)["z"].shape
+        (10,)
+        """
+        if not isinstance(num_samples, int | np.integer) or num_samples < 1:
+            raise ModelError(f"num_samples={num_samples!r}", "a whole number of at least 1")
+        seed = self.seed if seed is None else seed
+        if self.executor == "eager":
+            return self._sample_eagerly(num_samples, seed)
+        d = self._full
+        names = {**d.site_outputs, **d.deterministic_outputs}
+        program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
+        size = int(np.clip(CHUNK_WORK // max(program.work, 1), 1, num_samples))
+        noise_inputs = {f.noise_input for f in d.factors}
+        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+        eps = {n: e[0] for n, e in draw(generator(seed, 0, stream=2), d.factors, 1, num_samples).items()}
+        parts, made = [], {}
+        for start in range(0, num_samples, size):
+            count = min(size, num_samples - start)
+            if count not in made:
+                made[count] = compile_program(batch(program, [i in noise_inputs for i in range(len(program.inputs))], count))
+            with np.errstate(all="ignore"):
+                parts.append(made[count](*d.inputs(self.params, rows, {n: e[start : start + count] for n, e in eps.items()})))
+        order = np.random.default_rng(seed).permutation(num_samples)  # antithetic partners apart
+        return {n: np.concatenate([np.asarray(p[i]) for p in parts])[order] for i, n in enumerate(names)}
+
+    def _sample_eagerly(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
+        objective = EagerObjective(self.problem, self.guide, 1)
+        rows = []
+        for k in range(num_samples):
+            d = objective.objective(dict(self.params), 104_729 * (seed + 1) + k).derivation
+            names = {**d.site_outputs, **d.deterministic_outputs}
+            run = compile_program(prune(d.program, tuple(d.program.outputs[i] for i in names.values())))
+            rows.append(dict(zip(names, run(*d.examples), strict=True)))
+        return {n: np.stack([np.asarray(r[n]) for r in rows]) for n in rows[0] if all(n in r for r in rows)}
+
+    @cached_property
+    def _draws(self) -> dict[str, np.ndarray]:
+        return self.sample(SUMMARY_DRAWS)
+
+    @cached_property
+    def _marginals(self) -> dict[str, Marginal]:
+        return {}
+
+    def __getitem__(self, site: str) -> Marginal:
+        """The marginal of a latent site or a deterministic."""
+        d = self.solution.derivation
+        if site not in d.site_outputs and site not in d.deterministic_outputs:
+            known = [*d.site_outputs, *d.deterministic_outputs]
+            raise ModelError(f"fit['{site}']", f"a latent site or deterministic: {known}", site=site)
+        if site not in self._marginals:
+            self._marginals[site] = self._marginal(site)
+        return self._marginals[site]
+
+    def _marginal(self, site: str) -> Marginal:
+        d = self._full
+        factor = next((f for f in d.factors if site in f.sites), None)
+        if factor is None or self.executor == "eager":
+            return from_draws(site, self._draws[site])
+        outputs, rebuild = d.guides[factor.name]
+        bits = {f.name: 1 << i for i, f in enumerate(d.factors)}
+        seen = flow(d.program, bits)
+        refs = [d.program.outputs[i] for i in outputs]
+        if any(seen.of(r)[0] for r in refs):  # the guide of this site reads another draw
+            return from_draws(site, self._draws[site])
+        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+        noise = {f.name: d.examples[f.noise_input] for f in d.factors}
+        program = prune(d.program, tuple(refs))
+        arrays = compile_program(program)(*d.inputs(self.params, rows, noise)) if any(type(r) is Ref for r in refs) else tuple(refs)
+        if factor.name == FullRank.NAME:
+            return self._from_joint(site, d, factor, *arrays)
+        return from_distribution(site, rebuild(tuple(arrays)), lambda: self._draws[site])
+
+    def _from_joint(self, site: str, d: Derivation, factor: Any, *_: Any) -> Marginal:
+        loc, tril = self.params[f"{factor.name}.loc"], self.params[f"{factor.name}.scale_tril"]
+        start = 0
+        for name in factor.sites:
+            shape = self.problem.shapes[name]
+            stop = start + int(np.prod(shape, dtype=np.int64))
+            if name == site:
+                break
+            start = stop
+        transform = d.transforms[site]
+        if transform.domain.event_dim:
+            return from_draws(site, self._draws[site])
+        sd = np.sqrt(np.sum(tril[start:stop] ** 2, 1)).reshape(shape)
+        identity = type(transform).__name__ == "IdentityTransform"
+        return from_gaussian(site, loc[start:stop].reshape(shape), sd, None if identity else transform)
+
+    def summary(self) -> Summary:
+        """The table of all latent sites and deterministics."""
+        d = self.solution.derivation
+        order = [n for n in self.graph.nodes if n in d.site_outputs or n in d.deterministic_outputs]
+        return summarize({n: self[n] for n in order})
+
+    # -- predictions -----------------------------------------------------------------------------
+    def predict(self, *args: Any, num_samples: int = 1000, seed: int | None = None, new: Sequence[str] = (), **kwargs: Any) -> Draws:
+        """Posterior predictive draws of the observed sites, and of what depends on them.
+
+        Without arguments the training arguments are used. Observed sites are drawn anew even
+        where `obs=` is passed. A plate of the same size keeps its fitted local posteriors; one of
+        another size, or named in `new`, draws its latent sites from the prior given the others.
+        """
+        if not args and not kwargs:
+            args, kwargs = self.problem.args, dict(self.problem.kwargs)
+        seed = self.seed if seed is None else seed
+        draws = {n: x for n, x in self.sample(num_samples, seed=seed).items() if n in self.solution.derivation.site_outputs}
+        if not draws:
+            draws = {}
+        sizes = {p.name: p.size for p in self.solution.derivation.plates.values()}
+        return posterior_predictive(self.problem.model, args, kwargs, draws, self.params, sizes, new, seed + 1)
+
+    # -- words and pictures --------------------------------------------------------------------------
+    def explain(self) -> str:
+        """The derived bound, term by term: estimator, reason, value; and the choices made."""
+        guide = self.guide if isinstance(self.guide, str) else "the function given" if callable(self.guide) else "automatic"
+        return explain(self.solution.derivation, self.solution.plan, self.bound, self.solution.notes, guide, self.executor)
+
+    def plot(self, sites: Sequence[str] | None = None) -> Any:
+        """A picture of the history and the marginals (extra `plot`); returns the matplotlib figure."""
+        from .plot import plot
+
+        return plot(self, sites)
+
+    def __str__(self) -> str:
+        elbo = f"ELBO {number(self.elbo)}" + (f" (s.e. {number(self.elbo_se)})" if self.elbo_se else " (exact)")
+        head = f"{self.verdict}\n{elbo}; {self.solution.steps} steps."
+        d = self.solution.derivation
+        learned = [n for n in self.params if self.graph.nodes.get(n) is not None and self.graph.nodes[n].kind == "parameter"]
+        parts = [head]
+        if d.site_outputs or d.deterministic_outputs:
+            parts += ["", self.summary().text(most=10)]
+        if learned:
+            parts += ["", "Parameters", *(f"  {n} = {np.array2string(self.params[n], precision=4, threshold=10)}" for n in learned)]
+        return "\n".join(parts)
+
+    __repr__ = __str__
+
+

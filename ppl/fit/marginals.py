@@ -1,0 +1,96 @@
+"""Marginals of single sites: closed forms and quadrature where the guide allows, draws elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from ..distributions import Distribution, Normal, TransformedDistribution
+from ..distributions.transforms import ExpTransform
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The approximate posterior of one site: `.mean`, `.sd` and `.quantile(q)`, in the site's shape.
+
+    `exact` says that they are those of the guide without sampling error.
+    """
+
+    site: str
+    mean: np.ndarray
+    sd: np.ndarray
+    exact: bool
+    _quantile: Callable[[Any], np.ndarray]
+
+    def quantile(self, q: Any) -> np.ndarray:
+        """Values that the site stays below with probability q; q's axes come first."""
+        return self._quantile(q)
+
+    def __repr__(self) -> str:
+        return f"Marginal('{self.site}', mean={_short(self.mean)}, sd={_short(self.sd)})"
+
+
+def _short(x: np.ndarray) -> str:
+    return np.array2string(np.asarray(x), precision=4, threshold=6).replace("\n", "")
+
+
+def from_draws(site: str, draws: np.ndarray) -> Marginal:
+    """The marginal of draws along the first axis."""
+    draws = np.asarray(draws, dtype=float)
+    return Marginal(site, draws.mean(0), draws.std(0), False, lambda q: np.quantile(draws, q, axis=0))
+
+
+def from_gaussian(site: str, loc: np.ndarray, sd: np.ndarray, transform: Any | None) -> Marginal:
+    """The marginal of T(Normal(loc, sd)) with an increasing elementwise T."""
+
+    def quantile(q: Any) -> np.ndarray:
+        q = np.reshape(q, np.shape(q) + (1,) * np.ndim(loc))
+        u = loc + sd * special.ndtri(q)
+        return np.asarray(u if transform is None else transform(u))
+
+    if transform is None:
+        return Marginal(site, loc, sd, True, quantile)
+    if isinstance(transform, ExpTransform):
+        mean = np.exp(loc + 0.5 * sd * sd)
+        return Marginal(site, mean, mean * np.sqrt(np.expm1(sd * sd)), True, quantile)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(64)
+    weights = (weights / weights.sum()).reshape(-1, *(1,) * np.ndim(loc))
+    values = np.asarray(transform(loc + sd * nodes.reshape(-1, *(1,) * np.ndim(loc))))
+    mean = np.sum(weights * values, 0)
+    return Marginal(site, mean, np.sqrt(np.sum(weights * (values - mean) ** 2, 0)), True, quantile)
+
+
+def from_distribution(site: str, q: Distribution, draws: Callable[[], np.ndarray]) -> Marginal:
+    """The marginal of a guide distribution with concrete parameters."""
+    base, transform = q, None
+    if type(q) is TransformedDistribution and len(q.transforms) == 1 and q.transforms[0].domain.event_dim == 0:
+        base, transform = q.base_dist, q.transforms[0]
+    while type(base).__name__ == "Independent":
+        base = base.base_dist
+    if isinstance(base, Normal):
+        shape = q.shape()
+        loc, sd = (np.broadcast_to(np.asarray(x, dtype=float), shape) for x in (base.loc, base.scale))
+        return from_gaussian(site, loc, sd, transform)
+    if q.has("mean") and q.has("variance"):
+        late = _Late(site, draws)
+        return Marginal(site, np.asarray(q.mean, dtype=float), np.sqrt(q.variance), True, late.quantile)
+    return from_draws(site, draws())
+
+
+class _Late:
+    """Quantiles from draws that are made when they are asked for."""
+
+    def __init__(self, site: str, draws: Callable[[], np.ndarray]):
+        self.site, self.draws = site, draws
+
+    @cached_property
+    def marginal(self) -> Marginal:
+        return from_draws(self.site, self.draws())
+
+    def quantile(self, q: Any) -> np.ndarray:
+        return self.marginal.quantile(q)

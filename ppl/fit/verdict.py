@@ -1,0 +1,32 @@
+"""The verdict: is the answer worth using, and why."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`word` is "usable" or "not trusted"; prints as one short paragraph.
+
+    No fit is called "trusted" on convergence alone: that would say that the guide's family can
+    hold the posterior, which convergence does not show.
+    """
+
+    word: str
+    converged: bool
+    stop_reason: str
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        how = "Converged" if self.converged else "Not converged"
+        text = f"{self.word.capitalize()}. {how}: {self.stop_reason}."
+        for w in self.warnings:
+            text += f" {w[0].upper()}{w[1:]}."
+        return textwrap.fill(text, 100)
+
+
+def judge(converged: bool, stop_reason: str, warnings: tuple[str, ...]) -> Verdict:
+    """Usable when the optimisation converged and the model raised no warning."""
+    return Verdict("usable" if converged and not warnings else "not trusted", converged, stop_reason, warnings)

@@ -1,0 +1,23 @@
+"""The model as a graph: recorded once, read off the program, drawn.
+
+    model function --Recorder--> RecordedModel --model_graph--> ModelGraph --> networkx, Mermaid, DOT, a picture
+"""
+
+from .model_graph import ModelGraph, Node, dependencies, family_name, graph, latent_input, model_graph, recorded_in
+from .recorder import Parameter, RecordedModel, Recorder, as_argument, record_model
+
+__all__ = [
+    "ModelGraph",
+    "Node",
+    "Parameter",
+    "RecordedModel",
+    "Recorder",
+    "as_argument",
+    "dependencies",
+    "family_name",
+    "graph",
+    "latent_input",
+    "model_graph",
+    "record_model",
+    "recorded_in",
+]

@@ -1,0 +1,167 @@
+"""Run a model once onto a tape: what it draws, learns and indexes by becomes recorded.
+
+    model function, arguments --record_model--> RecordedModel(tape, sites, plates, parameters)
+
+Whoever records decides what a latent site's value is: an input of its own (to look at the
+model), or a guide's draw (to derive a bound).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..array import Argument, Recorded, Tape
+from ..distributions import constraints
+from ..errors import ModelError, ShapeError
+from ..model import Handler, PlateFrame, Site, full_parameter, parameter_rows
+from ..model.handlers import check_repeat
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A learned point parameter: its starting value at full size, and its recorded input."""
+
+    name: str
+    init: np.ndarray
+    constraint: constraints.Constraint
+    node: Recorded
+
+
+class Recorder(Handler):
+    """Gives sites recorded values while the model runs, and keeps what it saw.
+
+    `latent(recorder, site)` returns the recorded value of a latent site.
+    `plate_sizes` overrides how many rows of a plate are in use; `starts` are parameter values.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        latent: Callable[[Recorder, Site], Any],
+        *,
+        plate_sizes: Mapping[str, int] | None = None,
+        starts: Mapping[str, Any] | None = None,
+        indices: Mapping[str, np.ndarray] | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.tape, self.latent = tape, latent
+        self.plate_sizes, self.starts, self.given = plate_sizes or {}, starts or {}, indices or {}
+        self.rng = np.random.default_rng(seed)
+        self.sites: dict[str, Site] = {}
+        self.plates: dict[str, PlateFrame] = {}
+        self.indices: dict[str, Any] = {}
+        self.parameters: dict[str, Parameter] = {}
+
+    def process(self, site: Site) -> Site:
+        if site.type == "plate":
+            return self._open_plate(site)
+        if site.type == "param":
+            return replace(site, value=self._parameter_rows(site)) if site.value is None else site
+        if site.type == "sample" and site.value is None:
+            return replace(site, value=self.latent(self, site))
+        return site
+
+    def seen(self, site: Site) -> None:
+        before = self.sites.get(site.name)
+        if before is not None:
+            check_repeat(before, site)
+        else:
+            self.sites[site.name] = site
+
+    def _open_plate(self, site: Site) -> Site:
+        frame = site.options["frame"]
+        in_use = self.plate_sizes.get(site.name, frame.subsample_size)
+        subsampled = frame.subsampled
+        frame = replace(frame, subsample_size=in_use)
+        if site.name not in self.indices:
+            self.plates[site.name] = frame
+            rows = self.given.get(site.name, np.arange(in_use))
+            self.indices[site.name] = self.tape.input(rows, f"{site.name}.indices") if subsampled else rows
+        return replace(site, value=self.indices[site.name], options={**site.options, "frame": frame})
+
+    def _parameter_rows(self, site: Site) -> Any:
+        if site.name not in self.parameters and site.options["init"] is None and site.name not in self.starts:
+            raise ModelError(f"param('{site.name}') without init", "a starting value", "ppl.param(name, 0.0)", site=site.name)
+        node = self.parameter(site.name, lambda: full_parameter(site, self.rng), site.options["constraint"])
+        return parameter_rows(node, site, self.indices)
+
+    def parameter(self, name: str, init: Callable[[], Any], constraint: constraints.Constraint) -> Recorded:
+        """The recorded value of a parameter; an input of its own, made on first use."""
+        if name not in self.parameters:
+            value = np.asarray(self.starts[name] if name in self.starts else init(), dtype=np.float64)
+            if not np.all(constraint(value)):
+                raise ModelError(
+                    f"parameter '{name}' starting at {np.array2string(value, threshold=5)}",
+                    f"a value in its constraint, {constraint}",
+                    "another init=",
+                    site=name,
+                )
+            self.parameters[name] = Parameter(name, value, constraint, self.tape.input(value, name))
+        return self.parameters[name].node
+
+
+@dataclass(frozen=True)
+class RecordedModel:
+    """What one run of a model left on the tape."""
+
+    tape: Tape
+    sites: dict[str, Site]
+    plates: dict[str, PlateFrame]
+    indices: dict[str, Any]
+    parameters: dict[str, Parameter]
+
+    def of_kind(self, *, observed: bool | None = None) -> list[Site]:
+        """Random sites, in order: all, the observed ones or the latent ones."""
+        return [s for s in self.sites.values() if s.type == "sample" and observed in (None, s.is_observed)]
+
+
+def record_model(model: Callable, args: tuple, kwargs: Mapping[str, Any], recorder: Recorder) -> RecordedModel:
+    """Run `model(*args, **kwargs)` under the recorder and check what only the whole model shows."""
+    with recorder:
+        model(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
+    recorded = RecordedModel(recorder.tape, recorder.sites, recorder.plates, recorder.indices, recorder.parameters)
+    _check_subsampling(recorded)
+    return recorded
+
+
+def as_argument(x: Any) -> Any:
+    """A model argument as the recorder wants it: arrays that a minibatch may index.
+
+    Looks into dicts, lists, tuples and dataclasses; numbers, strings, None and pandas
+    objects pass as they are.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        return x
+    if isinstance(x, np.ndarray) and x.dtype != object:
+        return x.view(Argument)
+    if isinstance(x, dict):
+        return {k: as_argument(v) for k, v in x.items()}
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*map(as_argument, x))
+    if isinstance(x, list | tuple):
+        return type(x)(map(as_argument, x))
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        changed = {f.name: as_argument(getattr(x, f.name)) for f in dataclasses.fields(x) if f.init}
+        return dataclasses.replace(x, **changed)
+    return x
+
+
+def _check_subsampling(recorded: RecordedModel) -> None:
+    """An observation that stands outside a subsampled plate but has its length was meant to be inside."""
+    for site in recorded.of_kind(observed=True):
+        for plate in recorded.plates.values():
+            outside = plate.subsampled and plate.name not in site.plate_names
+            if outside and not site.plates and plate.size in np.shape(site.value):
+                raise ShapeError(
+                    f"{plate.size} observations outside plate '{plate.name}', which is subsampled from {plate.size}",
+                    "observations of a subsampled plate inside it, so that they are scaled with it",
+                    f"indent the statement under the plate, with obs=y[i]",
+                    site=site.name,
+                    plate=plate.name,
+                )

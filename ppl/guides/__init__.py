@@ -1,0 +1,10 @@
+"""Guides: the variational distribution, as factors on the tape of the model.
+
+    latent site --in place / guide function / automatic--> Factor(noise, draw, values, log density)
+"""
+
+from .assembly import AUTOMATIC, Assembly
+from .automatic import FullRank, mean_field, unconstrained_shape
+from .factor import Factor
+
+__all__ = ["AUTOMATIC", "Assembly", "Factor", "FullRank", "mean_field", "unconstrained_shape"]

@@ -1,0 +1,87 @@
+"""Which guide a site gets: in place first, then the guide function, then the automatic one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from ..errors import GuideError
+from ..graph import ModelGraph, Recorder, as_argument
+from ..model import Site
+from . import automatic
+from .factor import Factor, check_support, single_site
+
+AUTOMATIC = ("meanfield", "fullrank")
+
+
+class Assembly:
+    """Gives latent sites their values while a model is recorded, and keeps the factors of q."""
+
+    def __init__(self, guide: str | Callable | None, graph: ModelGraph, shapes: Mapping[str, tuple[int, ...]]):
+        if isinstance(guide, str) and guide not in AUTOMATIC:
+            hint = get_close_matches(guide, AUTOMATIC, 1)
+            raise GuideError(f"guide={guide!r}", f"one of {AUTOMATIC}, a function or None", f"guide={hint[0]!r}" if hint else "")
+        self.graph, self.guide = graph, guide
+        self.factors: dict[str, Factor] = {}
+        self._of_site: dict[str, Factor] = {}
+        self._sites: dict[str, Site] = {}
+        self._joint = automatic.FullRank(graph, dict(shapes)) if guide == "fullrank" else None
+
+    def run_guide(self, recorder: Recorder, args: tuple, kwargs: Mapping[str, Any]) -> None:
+        """Run a guide function; its sites become factors."""
+        if not callable(self.guide):
+            return
+        guided = Recorder(recorder.tape, self._from_guide, plate_sizes=recorder.plate_sizes, starts=recorder.starts)
+        guided.rng, guided.parameters = recorder.rng, recorder.parameters
+        guided.plates, guided.indices = recorder.plates, recorder.indices
+        with guided:
+            self.guide(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
+        self._sites = {s.name: s for s in guided.sites.values() if s.type == "sample"}
+        observed = [s.name for s in self._sites.values() if s.is_observed]
+        if observed:
+            raise GuideError(f"an observed site '{observed[0]}' in the guide", "latent sites only", "remove obs=", site=observed[0])
+
+    def _from_guide(self, recorder: Recorder, site: Site) -> Any:
+        return self._add(single_site(recorder, site, site.fn, "guide function"), site)
+
+    def _add(self, factor: Factor, site: Site) -> Any:
+        self.factors[factor.name] = factor
+        self._of_site[site.name] = factor
+        return factor.values[site.name]
+
+    def latent(self, recorder: Recorder, site: Site) -> Any:
+        """The recorded value of a latent site of the model."""
+        if site.name in self._of_site:
+            if site.guide is not None:
+                raise GuideError("a site with guide= in place, named by the guide function too", "one guide for each site", site=site.name)
+            check_support(self._of_site[site.name], site)
+            return self._of_site[site.name].values[site.name]
+        if site.guide is not None:
+            value = self._add(single_site(recorder, site, site.guide, "in place"), site)
+            check_support(self._of_site[site.name], site)
+            return value
+        if callable(self.guide):
+            raise GuideError(
+                f"a guide with sites {sorted(self._of_site) or 'none'}",
+                f"one for the latent site '{site.name}' too",
+                _did_you_mean(site.name, self._of_site),
+                site=site.name,
+            )
+        if self._joint is not None and site.name in self._joint.slices:
+            return self._add(self._joint.latent(recorder, site), site)
+        return self._add(automatic.mean_field(recorder, site), site)
+
+    def check(self) -> None:
+        """A guide must not draw sites that the model does not have."""
+        latent = {n.name for n in self.graph.of_kind("latent")}
+        for name in self._of_site:
+            if name not in latent:
+                raise GuideError(
+                    f"a guide site '{name}'", f"latent sites of the model: {sorted(latent)}", _did_you_mean(name, latent), site=name
+                )
+
+
+def _did_you_mean(name, known):
+    close = get_close_matches(name, list(known), 1)
+    return f"'{close[0]}': is it misspelt?" if close else "the same name in model and guide"

@@ -1,0 +1,140 @@
+"""Automatic guides: what q is where the user says nothing.
+
+| guide | factors | parameters |
+|---|---|---|
+| "meanfield" | one Normal per continuous site, on the unconstrained axis | `<site>.loc`, `<site>.scale` |
+| "fullrank" | one multivariate Normal over all continuous sites outside subsampled plates | `_joint.loc`, `_joint.scale_tril` |
+| both | Bernoulli and Categorical sites keep their own family | `<site>.probs` |
+
+The unconstrained axis is that of `biject_to(support)`: the logarithm for positive sites, stick
+breaking for simplexes. Parameters of sites in a subsampled plate hold all rows of the plate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..array.recording import concrete
+from ..distributions import (
+    Bernoulli,
+    Categorical,
+    MultivariateNormal,
+    Normal,
+    OneHotCategorical,
+    TransformedDistribution,
+    biject_to,
+    constraints,
+)
+from ..distributions.transforms import IdentityTransform
+from ..errors import GuideError
+from ..graph import ModelGraph, Recorder
+from ..model import Site
+from .factor import Factor, draw_base, single_site
+
+INITIAL_SCALE = 0.1
+
+
+def unconstrained_shape(site: Site) -> tuple[int, ...]:
+    """Shape of a continuous site on the unconstrained axis, the rows in use only."""
+    return tuple(biject_to(site.fn.support).inverse_shape(site.fn.shape()))
+
+
+def rows(recorder: Recorder, site: Site, value: Any, event_dim: int) -> Any:
+    """The rows in use of a full-size parameter."""
+    for p in site.plates:
+        if p.subsampled:
+            value = np.take(value, recorder.indices[p.name], axis=np.ndim(value) - event_dim + p.dim)
+    return value
+
+
+def full_size(site: Site, shape: tuple[int, ...], event_dim: int) -> tuple[int, ...]:
+    """A shape with every subsampled plate at its full size."""
+    out = list(shape)
+    for p in site.plates:
+        out[len(shape) - event_dim + p.dim] = p.size
+    return tuple(out)
+
+
+def mean_field(recorder: Recorder, site: Site) -> Factor:
+    """q(site) = T(Normal(loc, scale)), or the site's own family where it is finite."""
+    if site.fn.is_discrete:
+        return _discrete(recorder, site)
+    transform = biject_to(site.fn.support)
+    shape = unconstrained_shape(site)
+    event_dim = len(shape) - len(site.fn.batch_shape)
+    full = full_size(site, shape, event_dim)
+    loc = recorder.parameter(f"{site.name}.loc", lambda: np.zeros(full), constraints.real)
+    scale = recorder.parameter(f"{site.name}.scale", lambda: np.full(full, INITIAL_SCALE), constraints.positive)
+    q = Normal(rows(recorder, site, loc, event_dim), rows(recorder, site, scale, event_dim)).to_event(event_dim)
+    if not isinstance(transform, IdentityTransform):
+        q = TransformedDistribution(q, [transform])
+    return single_site(recorder, site, q, "automatic")
+
+
+def _discrete(recorder: Recorder, site: Site) -> Factor:
+    fn = site.fn
+    while type(fn).__name__ in ("Independent", "MaskedDistribution"):
+        fn = fn.base_dist
+    event_dim = site.fn.event_dim
+    name = f"{site.name}.probs"
+    if isinstance(fn, Bernoulli):
+        full = full_size(site, site.fn.shape(), event_dim)
+        probs = recorder.parameter(name, lambda: np.full(full, 0.5), constraints.unit_interval)
+        q = Bernoulli(probs=rows(recorder, site, probs, event_dim)).to_event(event_dim)
+    elif isinstance(fn, Categorical | OneHotCategorical):
+        categories = np.shape(concrete(fn.probs))[-1]
+        lead = site.fn.shape() if isinstance(fn, Categorical) else site.fn.shape()[:-1]
+        extra = event_dim - isinstance(fn, OneHotCategorical)
+        full = (*full_size(site, lead, extra), categories)
+        # Slightly unequal, by the seed: equal components would stay equal for ever.
+        probs = recorder.parameter(name, lambda: _near_uniform(recorder, full), constraints.simplex)
+        q = type(fn)(probs=rows(recorder, site, probs, extra + 1)).to_event(extra)
+    else:
+        raise GuideError(
+            f"a latent {type(fn).__name__}",
+            "a continuous family, Bernoulli or Categorical, for which there are automatic guides",
+            "guide= in place, or a guide function that draws this site",
+            site=site.name,
+        )
+    return single_site(recorder, site, q, "automatic")
+
+
+def _near_uniform(recorder: Recorder, shape: tuple[int, ...]) -> np.ndarray:
+    weights = 1.0 + 0.1 * recorder.rng.random(shape)
+    return weights / weights.sum(-1, keepdims=True)
+
+
+class FullRank:
+    """One Gaussian over all continuous sites that have a fixed number of rows."""
+
+    NAME = "_joint"
+
+    def __init__(self, graph: ModelGraph, shapes: dict[str, tuple[int, ...]]):
+        inside = [s for s in shapes if not any(graph.plates[p].subsampled for p in graph.nodes[s].plates)]
+        ends = np.cumsum([0] + [int(np.prod(shapes[s])) for s in inside])
+        self.slices = {s: slice(int(a), int(b)) for s, a, b in zip(inside, ends, ends[1:], strict=False)}
+        self.shapes, self.size = shapes, int(ends[-1])
+        self.factor: Factor | None = None
+
+    def latent(self, recorder: Recorder, site: Site) -> Factor | None:
+        """The joint factor when the first of its sites comes; values of the others are added to it."""
+        if self.factor is None:
+            n = self.size
+            loc = recorder.parameter(f"{self.NAME}.loc", lambda: np.zeros(n), constraints.real_vector)
+            tril = recorder.parameter(
+                f"{self.NAME}.scale_tril", lambda: INITIAL_SCALE * np.eye(n), constraints.lower_cholesky
+            )
+            base = MultivariateNormal(loc, scale_tril=tril)
+            noise, kind, draw = draw_base(recorder, self.NAME, base)
+            self.factor = Factor(
+                self.NAME, tuple(self.slices), base, noise, kind, draw, {}, {}, None, (), True, "automatic"
+            )
+        transform = biject_to(site.fn.support)
+        u = np.reshape(self.factor.draw[self.slices[site.name]], self.shapes[site.name])
+        value = transform(u)
+        self.factor.values[site.name] = value
+        if not isinstance(transform, IdentityTransform):
+            self.factor.log_jacobians[site.name] = transform.log_abs_det_jacobian(u, value)
+        return self.factor

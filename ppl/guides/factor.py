@@ -1,0 +1,140 @@
+"""A factor of the variational distribution: one draw, and the sites that it decides.
+
+    noise --base.from_noise--> u --transforms--> values of the sites
+
+`u` is marked on the tape by the factor's name, so that what depends on it can be read off
+the program. A mean-field site is a factor of its own; a joint Gaussian is one factor of many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..array import Recorded, is_recorded
+from ..array.operations import draw_of, sampled
+from ..array.recording import concrete
+from ..distributions import Distribution, TransformedDistribution
+from ..errors import GuideError
+from ..graph import Recorder, family_name
+from ..model import PlateFrame, Site
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One independent piece of q, as it stands on the tape."""
+
+    name: str
+    sites: tuple[str, ...]
+    base: Distribution
+    noise: Recorded
+    noise_kind: str  # "normal", "uniform" or "seed"
+    draw: Recorded
+    values: dict[str, Any]
+    log_jacobians: dict[str, Any]
+    posterior: Distribution | None  # q(site), where the factor is one site
+    plates: tuple[PlateFrame, ...]
+    reparameterized: bool
+    origin: str  # "automatic", "in place" or "guide function"
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A concrete sampler as `ppl.array.operations.sampled` wants it."""
+
+    rebuild: Any
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    __name__ = "sampler"
+
+    def __call__(self, generator: np.random.Generator, parameters: Sequence[Any]) -> np.ndarray:
+        return np.asarray(self.rebuild(tuple(parameters)).sample(generator), dtype=self.dtype)
+
+
+def single_site(recorder: Recorder, site: Site, q: Distribution, origin: str) -> Factor:
+    """The factor q(site), drawn on the recorder's tape."""
+    base, transforms = _base(q)
+    noise, kind, draw = draw_base(recorder, site.name, base)
+    value, log_jacobian = draw, None
+    for transform in transforms:
+        before, value = value, transform(value)
+        step = _over_batch(transform.log_abs_det_jacobian(before, value), q)
+        log_jacobian = step if log_jacobian is None else log_jacobian + step
+    return Factor(
+        site.name,
+        (site.name,),
+        base,
+        noise,
+        kind,
+        draw,
+        {site.name: value},
+        {} if log_jacobian is None else {site.name: log_jacobian},
+        q,
+        site.plates,
+        base.reparameterized,
+        origin,
+    )
+
+
+def _base(q: Distribution):
+    return (q.base_dist, tuple(q.transforms)) if type(q) is TransformedDistribution else (q, ())
+
+
+def _over_batch(x, q):
+    """A log Jacobian summed down to one number per batch element of q."""
+    extra = np.ndim(x) - len(q.batch_shape)
+    return np.sum(x, axis=tuple(range(-extra, 0))) if extra > 0 else x
+
+
+def draw_base(recorder: Recorder, name: str, base: Distribution) -> tuple[Recorded, str, Recorded]:
+    """Noise input, its kind, and the marked draw of a base distribution."""
+    if base.noise is not None:
+        standard = recorder.rng.standard_normal if base.noise == "normal" else recorder.rng.random
+        noise = recorder.tape.input(standard(base.noise_shape), f"{name}.noise")
+        return noise, base.noise, mark(recorder, base.from_noise(noise), name)
+    if not base.has("sample"):
+        raise GuideError(f"a guide {type(base).__name__} that cannot be drawn from", "a family with a sampler", site=name)
+    arrays, rebuild = base.tree_flatten()
+    example = rebuild(tuple(concrete(a) for a in arrays)).sample(recorder.rng)
+    noise = recorder.tape.input(np.int64(recorder.rng.integers(2**62)), f"{name}.seed")
+    sampler = Sampler(rebuild, np.shape(example), np.asarray(example).dtype)
+    return noise, "seed", mark(recorder, sampled(noise, sampler, *arrays), name)
+
+
+def mark(recorder: Recorder, value: Any, name: str) -> Recorded:
+    """The draw, marked by its factor's name (a constant draw becomes recorded by that)."""
+    if not is_recorded(value):
+        return recorder.tape.add(draw_of.run, (value, name))
+    return draw_of(value, name)
+
+
+def check_support(factor: Factor, site: Site) -> None:
+    """A user's guide must not draw what the site cannot be."""
+    if site.fn.shape() != np.shape(factor.values[site.name]):
+        raise GuideError(
+            f"draws of shape {np.shape(factor.values[site.name])} from the guide",
+            f"shape {site.fn.shape()} of the site in the model",
+            "the same plates and event axes as in the model",
+            site=site.name,
+        )
+    arrays, rebuild = site.fn.tree_flatten()
+    fn = rebuild(tuple(concrete(a) for a in arrays))
+    q_arrays, q_rebuild = factor.posterior.tree_flatten()
+    draws = q_rebuild(tuple(concrete(a) for a in q_arrays)).sample(np.random.default_rng(0), (20,))
+    if not np.all(fn.support(draws)):
+        raise GuideError(
+            f"a guide {family_name_of(factor.posterior)} with values in {factor.posterior.support}",
+            f"values in {fn.support}, the support of {family_name(site)} in the model",
+            "LogNormal, Beta, or a TransformedDistribution onto the support",
+            site=site.name,
+        )
+
+
+def family_name_of(d: Distribution) -> str:
+    """Family without the wrappers that only move axes."""
+    while type(d).__name__ in ("Independent", "MaskedDistribution"):
+        d = d.base_dist
+    return type(d).__name__

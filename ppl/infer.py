@@ -1,0 +1,131 @@
+"""The front door: a model function and its arguments in, a Fit out."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+from .algorithms import ALGORITHMS, BBVI
+from .array import BranchOnDraw
+from .elbo import problem
+from .errors import ModelError
+from .fit import Fit, evaluate, judge
+
+OWN = ("guide", "algorithm", "seed", "progress", "executor")
+
+
+def infer(
+    model: Callable,
+    *args: Any,
+    guide: str | Callable | None = None,
+    algorithm: Any = "auto",
+    seed: int = 0,
+    progress: bool = True,
+    executor: str = "auto",
+    **kwargs: Any,
+) -> Fit:
+    """Fit the posterior of a model to data.
+
+    Parameters
+    ----------
+    model
+        a plain function over NumPy with `ppl.sample` statements.
+    *args, **kwargs
+        its arguments.
+    guide
+        the variational family: "meanfield", "fullrank", a function with the model's
+        arguments, or None for the automatic one.
+    algorithm
+        a name ("bbvi"), an object (`ppl.BBVI(steps=1000)`), or "auto".
+    seed
+        the same seed gives the same answer.
+    progress
+        show a bar when the run takes longer than a second.
+    executor
+        "numpy", "eager", or "auto": eager only where control flow depends on a draw.
+
+    Raises
+    ------
+    PPLError
+        one of its kinds, with the site's name, what was expected and what to try.
+
+    >>> import ppl, ppl.distributions as dist
+    >>> def model(y):
+    ...     mu = ppl.sample("mu", dist.Normal(0, 10))
+    ...     ppl.sample("y", dist.Normal(mu, 1), obs=y)
+    >>> fit = ppl.infer(model, 1.5, progress=False)
+    >>> round(float(fit["mu"].mean), 2)
+    1.49
+    """
+    if not callable(model):
+        raise ModelError(f"infer({model!r}, ...)", "a model function as first argument", "ppl.infer(model, data)")
+    refuse_own_names(model, OWN, "infer")
+    chosen = _algorithm(algorithm)
+    eager = executor == "eager"
+    try:
+        p = problem(model, args, kwargs, eager=eager, seed=seed)
+    except BranchOnDraw:
+        if executor != "auto":
+            raise
+        p = problem(model, args, kwargs, eager=True, seed=seed)
+        executor = "eager"
+    solution = chosen.run(p, guide, seed=seed, executor=executor, progress=_bar if progress else None)
+    d = solution.derivation
+    bound = evaluate(p, guide, d, solution.values, executor=solution.executor, seed=seed)
+    warnings = p.graph.warnings
+    if solution.interrupted:
+        warnings = (*warnings, "the run was interrupted: this is where it stood")
+    return Fit(p, guide, solution, bound, judge(solution.converged, solution.stop_reason, warnings), seed)
+
+
+def refuse_own_names(model: Callable, names: tuple[str, ...], verb: str) -> None:
+    """A model argument must not have the name of one of the call's own."""
+    try:
+        parameters = inspect.signature(model).parameters
+    except (TypeError, ValueError):
+        return
+    taken = [n for n in names if n in parameters]
+    if taken:
+        raise ModelError(
+            f"a model with an argument '{taken[0]}', which ppl.{verb} takes for itself",
+            f"other names than {', '.join(names)}",
+            f"rename it, or bind it: ppl.{verb}(functools.partial(model, {taken[0]}=...), ...)",
+        )
+
+
+def _algorithm(algorithm: Any) -> Any:
+    if algorithm == "auto":
+        return BBVI()
+    if isinstance(algorithm, str):
+        if algorithm not in ALGORITHMS:
+            close = get_close_matches(algorithm, ALGORITHMS, 1)
+            raise ModelError(f"algorithm={algorithm!r}", f"'auto' or one of {sorted(ALGORITHMS)}", f"'{close[0]}'" if close else "")
+        return ALGORITHMS[algorithm]()
+    if not hasattr(algorithm, "run"):
+        raise ModelError(f"algorithm={algorithm!r}", "a name or an algorithm", "ppl.BBVI(steps=1000)")
+    return algorithm
+
+
+class _bar:
+    """A tqdm bar that appears when a run takes longer than a second."""
+
+    def __init__(self, total: int):
+        self.total, self.begun, self.bar = total, time.monotonic(), None
+
+    def update(self, history: list[float]) -> None:
+        if self.bar is None:
+            if time.monotonic() - self.begun < 1.0:
+                return
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=self.total, leave=False, unit="step")
+        self.bar.update(len(history) - self.bar.n)
+        recent = history[-50:]
+        self.bar.set_postfix_str(f"ELBO {sum(recent) / len(recent):.4g}", refresh=False)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

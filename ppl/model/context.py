@@ -1,0 +1,77 @@
+"""The one piece of module state: which handlers and plates are in force right now."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import ModelError
+from .site import PlateFrame, Site
+
+
+@dataclass(frozen=True)
+class Context:
+    """Handlers from the outermost to the innermost, and the plates that are open."""
+
+    handlers: tuple[Any, ...] = ()
+    plates: tuple[PlateFrame, ...] = ()
+
+
+_current: ContextVar[Context] = ContextVar("ppl_context", default=Context())
+
+
+def current() -> Context:
+    """The context that `sample` sees."""
+    return _current.get()
+
+
+@contextmanager
+def entered(**changes):
+    """The context with other handlers or plates, for the span of a `with` block."""
+    token = _current.set(replace(_current.get(), **changes))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def set_context(context: Context):
+    """Install a context and return the token that `reset_context` takes."""
+    return _current.set(context)
+
+
+def reset_context(token) -> None:
+    """Undo `set_context`."""
+    _current.reset(token)
+
+
+def send(site: Site) -> Site:
+    """Show a statement to the handlers, innermost first; give it a value; show it on the way back."""
+    handlers = current().handlers
+    reached = len(handlers)
+    for reached in range(len(handlers) - 1, -1, -1):
+        site = handlers[reached].process(site)
+        if site.stop:
+            break
+    else:
+        reached = 0
+    if site.value is None:
+        site = replace(site, value=_default_value(site))
+    for handler in handlers[reached:]:
+        handler.seen(site)
+    return site
+
+
+def _default_value(site: Site) -> Any:
+    if site.type == "sample":
+        if site.rng is None:
+            raise ModelError(
+                f"sample('{site.name}', ...) with no source of randomness",
+                "a model run by ppl.infer, or under a handler that gives values",
+                "ppl.handlers.seed(model, 0)(...) to run it by hand",
+                site=site.name,
+            )
+        return site.fn.sample(site.rng)
+    return site.options.get("default")

@@ -1,0 +1,347 @@
+"""What a user writes inside a model: sample, param, plate, deterministic, factor.
+
+Each makes one frozen `Site`, shows it to the handlers in force, and returns its value.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..array import is_recorded
+from ..distributions import Distribution, Unit, constraints
+from ..errors import DataError, ModelError, ShapeError, user_line
+from .context import Context, current, reset_context, send, set_context
+from .site import PlateFrame, Site, plate_shape
+
+
+def sample(
+    name: str,
+    d: Distribution,
+    obs: Any = None,
+    *,
+    sample_shape: Sequence[int] = (),
+    infer: dict | None = None,
+    guide: Distribution | None = None,
+    estimator: str | None = None,
+) -> Any:
+    """A random site; with `obs=`, an observed one.
+
+    Inside plates the distribution is repeated along the plates' axes, so that
+    `dist.Normal(mu, tau)` in a plate of eight is eight independent draws.
+
+    Parameters
+    ----------
+    name
+        unique within the model.
+    d
+        its distribution given what came before.
+    obs
+        the observed value, of shape plates + event shape; None makes it latent.
+    sample_shape
+        extra leading batch axes.
+    infer
+        accepted for NumPyro's sake and ignored, with a warning.
+    guide
+        this site's variational distribution, in place; it may use data, parameters and
+        earlier latent values. Used by `infer` only.
+    estimator
+        overrides how gradients through this site are estimated: "pathwise" or "score".
+
+    Raises
+    ------
+    ShapeError
+        a batch axis that no plate claims, an observation of another length than its plate.
+    SupportError
+        an observed value that the distribution cannot produce.
+
+    >>> import ppl, ppl.distributions as dist
+    >>> def model():
+    ...     return ppl.sample("z", dist.Normal(0, 1))
+    >>> round(float(ppl.handlers.seed(model, 0)()), 4)
+    0.1257
+    """
+    _check_name(name, "sample")
+    if not isinstance(d, Distribution):
+        hint = "dist.Normal(0, 1) from ppl.distributions"
+        raise ModelError(f"sample('{name}', {_brief(d)})", "a distribution of ppl", hint, site=name)
+    if infer:
+        note = f"site '{name}': infer={infer!r} is ignored; ppl chooses by itself (estimator= overrides)"
+        warnings.warn(note, UserWarning, stacklevel=2)
+    context = current()
+    if sample_shape:
+        d = d.expand_by(tuple(sample_shape))
+    d = _into_plates(name, d, context.plates)
+    if guide is not None:
+        guide = _into_plates(name, guide, context.plates)
+    site = Site(
+        name, "sample", d, _observation(name, obs), obs is not None, context.plates, guide=guide, estimator=estimator, where=user_line()
+    )
+    site = send(site)
+    _check_value(site)
+    return site.value
+
+
+def param(
+    name: str,
+    init: Any = None,
+    constraint: constraints.Constraint = constraints.real,
+    event_dim: int | None = None,
+) -> Any:
+    """A learned point parameter, in its constrained values.
+
+    Parameters
+    ----------
+    name
+        unique within the model and its guide.
+    init
+        a number, one event, a full-size array, or a callable `(rng, indices) -> rows`.
+    constraint
+        the set its values live in; the optimizer works on the unconstrained axis.
+    event_dim
+        how many axes on the right belong to one event; by default, outside plates, all.
+
+    Inside a subsampled plate it has one value per datum; the rows in use are returned.
+
+    >>> import ppl
+    >>> float(ppl.handlers.seed(lambda: ppl.param("a", 2.0), 0)())
+    2.0
+    """
+    _check_name(name, "param")
+    if init is None and not current().handlers:
+        raise ModelError(f"param('{name}') without init", "a starting value", "ppl.param(name, 0.0)", site=name)
+    plates = current().plates
+    options = {"init": init, "constraint": constraint, "event_dim": event_dim, "default": None}
+    site = Site(name, "param", None, None, False, plates, options=options, where=user_line())
+    options["default"] = parameter_rows(full_parameter(site, np.random.default_rng(0)), site, {})
+    return send(site).value
+
+
+def full_parameter(site: Site, rng: np.random.Generator) -> np.ndarray:
+    """The starting value of a parameter at full size: plates' sizes, then the event axes."""
+    init, plates = site.options["init"], site.plates
+    constraint = site.options["constraint"]
+    if callable(init):
+        rows = init(rng, np.arange(plates[-1].size) if plates else np.arange(0))
+        init = rows
+    value = np.array(init, dtype=np.result_type(init, np.float64) if np.asarray(init).dtype.kind in "biu" else None)
+    event_dim = site.options["event_dim"]
+    if event_dim is None:
+        event_dim = constraint.event_dim if plates else value.ndim
+    sizes = [1] * max((-p.dim for p in plates), default=0)
+    for p in plates:
+        sizes[p.dim] = p.size
+    event = value.shape[value.ndim - event_dim :] if event_dim else ()
+    if not plates:
+        return value
+    lead = value.shape[: value.ndim - event_dim]
+    try:
+        return np.array(np.broadcast_to(value, (*np.broadcast_shapes(lead, tuple(sizes)), *event)))
+    except ValueError:
+        raise ShapeError(
+            f"init of shape {value.shape}",
+            f"shape {tuple(sizes)} of its plates followed by its event axes",
+            "event_dim=, or an init of the plate's full size",
+            site=site.name,
+        ) from None
+
+
+def parameter_rows(value: Any, site: Site, indices: dict[str, Any]) -> Any:
+    """The rows of a full-size parameter that the plates have in use."""
+    event_dim = site.options["event_dim"]
+    if event_dim is None:
+        event_dim = site.options["constraint"].event_dim
+    for p in site.plates:
+        if p.subsampled:
+            axis = np.ndim(value) - event_dim + p.dim
+            rows = indices.get(p.name, np.arange(p.subsample_size))
+            value = np.take(value, rows, axis=axis)
+    return value
+
+
+def deterministic(name: str, value: Any) -> Any:
+    """A named function of sites, kept in every result.
+
+    >>> import ppl
+    >>> ppl.handlers.seed(lambda: ppl.deterministic("two", 2.0), 0)()
+    2.0
+    """
+    _check_name(name, "deterministic")
+    site = Site(name, "deterministic", None, value, False, current().plates, where=user_line())
+    return send(site).value if current().handlers else value
+
+
+def factor(name: str, log_weight: Any) -> None:
+    """A free term of the log joint density: log p is multiplied by exp(log_weight).
+
+    >>> import ppl
+    >>> ppl.handlers.seed(lambda: ppl.factor("prior", -1.0), 0)()
+    """
+    _check_name(name, "factor")
+    fn = _into_plates(name, Unit(log_weight), current().plates)
+    send(Site(name, "sample", fn, np.zeros(0), True, current().plates, where=user_line(), options={"factor": True}))
+
+
+class plate:
+    """Conditional independence: the sites inside have one row for each of `size` elements.
+
+    With `subsample_size` each run uses that many rows, and log densities inside are scaled
+    by size / subsample_size. `as i` gives the indices in use: index data by them.
+
+    The first plate takes the last batch axis (-1), one nested in it the axis before (-2);
+    `dim=` fixes one.
+
+    >>> import numpy as np, ppl, ppl.distributions as dist
+    >>> def model(y):
+    ...     with ppl.plate("rows", len(y)):
+    ...         return ppl.sample("z", dist.Normal(0, 1))
+    >>> ppl.handlers.seed(model, 0)(np.zeros(3)).shape
+    (3,)
+    """
+
+    def __init__(self, name: str, size: int, subsample_size: int | None = None, dim: int | None = None):
+        _check_name(name, "plate")
+        size = _whole(name, size, "size")
+        subsample_size = size if subsample_size is None else min(_whole(name, subsample_size, "subsample_size"), size)
+        if dim is not None and dim >= 0:
+            raise ShapeError(f"dim={dim}", "a negative axis, counted from the right", "dim=-1", plate=name)
+        self.name, self.size, self.subsample_size, self.dim = name, size, subsample_size, dim
+        self._tokens: list = []
+
+    def __enter__(self) -> Any:
+        context = current()
+        frame, indices = self._open(context)
+        self._tokens.append(set_context(Context(context.handlers, (*context.plates, frame))))
+        return indices
+
+    def __exit__(self, *_) -> None:
+        reset_context(self._tokens.pop())
+
+    def _open(self, context: Context):
+        taken = {p.dim: p for p in context.plates}
+        dim = self.dim
+        if dim is None:
+            dim = -1
+            while dim in taken:
+                dim -= 1
+        elif dim in taken:
+            raise ShapeError(
+                f"axis {dim} for this plate", f"an axis that plate '{taken[dim].name}' does not use", "another dim=", plate=self.name
+            )
+        if any(p.name == self.name for p in context.plates):
+            raise ShapeError("the plate inside itself", "plates with names of their own", plate=self.name)
+        frame = PlateFrame(self.name, self.size, self.subsample_size, dim)
+        site = Site(self.name, "plate", None, None, False, context.plates, options={"frame": frame}, where=user_line())
+        default = np.arange(self.subsample_size)
+        site = replace(site, options={"frame": frame, "default": default})
+        if context.handlers:
+            site = send(site)
+            return site.options["frame"], site.value
+        return frame, default
+
+
+def _whole(name: str, n: Any, what: str) -> int:
+    if is_recorded(n):
+        raise ModelError(f"a random {what}", "a size that depends on the arguments alone", plate=name)
+    try:
+        whole = int(n)
+    except (TypeError, ValueError):
+        raise ModelError(f"{what}={n!r}", "a whole number", "len(x)", plate=name) from None
+    if whole != n or whole < 0:
+        raise ModelError(f"{what}={n!r}", "a whole number", "len(x)", plate=name)
+    if whole == 0:
+        raise DataError(f"{what} 0: there are no data in this plate", "at least one row", "check what was passed in", plate=name)
+    return whole
+
+
+def _check_name(name: Any, what: str) -> None:
+    if not isinstance(name, str) or not name:
+        raise ModelError(f"{what}({name!r}, ...)", "a name as first argument", f'ppl.{what}("name", ...)')
+
+
+def _brief(x: Any) -> str:
+    text = repr(x)
+    return text if len(text) < 40 else f"{type(x).__name__}"
+
+
+def _observation(name: str, obs: Any) -> Any:
+    if obs is None or is_recorded(obs):
+        return obs
+    value = np.asarray(obs)
+    if value.dtype == object or value.dtype.kind not in "biuf":
+        raise DataError(f"obs of type {value.dtype}", "numbers", "convert the column before", site=name)
+    return value if np.ndim(value) else value[()]
+
+
+def _into_plates(name: str, d: Distribution, plates: tuple[PlateFrame, ...]) -> Distribution:
+    """The distribution repeated along the plates' axes; every batch axis must be a plate's."""
+    if not plates:
+        return d
+    wanted = plate_shape(plates)
+    batch = d.batch_shape
+    claimed = {p.dim: p for p in plates}
+    for axis in range(-len(batch), 0):
+        n, frame = batch[axis], claimed.get(axis)
+        if n == 1:
+            continue
+        if frame is None:
+            raise ShapeError(
+                f"batch shape {batch} inside plate{'s' if len(plates) > 1 else ''} of shape {wanted}",
+                f"every batch axis to belong to a plate; axis {axis} of length {n} does not",
+                f"{type(d).__name__}(...).to_event({len(batch) - len(wanted) if len(batch) > len(wanted) else 1}) "
+                "if these numbers are one event, or a plate around them",
+                site=name,
+                plate=plates[-1].name,
+            )
+        if n != frame.subsample_size:
+            raise ShapeError(
+                f"batch shape {batch}",
+                f"{frame.subsample_size} rows in plate '{frame.name}'" + (f" (it is subsampled from {frame.size})" if frame.subsampled else ""),
+                "index the data by the plate: x[i]" if frame.subsampled else "the plate's size, len(x), to match the data",
+                site=name,
+                plate=frame.name,
+            )
+    shape = np.broadcast_shapes(batch, wanted)
+    return d if shape == batch else d.expand(shape)
+
+
+def _check_value(site: Site) -> None:
+    """An observation must fit its distribution; a plate that it ignores is worth an error."""
+    if not site.is_observed or site.options.get("factor"):
+        return
+    value, wanted = site.value, site.fn.shape()
+    shape = np.shape(value)
+    if is_recorded(value) or shape == wanted:
+        if not is_recorded(value):
+            site.fn.check_value(value, site=site.name)
+        return
+    for p in site.plates:
+        axis = p.dim - site.fn.event_dim
+        if p.subsampled and -axis <= len(shape) and shape[axis] == p.size:
+            raise ShapeError(
+                f"obs of shape {shape}: all {p.size} rows",
+                f"the {p.subsample_size} rows in use: plate '{p.name}' is subsampled",
+                f"`with ppl.plate(...) as i:` and obs=y[i]",
+                site=site.name,
+                plate=p.name,
+            )
+    try:
+        fits = np.broadcast_shapes(shape, wanted) == wanted if site.plates else np.broadcast_shapes(shape, wanted)
+    except ValueError:
+        fits = False
+    if not fits or (site.plates and np.ndim(value) > 0):
+        raise ShapeError(
+            f"obs of shape {shape}",
+            f"shape {wanted}: " + (f"plates {plate_shape(site.plates)} and event {site.fn.event_shape}" if site.plates else "batch and event of its distribution"),
+            "a plate of the data's length, or to_event() for the axes of one observation",
+            site=site.name,
+            plate=site.plates[-1].name if site.plates else None,
+        )
+    site.fn.check_value(value, site=site.name)
+
+
+InitCallable = Callable[[np.random.Generator, np.ndarray], Any]

@@ -1,0 +1,71 @@
+"""What flows from the model to whoever listens: one frozen record per statement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PlateFrame:
+    """A plate as a site inside it sees it: `dim` counts from the right and is negative."""
+
+    name: str
+    size: int
+    subsample_size: int
+    dim: int
+
+    @property
+    def scale(self) -> float:
+        """What one row in use stands for: size / subsample_size."""
+        return self.size / self.subsample_size
+
+    @property
+    def subsampled(self) -> bool:
+        return self.subsample_size != self.size
+
+
+@dataclass(frozen=True)
+class Site:
+    """One statement of a model: a random site, parameter, deterministic, factor or plate.
+
+    Indexing by NumPyro's key names works too: `site["value"]`, `site["fn"]`, `site["type"]`.
+    """
+
+    name: str
+    type: str  # "sample", "param", "deterministic", "factor", "plate"
+    fn: Any = None
+    value: Any = None
+    is_observed: bool = False
+    plates: tuple[PlateFrame, ...] = ()
+    scale: float = 1.0
+    rng: Any = field(default=None, repr=False)
+    guide: Any = None
+    estimator: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    stop: bool = False
+    where: str = ""
+
+    def __getitem__(self, key: str) -> Any:
+        return {"cond_indep_stack": self.plates, "kwargs": self.options}.get(key, getattr(self, key, None))
+
+    @property
+    def plate_names(self) -> tuple[str, ...]:
+        return tuple(p.name for p in self.plates)
+
+    @property
+    def plate_scale(self) -> float:
+        """Product of the plates' and the handlers' scales."""
+        return self.scale * float(np.prod([p.scale for p in self.plates]))
+
+
+def plate_shape(plates: tuple[PlateFrame, ...]) -> tuple[int, ...]:
+    """Batch shape that the plates claim, axes from the right; axes between them have length one."""
+    if not plates:
+        return ()
+    shape = [1] * max(-p.dim for p in plates)
+    for p in plates:
+        shape[p.dim] = p.subsample_size
+    return tuple(shape)
