@@ -102,7 +102,9 @@ def _algorithm(algorithm: Any) -> Any:
     if isinstance(algorithm, str):
         if algorithm not in ALGORITHMS:
             close = get_close_matches(algorithm, ALGORITHMS, 1)
-            raise ModelError(f"algorithm={algorithm!r}", f"'auto' or one of {sorted(ALGORITHMS)}", f"'{close[0]}'" if close else "")
+            raise ModelError(
+                f"algorithm={algorithm!r}", f"'auto' or one of {sorted(ALGORITHMS)}", f"'{close[0]}'" if close else ""
+            )
         return ALGORITHMS[algorithm]()
     if not hasattr(algorithm, "run"):
         raise ModelError(f"algorithm={algorithm!r}", "a name or an algorithm", "ppl.BBVI(steps=1000)")

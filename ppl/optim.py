@@ -41,7 +41,9 @@ class Adam:
     def init(self, x: np.ndarray) -> Moments:
         return Moments(np.zeros_like(x), np.zeros_like(x), 0)
 
-    def update(self, g: np.ndarray, state: Moments, x: np.ndarray, rate: float | None = None) -> tuple[np.ndarray, Moments]:
+    def update(
+        self, g: np.ndarray, state: Moments, x: np.ndarray, rate: float | None = None
+    ) -> tuple[np.ndarray, Moments]:
         count = state.count + 1
         first = state.first + (1.0 - self.b1) * (g - state.first)
         second = state.second + (1.0 - self.b2) * (g * g - state.second)

@@ -11,7 +11,8 @@ black-box variational inference").
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from ..array import BranchOnDraw, Ref, compile_program, reachable
 from ..elbo import Derivation, EagerObjective, Objective, Plan, Problem, choose, derive
 from ..errors import ModelError, NumericalError
-from ..optim import Adam
+from ..optim import Adam, Moments
 from . import noise
 from .coordinates import Coordinates, pull_to_coordinates
 from .start import good_start
@@ -81,7 +82,10 @@ class BBVI:
         "auto" (a deterministic optimum with fixed draws where there is one), or a dict of
         parameter values to start from.
     callback
-        called as `callback(state, info)` after every step.
+        called as `callback(state, info)` after every step; returning False ends the run.
+    tolerance
+        how well the answer must be known to count as converged: two stages agree to this many
+        posterior standard deviations (root mean square), and the error of each is half that.
 
     >>> BBVI(steps=500).particles is None
     True
@@ -89,14 +93,16 @@ class BBVI:
 
     steps: int = 20_000
     particles: int | None = None
-    optimizer: Any = Adam(0.05)
+    optimizer: Any = field(default_factory=lambda: Adam(0.05))
     init: Any = "auto"
     callback: Callable[[State, Info], Any] | None = None
-    tolerance: float = 0.02
+    tolerance: float = 0.08
 
     name = "bbvi"
 
-    def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", progress: Callable | None = None) -> Solution:
+    def run(
+        self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", progress: Callable | None = None
+    ) -> Solution:
         """Fit the guide to the problem."""
         if not isinstance(self.steps, int) or self.steps < 1:
             raise ModelError(f"steps={self.steps!r}", "a whole number of at least 1")
@@ -113,9 +119,22 @@ class BBVI:
             notes.append(f"started from {how}")
         where = Coordinates.at(d, starts)
         if where.size == 0:
-            return Solution(where.concrete(np.zeros(0)), np.zeros(0), "there is nothing to fit", True, 0, d, plan, "numpy", tuple(notes))
-        step = self._eager_step(p, guide, where, seed) if eager else self._step(objective, where, seed)
-        return _stages(self, step, where, d, plan, "eager" if eager else "numpy", tuple(notes), progress, objective)
+            return Solution(
+                where.concrete(np.zeros(0)),
+                np.zeros(0),
+                "there is nothing to fit",
+                True,
+                0,
+                d,
+                plan,
+                "numpy",
+                tuple(notes),
+            )
+        if eager:
+            steps = partial(self._eager_step, p, guide, d, seed)
+        else:
+            steps = partial(self._step, objective, seed)
+        return _stages(self, steps, where, objective, "eager" if eager else "numpy", tuple(notes), progress)
 
     # -- one step --------------------------------------------------------------------------
     def init_state(self, where: Coordinates) -> State:
@@ -128,10 +147,10 @@ class BBVI:
         if self.particles is not None:
             return self.particles
         allowed = int(40_000 // max(objective.values.work, 1))
-        least = 4 if objective.plan.any_score else 1
-        return max(least, min(8, 2 * (allowed // 2)))
+        least, most = (4, 32) if objective.plan.any_score else (1, 8)
+        return max(least, min(most, 2 * (allowed // 2)))
 
-    def _step(self, objective: Objective, where: Coordinates, seed: int) -> Callable[[State], tuple[State, Info]]:
+    def _step(self, objective: Objective, seed: int, where: Coordinates) -> Callable[[State], tuple[State, Info]]:
         particles = self.particles_for(objective)
         d = objective.derivation
         run = compile_program(objective.gradient(particles, where.values, where.split(np.zeros(where.size))))
@@ -145,7 +164,10 @@ class BBVI:
                 rng = noise.generator(seed, number)
                 eps = noise.draw(rng, d.factors, BLOCK, particles)
                 rows = {n: minibatches(rng, d.plates[n], BLOCK) for n in d.index_inputs}
-                rest = [objective.rest_of({n: r[i] for n, r in rows.items()}, {n: eps[n][i] for n in order}) for i in range(BLOCK)]
+                rest = [
+                    objective.rest_of({n: r[i] for n, r in rows.items()}, {n: eps[n][i] for n in order})
+                    for i in range(BLOCK)
+                ]
                 cache[number] = rest
             return cache[number]
 
@@ -154,7 +176,7 @@ class BBVI:
         def step(state: State) -> tuple[State, Info]:
             rest = block(state.step // BLOCK)[state.step % BLOCK]
             x = state.x
-            value, bound, *grads = run(*[x[s].reshape(shape) for s, shape in pieces], *rest)
+            _, bound, *grads = run(*[x[s].reshape(shape) for s, shape in pieces], *rest)
             g = np.concatenate([h.ravel() for h in grads]) if len(grads) > 1 else np.ravel(grads[0])
             elbo = float(bound.sum()) / len(bound)
             # One product tells: a sum with an infinity or NaN in it is not finite.
@@ -165,13 +187,19 @@ class BBVI:
 
         return step
 
-    def _eager_step(self, p: Problem, guide: Any, where: Coordinates, seed: int) -> Callable[[State], tuple[State, Info]]:
-        objective = EagerObjective(p, guide, max(self.particles or 4, 2))
+    def _eager_step(
+        self, p: Problem, guide: Any, d: Derivation, seed: int, where: Coordinates
+    ) -> Callable[[State], tuple[State, Info]]:
+        particles = max(self.particles or 32, 2)
+        objective = EagerObjective(p, guide, where.starts)
         jacobian = pull_to_coordinates(where)
 
         def step(state: State) -> tuple[State, Info]:
-            elbo, grads = objective.gradient(where.concrete(state.x), seed * 1_000_003 + state.step)
-            g = jacobian(state.x, grads)
+            rng = noise.generator(seed, state.step)
+            eps = {n: e[0] for n, e in noise.draw(rng, d.factors, 1, particles).items()}
+            rows = {n: minibatches(rng, d.plates[n], 1)[0] for n in d.index_inputs}
+            bounds, parts = objective.contributions(where.concrete(state.x), rows, eps, particles)
+            elbo, g = float(bounds.mean()), jacobian(state.x, {n: x.mean(0) for n, x in parts.items()})
             if not np.isfinite(g @ g + elbo):
                 return replace(state, step=state.step + 1, skipped=state.skipped + 1), Info(elbo, False)
             x, moments = self.optimizer.update(-g, state.optimizer, state.x, state.rate)
@@ -184,7 +212,11 @@ def minibatches(rng: np.random.Generator, plate: Any, steps: int) -> np.ndarray:
     """Row numbers for some steps, without repetition within a step."""
     size, n = plate.subsample_size, plate.size
     if size * 10 > n:
-        return np.argsort(rng.random((steps, n)), axis=1)[:, :size] if steps * n < 5_000_000 else np.stack([rng.permutation(n)[:size] for _ in range(steps)])
+        return (
+            np.argsort(rng.random((steps, n)), axis=1)[:, :size]
+            if steps * n < 5_000_000
+            else np.stack([rng.permutation(n)[:size] for _ in range(steps)])
+        )
     return np.stack([rng.choice(n, size, replace=False, shuffle=True) for _ in range(steps)])
 
 
@@ -215,12 +247,14 @@ def _check_parameters(d: Derivation, objective: Objective) -> None:
 
 
 # -- the run: stages at falling step sizes ------------------------------------------------------
-def _stages(algorithm: BBVI, step: Callable, where: Coordinates, d, plan, executor, notes, progress, objective) -> Solution:
-    state = algorithm.init_state(where)
+def _stages(
+    algorithm: BBVI, steps: Callable, where: Coordinates, objective: Objective, executor: str, notes, progress
+) -> Solution:
+    step, state = steps(where), algorithm.init_state(where)
     history: list[float] = []
-    answers: list[np.ndarray] = []
-    reason, converged, interrupted = f"the limit of {algorithm.steps} steps", False, False
+    answer: np.ndarray | None = None  # of the stage before, in the coordinates of now
     windows: list[tuple[float, np.ndarray]] = []
+    reason, converged, interrupted = f"the limit of {algorithm.steps} steps was reached", False, False
     bar = progress(algorithm.steps) if progress else None
     failed = 0
     try:
@@ -231,25 +265,32 @@ def _stages(algorithm: BBVI, step: Callable, where: Coordinates, d, plan, execut
                 history.append(info.elbo)
                 failed = 0 if info.finite else failed + 1
                 if failed > PATIENCE:
-                    raise _not_finite(where, state, answers, windows, history, objective, executor)
+                    raise _not_finite(where, _last(answer, windows, state), state.step, history, objective, executor)
                 if info.finite:
                     total, elbo, count = total + state.x, elbo + info.elbo, count + 1
                 if algorithm.callback is not None and algorithm.callback(state, info) is False:
-                    reason, converged = "the callback asked for it", False
+                    reason = "the callback asked for it"
                     raise StopIteration
             if bar is not None:
                 bar.update(history)
             if count:
                 windows.append((elbo / count, total / count))
-            if not _stationary([e for e, _ in windows]):
+            if not _stationary(windows, algorithm.tolerance):
                 continue
-            mean, error = _average(windows)
-            answers.append(mean)
-            windows = []
-            if _agree(answers, error, algorithm.tolerance):
-                reason, converged = "two stages at different step sizes gave the same answer", True
+            mean = _average(windows)
+            known = _error(windows, state, where) < algorithm.tolerance / 2.0
+            agrees = answer is not None and np.sqrt(np.mean((mean - answer) ** 2)) < algorithm.tolerance
+            if agrees and not known:
+                continue  # nothing moves any more: only more steps make the average better
+            answer, windows, converged = mean, [], agrees
+            if converged:
+                reason = "two stages at different step sizes gave the same answer"
                 break
-            state = State(state.step, mean, algorithm.optimizer.init(mean), max(state.rate / 3.0, 1e-4))
+            rate = max(state.rate / 3.0, 1e-4)
+            if where.rescaled(mean):
+                where = Coordinates.at(objective.derivation, where.concrete(mean))
+                step, answer = steps(where), np.zeros(where.size)
+            state = State(state.step, answer, algorithm.optimizer.init(answer), rate, state.skipped)
     except StopIteration:
         pass
     except KeyboardInterrupt:
@@ -257,51 +298,79 @@ def _stages(algorithm: BBVI, step: Callable, where: Coordinates, d, plan, execut
     finally:
         if bar is not None:
             bar.close()
-    x = answers[-1] if converged else _best(answers, windows, state)
     if state.skipped:
         notes = (*notes, f"{state.skipped} steps were left out because the gradient was not finite")
-    return Solution(where.concrete(x), np.array(history), reason, converged, state.step, d, plan, executor, notes, interrupted)
+    values = where.concrete(answer if converged else _last(answer, windows, state))
+    return Solution(
+        values,
+        np.array(history),
+        reason,
+        converged,
+        state.step,
+        objective.derivation,
+        objective.plan,
+        executor,
+        notes,
+        interrupted,
+    )
 
 
-def _best(answers, windows, state):
+def _last(answer, windows, state) -> np.ndarray:
+    """The best there is before a stage has ended."""
     if len(windows) >= 4:
-        return _average(windows)[0]
-    return answers[-1] if answers else windows[-1][1] if windows else state.x
+        return _average(windows)
+    return answer if answer is not None else windows[-1][1] if windows else state.x
 
 
-def _stationary(elbos: list[float]) -> bool:
-    """Has the bound stopped rising, as far as its noise shows?  At least eight windows.
+def _stationary(windows: list[tuple[float, np.ndarray]], tolerance: float) -> bool:
+    """Have the bound and the parameters stopped drifting, as far as their noise shows?
 
-    The slope over the later two thirds must be within two standard errors of zero, or so
-    small that it stands for less than a hundredth of a nat.
+    Over the later two thirds of at least eight windows: the bound's slope is within two
+    standard errors of zero (or stands for less than a hundredth of a nat), and the two halves
+    of the parameters' path differ by no more than their noise (or the tolerance).
     """
-    n = len(elbos)
+    n = len(windows)
     if n < 8 or n % 2:
         return False
-    y = np.array(elbos[n // 3 :])
+    late = windows[n // 3 :]
+    y = np.array([e for e, _ in late])
     t = np.arange(len(y)) - (len(y) - 1) / 2.0
     slope = (t @ y) / (t @ t)
     residual = y - y.mean() - slope * t
     error = np.sqrt(residual @ residual / max(len(y) - 2, 1) / (t @ t))
-    return slope * len(y) < max(2.0 * error * len(y), 0.01)
-
-
-def _average(windows) -> tuple[np.ndarray, np.ndarray]:
-    """Average of the later two thirds of the iterates, and its standard error by batch means."""
-    xs = np.array([x for _, x in windows[len(windows) // 3 :]])
-    return xs.mean(0), xs.std(0, ddof=1) / len(xs) ** 0.5 if len(xs) > 1 else np.full(xs.shape[1], np.inf)
-
-
-def _agree(answers, error, tolerance) -> bool:
-    """Do the last two stages differ by less than the tolerance, and is each known as well?"""
-    if len(answers) < 2:
+    if slope * len(y) > max(2.0 * error * len(y), 0.01):
         return False
-    moved = np.sqrt(np.mean((answers[-1] - answers[-2]) ** 2))
-    return bool(moved < tolerance and np.sqrt(np.mean(error**2)) < tolerance / 2.0)
+    x = np.array([x for _, x in late])
+    half = len(x) // 2
+    first, second = x[:half], x[half:]
+    drift = np.mean((second.mean(0) - first.mean(0)) ** 2)
+    noise = np.mean(first.var(0, ddof=1) / len(first) + second.var(0, ddof=1) / len(second))
+    return bool(drift < max(9.0 * noise if drift < 0.25 else 4.0 * noise, tolerance**2))
 
 
-def _not_finite(where, state, answers, windows, history, objective, executor) -> NumericalError:
-    last = _best(answers, windows, state)
+def _average(windows) -> np.ndarray:
+    """Average of the later two thirds of the iterates."""
+    return np.mean([x for _, x in windows[len(windows) // 3 :]], axis=0)
+
+
+def _error(windows, state: State, where: Coordinates) -> float:
+    """Standard error of the average, as a root mean square over the coordinates.
+
+    The larger of two estimates: from means of a few long batches, and from the noise of the
+    gradient, whose average over T steps displaces an optimum of curvature h by sd / (h sqrt(T)).
+    """
+    late = np.array([x for _, x in windows[len(windows) // 3 :]])
+    batches = np.array([b.mean(0) for b in np.array_split(late, min(5, len(late)))])
+    seen = batches.var(0, ddof=1) / len(batches)
+    moments = state.optimizer
+    if isinstance(moments, Moments) and moments.count:
+        noise = moments.second / (1.0 - 0.999**moments.count)
+        expected = noise / where.curvature**2 / (len(late) * WINDOW)
+        seen = np.maximum(seen, np.where(np.isfinite(expected), expected, 0.0))
+    return float(np.sqrt(np.mean(seen)))
+
+
+def _not_finite(where, last, step, history, objective, executor) -> NumericalError:
     values = where.concrete(last)
     culprit = ""
     if executor == "numpy":
@@ -313,7 +382,7 @@ def _not_finite(where, state, answers, windows, history, objective, executor) ->
         bad = [t.text for t, column in zip(d.terms, terms.T, strict=True) if not np.all(np.isfinite(column))]
         culprit = f" in {', '.join(bad)}" if bad else ""
     return NumericalError(
-        f"a gradient that is not finite, {PATIENCE} steps in a row up to step {state.step}{culprit}",
+        f"a gradient that is not finite, {PATIENCE} steps in a row up to step {step}{culprit}",
         "finite log densities where the guide draws",
         "a look at scales that may reach zero, data of extreme size, or log of a negative number in that term",
         state=values,

@@ -38,7 +38,9 @@ class Coordinates:
         gaussian = tuple(
             f.name
             for f in d.factors
-            if f.origin == "automatic" and f"{f.name}.loc" in values and (f"{f.name}.scale" in values or f"{f.name}.scale_tril" in values)
+            if f.origin == "automatic"
+            and f"{f.name}.loc" in values
+            and (f"{f.name}.scale" in values or f"{f.name}.scale_tril" in values)
         )
         return cls(values, {n: p.constraint for n, p in d.parameters.items()}, gaussian, standardized)
 
@@ -93,6 +95,13 @@ class Coordinates:
         with np.errstate(over="ignore"):
             return {n: np.asarray(v) for n, v in self.values(*self.split(x)).items()}
 
+    def rescaled(self, x: np.ndarray) -> bool:
+        """Is some Gaussian's scale there so different from the start's that its unit no longer fits?"""
+        scales = np.concatenate(
+            [np.zeros(1), *(x[self.slices[f"{f}.scale"]] for f in self.gaussian if f"{f}.scale" in self.slices)]
+        )
+        return bool(self.standardized and np.max(np.abs(scales)) > 0.5)
+
     def metric(self, x: np.ndarray) -> np.ndarray:
         """Inverse Fisher information of the Gaussian factors where they are not standardized; ones elsewhere."""
         out = np.ones(self.size)
@@ -102,6 +111,18 @@ class Coordinates:
                 log_scale = x[scale] + self._inner[f"{factor}.scale"].ravel()
                 out[loc] = np.exp(2.0 * log_scale)
                 out[scale] = 0.5
+        return out
+
+    @cached_property
+    def curvature(self) -> np.ndarray:
+        """Second derivative of minus the bound at a Gaussian optimum: 1 for locations, 2 for log scales, NaN elsewhere."""
+        out = np.full(self.size, np.nan)
+        for factor in self.gaussian if self.standardized else ():
+            out[self.slices[f"{factor}.loc"]] = 1.0
+            if f"{factor}.scale" in self.slices:
+                out[self.slices[f"{factor}.scale"]] = 2.0
+            else:
+                out[self.slices[f"{factor}.scale_tril"]] = 1.0
         return out
 
     @cached_property

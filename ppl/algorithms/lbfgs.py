@@ -32,7 +32,8 @@ def minimize(
     value, g = f(x)
     pairs: list[tuple[np.ndarray, np.ndarray, float]] = []
     k = 0
-    for k in range(1, steps + 1):  # noqa: B007
+    while k < steps:
+        k += 1
         direction = -_inverse_hessian(g, pairs, metric(x))
         slope = float(g @ direction)
         if -slope < 2.0 * tolerance:

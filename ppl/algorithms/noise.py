@@ -17,7 +17,11 @@ from ..elbo import FactorFacts
 
 def generator(seed: int, block: int, stream: int = 0) -> np.random.Generator:
     """The generator of a block of steps."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64), counter=np.array([0, 0, 0, block], dtype=np.uint64)))
+    return np.random.Generator(
+        np.random.Philox(
+            key=np.array([seed, stream], dtype=np.uint64), counter=np.array([0, 0, 0, block], dtype=np.uint64)
+        )
+    )
 
 
 def draw(rng: np.random.Generator, factors: Sequence[FactorFacts], steps: int, particles: int) -> dict[str, np.ndarray]:
@@ -52,7 +56,9 @@ def stratified_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.nd
         return rng.standard_normal(shape)
     strata = np.argsort(rng.random((steps, pairs, *rest)), axis=1)
     u = (strata + rng.random((steps, pairs, *rest))) / pairs
-    half = special.ndtri(0.5 + 0.5 * np.clip(u, 1e-16, 1.0 - 1e-16)) * rng.choice(np.array([-1.0, 1.0]), (steps, pairs, *rest))
+    half = special.ndtri(0.5 + 0.5 * np.clip(u, 1e-16, 1.0 - 1e-16)) * rng.choice(
+        np.array([-1.0, 1.0]), (steps, pairs, *rest)
+    )
     parts = [half, -half]
     if particles % 2:
         parts.append(rng.standard_normal((steps, 1, *rest)))
@@ -60,7 +66,7 @@ def stratified_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.nd
 
 
 def whitened(rng: np.random.Generator, factors: Sequence[FactorFacts], particles: int) -> dict[str, np.ndarray]:
-    """Fixed draws for a deterministic objective: antithetic, of unit variance and, where there are enough, uncorrelated.
+    """Fixed draws for a deterministic objective: antithetic, of unit variance, uncorrelated where there are enough.
 
     Not for stochastic gradients: such draws are not exactly standard normal.
     """

@@ -19,16 +19,19 @@ from .lbfgs import minimize
 from .noise import whitened
 
 WORK = 4_000_000  # counted cost that one gradient with fixed draws may have
+MANY_ROWS = 10_000  # rows of a subsampled plate to start from
 LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
 
 
-def good_start(p: Problem, guide: Any, d: Derivation, objective: Objective, seed: int) -> tuple[dict[str, np.ndarray], str]:
+def good_start(
+    p: Problem, guide: Any, d: Derivation, objective: Objective, seed: int
+) -> tuple[dict[str, np.ndarray], str]:
     """Starting values of the parameters, and in words how they were found."""
     init = {n: x.init for n, x in d.parameters.items()}
     if objective.plan.any_score:
         return init, "the initial values: a score function's objective is not deterministic in fixed draws"
     if d.index_inputs:
-        return init, "the initial values: the data are subsampled"
+        return _from_many_rows(p, guide, d, init, seed)
     if guide != "fullrank":
         found, steps = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
         return found, f"the optimum of {steps} quasi-Newton steps with fixed draws"
@@ -50,6 +53,22 @@ def good_start(p: Problem, guide: Any, d: Derivation, objective: Objective, seed
     return start, f"the mean-field optimum of {steps} quasi-Newton steps with fixed draws, {how}"
 
 
+def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int) -> tuple[dict[str, np.ndarray], str]:
+    """Where plates are subsampled: the start of the same model on many rows at once, all of them if they are few."""
+    rng = np.random.default_rng(seed)
+    sizes = {n: min(d.plates[n].size, max(d.plates[n].subsample_size, MANY_ROWS)) for n in d.index_inputs}
+    rows = {n: np.sort(rng.permutation(d.plates[n].size)[:size]) for n, size in sizes.items()}
+    many = derive(p, guide, plate_sizes=sizes, indices=rows, seed=seed)
+    objective = Objective(many, choose(many))
+    if objective.values.work > WORK // 4:
+        return init, "the initial values: the data are large"
+    found, steps = fixed_draws(objective, Coordinates.at(many, standardized=False), seed, rows)
+    return {
+        **init,
+        **found,
+    }, f"the optimum of {steps} quasi-Newton steps with fixed draws, on {sum(sizes.values())} rows"
+
+
 def draws_for(objective: Objective) -> int:
     """How many fixed draws: twice the latent dimension, so that they can be whitened, within the work allowed."""
     size = sum(int(np.prod(f.noise_shape, dtype=np.int64)) for f in objective.derivation.factors)
@@ -57,19 +76,21 @@ def draws_for(objective: Objective) -> int:
     return 2 * int(min(max(16, size), allowed // 2, 512))
 
 
-def fixed_draws(objective: Objective, where: Coordinates, seed: int) -> tuple[dict[str, np.ndarray], int]:
+def fixed_draws(
+    objective: Objective, where: Coordinates, seed: int, rows: dict | None = None
+) -> tuple[dict[str, np.ndarray], int]:
     """Maximise the bound over fixed draws; returns parameter values and the number of steps."""
-    f = _fixed(objective, where, seed)
+    f = _fixed(objective, where, seed, rows)
     x, value, steps = minimize(f, np.zeros(where.size), where.metric, logarithmic=where.logarithmic)
     return (where.concrete(x) if np.isfinite(value) else where.concrete(np.zeros(where.size))), steps
 
 
-def _fixed(objective: Objective, where: Coordinates, seed: int):
+def _fixed(objective: Objective, where: Coordinates, seed: int, rows: dict | None = None):
     d = objective.derivation
     particles = draws_for(objective)
     noise = whitened(np.random.default_rng(seed), d.factors, particles)
     run = compile_program(objective.gradient(particles, where.values, where.split(np.zeros(where.size))))
-    rest = objective.rest_of({}, noise)
+    rest = objective.rest_of(rows or {}, noise)
 
     def f(x: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(all="ignore"):

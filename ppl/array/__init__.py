@@ -11,7 +11,7 @@
 
 from . import functions, passes
 from .batching import batch
-from .derivatives import discontinuous, gradient
+from .derivatives import discontinuous, gradient, supported
 from .numpy_executor import compile_program, source
 from .operations import logsumexp, softplus, stop_gradient, triangular_solve
 from .program import Program, Ref, Step, prune, reachable, refs, run, substitute
@@ -55,5 +55,6 @@ __all__ = [
     "source",
     "stop_gradient",
     "substitute",
+    "supported",
     "triangular_solve",
 ]

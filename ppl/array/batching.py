@@ -219,7 +219,9 @@ def _matmul(size, a, b):
         return a.x @ b if na <= 2 or nb <= 2 else _elementwise_matrices(np.matmul, a, b)
     if not isinstance(a, Batched):
         if nb == 1:  # (n, m) @ rows of (size, m): one product for all rows
-            return b.x @ a if na == 1 else b.x @ np.swapaxes(a, 0, 1) if na == 2 else (a @ b.x[:, None, ..., None])[..., 0]
+            return (
+                b.x @ a if na == 1 else b.x @ np.swapaxes(a, 0, 1) if na == 2 else (a @ b.x[:, None, ..., None])[..., 0]
+            )
         if na == 1:
             return (a[None, :] @ b.x)[..., 0, :]
         return _elementwise_matrices(np.matmul, a, b)
@@ -254,9 +256,7 @@ def _gather_rows(size, x, key):
     if picked != list(range(len(picked))):
         return None
     ndim = max(k.ndim if isinstance(k, Batched) else np.ndim(k) for k in keys if not isinstance(k, slice))
-    aligned = tuple(
-        _align(ndim, k) if isinstance(k, Batched) else k for k in keys if not isinstance(k, slice)
-    )
+    aligned = tuple(_align(ndim, k) if isinstance(k, Batched) else k for k in keys if not isinstance(k, slice))
     if not isinstance(x, Batched):
         return op.index(x, aligned)
     rows = np.arange(size).reshape((size, *(1,) * ndim))
@@ -269,7 +269,9 @@ def _scatter(size, g, key, shape):
     if _mentions_batch(key):
         picked = [k for k in keys if not isinstance(k, slice)]
         ndim = max(k.ndim if isinstance(k, Batched) else np.ndim(k) for k in picked)
-        if any(isinstance(k, slice) and k != slice(None) for k in keys) or not isinstance(keys[0], Batched | np.ndarray):
+        if any(isinstance(k, slice) and k != slice(None) for k in keys) or not isinstance(
+            keys[0], Batched | np.ndarray
+        ):
             return None
         aligned = tuple(_align(ndim, k) if isinstance(k, Batched) else k for k in picked)
         rows = np.arange(size).reshape((size, *(1,) * ndim))

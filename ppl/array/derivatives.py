@@ -236,12 +236,13 @@ def pull_back(g, fun, ans, args, kwargs, needed: Sequence[int]) -> dict[int, obj
         missing = [i for i in needed if rows[i] is None]
         if missing:
             raise ModelError(
-                f"a derivative of {fun.__name__} in argument {missing[0]}", "an argument in which its derivative is known"
+                f"a derivative of {fun.__name__} in argument {missing[0]}",
+                "an argument in which its derivative is known",
             )
         return {i: _unbroadcast(g * rows[i](ans, *args), args[i]) for i in needed}
     rule = _autograd_rule(fun)
     if rule is None:
-        raise ModelError(f"a derivative of {getattr(fun, '__name__', fun)}", "an operation of ppl.array.operations()")
+        raise ModelError(f"a derivative of {getattr(fun, '__name__', fun)}", "an operation of ppl.array.supported()")
     return dict(zip(needed, rule(tuple(needed), ans, args, kwargs)(g), strict=True))
 
 
@@ -333,3 +334,20 @@ def _add_up(parts: list):
     for p in parts[1:]:
         total = total + p
     return total
+
+
+def supported() -> tuple[str, ...]:
+    """Names of the functions that can be recorded: NumPy's, then SciPy's special ones.
+
+    >>> {"exp", "where", "einsum", "special.gammaln"} <= set(supported())
+    True
+    """
+    functions = {*FUNCTIONS, *PARTIALS, *PULLS, *STEPWISE}
+    numpy = sorted({f.__name__ for f in functions if getattr(np, getattr(f, "__name__", ""), None) is f})
+    linalg = sorted(
+        {f"linalg.{f.__name__}" for f in functions if getattr(np.linalg, getattr(f, "__name__", ""), None) is f}
+    )
+    scipy = sorted(
+        {f"special.{f.__name__}" for f in functions if getattr(special, getattr(f, "__name__", ""), None) is f}
+    )
+    return (*numpy, *linalg, *scipy)

@@ -40,7 +40,7 @@ def _sum(x, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=Tr
     axes = op.axes_of(axis, np.ndim(x))
     if where is not True:
         x = op.where(where, x, 0)
-    if _dtype(x) == bool:
+    if _dtype(x).kind == "b":
         x = op.cast(x, np.dtype(np.int64))
     return _keep(x, axes, op.total(x, axes) if axes else x, keepdims)
 
@@ -52,7 +52,9 @@ def _count(x, axes):
 @implements(np.mean, np.average)
 def _mean(x, axis=None, weights=None, dtype=None, out=None, keepdims=False):
     if weights is not None:
-        return _sum(x * weights, axis, keepdims=keepdims) / _sum(np.broadcast_to(weights, np.shape(x)), axis, keepdims=keepdims)
+        return _sum(x * weights, axis, keepdims=keepdims) / _sum(
+            np.broadcast_to(weights, np.shape(x)), axis, keepdims=keepdims
+        )
     return _sum(x, axis, keepdims=keepdims) / _count(x, op.axes_of(axis, np.ndim(x)))
 
 
@@ -60,7 +62,9 @@ def _mean(x, axis=None, weights=None, dtype=None, out=None, keepdims=False):
 def _var(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, mean=None, correction=None):
     axes = op.axes_of(axis, np.ndim(x))
     centred = x - _mean(x, axis, keepdims=True)
-    return _sum(centred * centred, axis, keepdims=keepdims) / (_count(x, axes) - (ddof if correction is None else correction))
+    return _sum(centred * centred, axis, keepdims=keepdims) / (
+        _count(x, axes) - (ddof if correction is None else correction)
+    )
 
 
 @implements(np.std)
@@ -420,7 +424,9 @@ def _slogdet(a):
 def _norm(x, ord=None, axis=None, keepdims=False):
     if ord not in (None, 2, "fro"):
         x = np.abs(x)
-        return _max(x, axis, keepdims=keepdims) if ord == np.inf else np.sum(x**ord, axis, keepdims=keepdims) ** (1 / ord)
+        return (
+            _max(x, axis, keepdims=keepdims) if ord == np.inf else np.sum(x**ord, axis, keepdims=keepdims) ** (1 / ord)
+        )
     return np.sqrt(np.sum(x * x, axis, keepdims=keepdims))
 
 

@@ -120,7 +120,13 @@ class _Writer:
             return f"{self.code(args[0])}[{self.code(args[1])}]"
         if fun in INFIX:
             a, b = map(self.code, args)
-            return f"{a} {INFIX[fun]} ({b})" if b.startswith("-") else f"({a}) {INFIX[fun]} {b}" if a[0] == "-" else f"{a} {INFIX[fun]} {b}"
+            return (
+                f"{a} {INFIX[fun]} ({b})"
+                if b.startswith("-")
+                else f"({a}) {INFIX[fun]} {b}"
+                if a[0] == "-"
+                else f"{a} {INFIX[fun]} {b}"
+            )
         if fun is np.negative:
             return f"-{self.code(args[0])}"
         if fun is op.reshape.run and step.shape is not None and isinstance(args[0], Ref):

@@ -101,7 +101,7 @@ class Tape:
 class Recorded(NDArrayOperatorsMixin):
     """An array that remembers how it was made."""
 
-    __slots__ = ("tape", "fun", "args", "kwargs", "shape", "dtype", "name", "_value")
+    __slots__ = ("_value", "args", "dtype", "fun", "kwargs", "name", "shape", "tape")
     __array_priority__ = 2000  # above pandas' own, so that `series * z` comes to us
     __pandas_priority__ = 5000
 
@@ -150,7 +150,9 @@ class Recorded(NDArrayOperatorsMixin):
     # -- NumPy's doors -------------------------------------------------------------------
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
         if out is not None:
-            raise ModelError(f"an in-place np.{ufunc.__name__} with a recorded value", "a new array", "x = x + z, not x += z")
+            raise ModelError(
+                f"an in-place np.{ufunc.__name__} with a recorded value", "a new array", "x = x + z, not x += z"
+            )
         if method == "reduce" and ufunc in REDUCTIONS:
             kwargs.setdefault("axis", 0)
             return FUNCTIONS[REDUCTIONS[ufunc]](*inputs, **kwargs)
@@ -167,7 +169,9 @@ class Recorded(NDArrayOperatorsMixin):
             return FUNCTIONS[ufunc](*inputs)
         kwargs.pop("dtype", None), kwargs.pop("casting", None)
         if ufunc.nout != 1 or ufunc.signature is not None:
-            raise ModelError(f"np.{ufunc.__name__} of a recorded value", "an operation with one result", "see ppl.array.operations()")
+            raise ModelError(
+                f"np.{ufunc.__name__} of a recorded value", "an operation with one result", "see ppl.array.supported()"
+            )
         return tape_of(inputs).add(ufunc, tuple(_plain(x) for x in inputs))
 
     def __array_function__(self, fun, types, args, kwargs):
@@ -178,7 +182,7 @@ class Recorded(NDArrayOperatorsMixin):
             raise ModelError(
                 f"np.{getattr(fun, '__name__', fun)} of a recorded value (a draw, a parameter or a minibatch index)",
                 "a NumPy function that can be differentiated",
-                "an equivalent from ppl.array.operations(), or apply it to the data before the model",
+                "an equivalent from ppl.array.supported(), or apply it to the data before the model",
             )
         return handler(*args, **kwargs)
 
@@ -192,7 +196,9 @@ class Recorded(NDArrayOperatorsMixin):
         )
 
     def _scalar(self, what):
-        raise ModelError(f"{what} of a recorded value", "NumPy arithmetic, which can be recorded", "np.log(z) for math.log(z)")
+        raise ModelError(
+            f"{what} of a recorded value", "NumPy arithmetic, which can be recorded", "np.log(z) for math.log(z)"
+        )
 
     def __float__(self):
         self._scalar("float()")
@@ -250,19 +256,27 @@ def _transpose(x, *axes):
     return np.transpose(x, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
 
 
+SAME_NAME = (
+    *("sum", "mean", "var", "std", "prod", "max", "min", "argmax", "argmin", "cumsum", "cumprod", "dot", "ravel"),
+    *("squeeze", "swapaxes", "take", "clip", "repeat", "diagonal", "trace", "round", "all", "any", "astype"),
+)
 METHODS: dict[str, Callable] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "flatten": lambda x: np.reshape(x, -1),
     "copy": lambda x, *_: x,
     "item": lambda x: float(x),
-    **{
-        name: getattr(np, name)
-        for name in "sum mean var std prod max min argmax argmin cumsum cumprod dot ravel squeeze swapaxes take clip "
-        "repeat diagonal trace round all any astype sort argsort".split()
-    },
+    **{name: getattr(np, name) for name in SAME_NAME},
 }
-ANSWERED = {np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj, np.can_cast}  # from the shape alone
+ANSWERED = {
+    np.shape,
+    np.ndim,
+    np.size,
+    np.result_type,
+    np.iscomplexobj,
+    np.isrealobj,
+    np.can_cast,
+}  # from the shape alone
 REDUCTIONS: dict[np.ufunc, Callable] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 
 

@@ -1,6 +1,6 @@
 """The bound, term by term: derived, each gradient's estimator chosen with a reason, made a program.
 
-    ModelGraph + guide --derive--> Derivation(terms, program) --choose--> Plan --Objective--> array programs
+ModelGraph + guide --derive--> Derivation(terms, program) --choose--> Plan --Objective--> array programs
 """
 
 from .choose import Choice, Plan, choose, exact_reason

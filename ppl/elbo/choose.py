@@ -65,18 +65,24 @@ def choose(d: Derivation, overrides: Mapping[str, str] | None = None) -> Plan:
     choices = []
     for term in d.terms:
         reads, jumps = seen.of(d.program.outputs[term.output])
-        choices.append((term, _term_choices(d, reads | branch_reads, jumps, branch_reads, bits, wanted, inner, log_q, seen)))
+        choices.append(
+            (term, _term_choices(d, reads | branch_reads, jumps, branch_reads, bits, wanted, inner, log_q, seen))
+        )
     plan = Plan(tuple(choices), {})
     return Plan(plan.choices, _kept_axes(d, plan))
 
 
 def _override(f: FactorFacts, overrides: Mapping[str, str] | None) -> str | None:
-    name = (overrides or {}).get(f.name) or next((overrides[s] for s in f.sites if overrides and s in overrides), f.estimator)
+    name = (overrides or {}).get(f.name) or next(
+        (overrides[s] for s in f.sites if overrides and s in overrides), f.estimator
+    )
     if name is None:
         return None
     if name not in NAMES:
         close = get_close_matches(name, NAMES, 1)
-        raise GuideError(f"estimator={name!r}", f"one of {sorted(NAMES)}", f"'{close[0]}'" if close else "", site=f.name)
+        raise GuideError(
+            f"estimator={name!r}", f"one of {sorted(NAMES)}", f"'{close[0]}'" if close else "", site=f.name
+        )
     return NAMES[name]
 
 
@@ -108,7 +114,9 @@ def _factor_choice(f: FactorFacts, bit: int, through: int, branches: int, seen: 
     if wanted == "exact":
         raise GuideError("estimator='exact'", "a term with a closed form", "'pathwise' or 'score'", site=f.name)
     if wanted == "pathwise" and obstacle:
-        raise GuideError("estimator='pathwise'", f"a gradient that is right: {obstacle}", "estimator='score'", site=f.name)
+        raise GuideError(
+            "estimator='pathwise'", f"a gradient that is right: {obstacle}", "estimator='score'", site=f.name
+        )
     if wanted == "score":
         return Choice("score", Reason(f.name, f"asked for; {score.WHY}"))
     if obstacle:
@@ -127,7 +135,9 @@ def _kept_axes(d: Derivation, plan: Plan) -> dict[tuple[int, str], tuple[int, ..
     for f in d.factors:
         scored = [i for i in range(len(plan.choices)) if f.name in plan.scored(i)]
         for p in f.plates:
-            outputs = {i: d.program.outputs[d.terms[i].output] for i in scored if p.name in {q.name for q in d.terms[i].plates}}
+            outputs = {
+                i: d.program.outputs[d.terms[i].output] for i in scored if p.name in {q.name for q in d.terms[i].plates}
+            }
             targets = {x.index for x in outputs.values() if type(x) is Ref}
             if not targets:
                 continue

@@ -107,7 +107,9 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     recorded = record_model(model, args, kwargs, Recorder(Tape(eager=eager), latent_input, seed=seed))
     graph = model_graph(recorded)
     if not graph.nodes:
-        raise DataError("a model without a single site", "ppl.sample statements in it", 'ppl.sample("mu", dist.Normal(0, 1))')
+        raise DataError(
+            "a model without a single site", "ppl.sample statements in it", 'ppl.sample("mu", dist.Normal(0, 1))'
+        )
     shapes = {
         s.name: unconstrained_shape(s)
         for s in recorded.of_kind(observed=False)
@@ -123,13 +125,16 @@ def derive(
     plate_sizes: Mapping[str, int] | None = None,
     starts: Mapping[str, Any] | None = None,
     indices: Mapping[str, np.ndarray] | None = None,
+    noise: Mapping[str, np.ndarray] | None = None,
     eager: bool = False,
     seed: int = 0,
 ) -> Derivation:
     """Record model and guide together, and write the bound as terms."""
     tape = Tape(eager=eager)
     assembly = Assembly(guide, p.graph, p.shapes)
-    recorder = Recorder(tape, assembly.latent, plate_sizes=plate_sizes, starts=starts, indices=indices, seed=seed)
+    recorder = Recorder(
+        tape, assembly.latent, plate_sizes=plate_sizes, starts=starts, indices=indices, noise=noise, seed=seed
+    )
     assembly.run_guide(recorder, p.args, p.kwargs)
     recorded = record_model(p.model, p.args, p.kwargs, recorder)
     assembly.check()
@@ -158,7 +163,13 @@ def derive(
         factor = next(f for f in assembly.factors.values() if site.name in f.sites)
         guide_scale = site.plate_scale / site.scale
         if factor.posterior is not None and site.scale == 1.0 and has_kl(factor.posterior, site.fn):
-            term("KL", site, f"-KL(q({site.name}) || {density(site)})", -kl_divergence(factor.posterior, site.fn), guide_scale)
+            term(
+                "KL",
+                site,
+                f"-KL(q({site.name}) || {density(site)})",
+                -kl_divergence(factor.posterior, site.fn),
+                guide_scale,
+            )
             continue
         term("log p", site, f"E[log {density(site)}]", site.fn.log_prob(site.value), site.plate_scale)
         _entropy_terms(term, factor, site, guide_scale)

@@ -1,61 +1,146 @@
-"""The eager executor: the model runs anew for every draw, so that its control flow may depend on one.
+"""Models whose control flow looks at a draw: one program for each path that is taken.
 
-Slow, and always right: a draw that a branch looked at enters every term by its score. Each
-particle is a program of its own; the baseline of a particle comes from the others alone.
+`if z > 0:` gives one program per answer. A program keeps the truths that it was recorded under
+as outputs, so every particle can be matched to the path that it takes; a particle that no known
+path fits has the model recorded anew. A draw that a branch looked at enters every term by its
+score: along one path the jump is not seen, so the pathwise gradient would miss it.
+
+The baseline of a particle comes from the others' paths alone, as one number for each factor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..array import run
+from ..array import Program, batch, compile_program, prune
 from .choose import choose
 from .derivation import Problem, derive
 from .objective import Objective
 
+Arrays = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Path:
+    """The objective along one path, and the truths that lead there."""
+
+    objective: Objective
+    truths: tuple[bool, ...]
+
+    @cached_property
+    def _runs(self) -> dict:
+        return {}
+
+    def run(self, outputs: tuple[int, ...], values: Arrays, rows: Arrays, noise: Arrays, size: int) -> tuple:
+        """Outputs of the derivation's program for `size` particles."""
+        d = self.objective.derivation
+        if (outputs, size) not in self._runs:
+            program: Program = prune(d.program, tuple(d.program.outputs[i] for i in outputs))
+            flags = [i in set(self.objective.noise_inputs) for i in range(len(program.inputs))]
+            self._runs[outputs, size] = compile_program(batch(program, flags, size))
+        with np.errstate(all="ignore"):
+            return self._runs[outputs, size](*d.inputs(values, rows, noise))
+
+    def taken(self, values: Arrays, rows: Arrays, noise: Arrays, size: int) -> np.ndarray:
+        """Which particles take this path."""
+        mask = np.ones(size, dtype=bool)
+        seen = self.run(self.objective.derivation.branches, values, rows, noise, size)
+        for truth, x in zip(self.truths, seen, strict=True):
+            mask &= np.asarray(x, dtype=bool).reshape(size) == truth
+        return mask
+
 
 @dataclass(frozen=True)
 class EagerObjective:
-    """Bound and gradient by recording the model once for every particle."""
+    """Bound and gradient over the paths that the particles take."""
 
     problem: Problem
     guide: Any
-    particles: int
+    starts: Arrays
     overrides: Mapping[str, str] | None = None
+    plate_sizes: Mapping[str, int] | None = None
 
-    def objective(self, values: dict[str, np.ndarray], seed: int) -> Objective:
-        """The objective as one draw sees it: the branches it takes are part of it."""
-        d = derive(self.problem, self.guide, starts=values, eager=True, seed=seed)
-        return Objective(d, choose(d, self.overrides))
+    @cached_property
+    def paths(self) -> list[Path]:
+        """The paths met so far."""
+        return []
 
-    def contributions(self, values: dict[str, np.ndarray], seed: int) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
-        """Bound and gradient of every particle, by parameter."""
-        objectives = [self.objective(values, seed * self.particles + k) for k in range(self.particles)]
-        with np.errstate(all="ignore"):
-            seen = [run(o.values, *o.derivation.examples) for o in objectives]
-        sums = [{} for _ in objectives]
-        for o, outputs, total in zip(objectives, seen, sums, strict=True):
-            for (_, name), w in zip(o.weights, outputs[2:], strict=True):
-                total[name] = total.get(name, 0.0) + float(np.sum(w))
-        bounds, grads = np.array([float(s[0]) for s in seen]), []
-        for k, (o, outputs) in enumerate(zip(objectives, seen, strict=True)):
-            weights, done = [], set()
-            for (_, name), w in zip(o.weights, outputs[2:], strict=True):
-                others = [t.get(name, 0.0) for j, t in enumerate(sums) if j != k]
-                # The baseline must not depend on the particle's own branch: one number for each factor.
-                weights.append(w - np.mean(others) if others and name not in done else w)
+    def walk(self, values: Arrays, rows: Arrays, noise: Arrays, size: int) -> Iterator[tuple[Path, np.ndarray]]:
+        """Every path that some particle takes, with these particles' numbers."""
+        left = np.ones(size, dtype=bool)
+        number = 0
+        while left.any():
+            if number == len(self.paths):
+                first = int(np.flatnonzero(left)[0])
+                self.paths.append(self._record(values, rows, {n: e[first] for n, e in noise.items()}))
+            path = self.paths[number]
+            mask = path.taken(values, rows, noise, size) & left
+            number += 1
+            if mask.any():
+                left &= ~mask
+                yield path, np.flatnonzero(mask)
+
+    def _record(self, values: Arrays, rows: Arrays, noise: Arrays) -> Path:
+        d = derive(
+            self.problem, self.guide, plate_sizes=self.plate_sizes, starts=values, indices=rows, noise=noise, eager=True
+        )
+        objective = Objective(d, choose(d, self.overrides))
+        return Path(objective, tuple(bool(x) for x in _at(d, values, rows, noise)))
+
+    def contributions(
+        self, values: Arrays, rows: Arrays, noise: Arrays, size: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Bound and gradient contribution of every particle."""
+        walked = list(self.walk(values, rows, noise, size))
+        bounds, sums, kept = np.empty(size), {}, []
+        for path, who in walked:
+            with np.errstate(all="ignore"):
+                bound, _, weights = path.objective.evaluate(dict(values), dict(rows), dict(noise), size)
+            bounds[who] = bound[who]
+            for (_, name), w in zip(path.objective.weights, weights, strict=True):
+                total = sums.setdefault(name, np.zeros(size))
+                total[who] += np.reshape(np.asarray(w), (size, -1)).sum(1)[who]
+            kept.append(weights)
+        baselines = {n: (s.sum() - s) / max(size - 1, 1) if size > 1 else np.zeros(size) for n, s in sums.items()}
+        grads = {n: np.zeros((size, *np.shape(v))) for n, v in values.items()}
+        for (path, who), weights in zip(walked, kept, strict=True):
+            done: set[str] = set()
+            centred = []
+            for (_, name), w in zip(path.objective.weights, weights, strict=True):
+                b = np.reshape(baselines[name], (size, *(1,) * (np.ndim(w) - 1)))
+                centred.append(np.asarray(w) - b if name not in done else np.asarray(w))
                 done.add(name)
             with np.errstate(all="ignore"):
-                _, *g = run(o.particle_gradient, *o.derivation.examples, *weights)
-            grads.append(dict(zip(o.derivation.parameter_inputs, map(np.asarray, g), strict=True)))
+                parts = path.objective.contributions(dict(values), dict(rows), dict(noise), centred, size)
+            for n, part in zip(path.objective.derivation.parameter_inputs, parts, strict=True):
+                grads[n][who] = np.asarray(part)[who]
         return bounds, grads
 
-    def gradient(self, values: dict[str, np.ndarray], seed: int) -> tuple[float, dict[str, np.ndarray]]:
-        """Mean bound and mean gradient over the particles."""
-        bounds, grads = self.contributions(values, seed)
-        mean = {n: np.mean([g[n] for g in grads if n in g], axis=0) for n in values}
-        return float(bounds.mean()), mean
+    def sample(self, values: Arrays, rows: Arrays, noise: Arrays, size: int) -> dict[str, np.ndarray]:
+        """Draws of the sites and deterministics that every path has."""
+        found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for path, who in self.walk(values, rows, noise, size):
+            d = path.objective.derivation
+            names = {**d.site_outputs, **d.deterministic_outputs}
+            outputs = path.run(tuple(names.values()), values, rows, noise, size)
+            for n, x in zip(names, outputs, strict=True):
+                found.setdefault(n, []).append((who, np.asarray(x)))
+        whole = {n: parts for n, parts in found.items() if sum(len(w) for w, _ in parts) == size}
+        out = {}
+        for n, parts in whole.items():
+            out[n] = np.empty(parts[0][1].shape, np.result_type(*(x for _, x in parts)))
+            for who, x in parts:
+                out[n][who] = x[who]
+        return out
+
+
+def _at(d, values: Arrays, rows: Arrays, noise: Arrays) -> tuple:
+    """Truths of the branches at one particle."""
+    program = prune(d.program, tuple(d.program.outputs[i] for i in d.branches))
+    with np.errstate(all="ignore"):
+        return compile_program(program)(*d.inputs(values, rows, noise))

@@ -83,7 +83,7 @@ def separable_axis(program: Program, factor: str, axis: int, targets: set[int]) 
 
 def _moved(program, step, labels, nested):
     fun = step.fun
-    if isinstance(fun, np.ufunc) and fun.signature is None or fun in _ELEMENTWISE:
+    if (isinstance(fun, np.ufunc) and fun.signature is None) or fun in _ELEMENTWISE:
         return labels[0][1] if not nested and len({x for _, x in labels}) == 1 else MIXED
     if fun is op.concatenate.run:
         return _joined(program, step, nested)
@@ -122,13 +122,17 @@ def _through_matmul(program, step, ref, axis):
 
 def _follow(step, shape, position):
     """Send the coordinate along the axis through an operation that only rearranges elements."""
-    labels = np.broadcast_to(np.arange(shape[position]).reshape([-1 if i == position else 1 for i in range(len(shape))]), shape)
+    labels = np.broadcast_to(
+        np.arange(shape[position]).reshape([-1 if i == position else 1 for i in range(len(shape))]), shape
+    )
     if any(True for _ in refs(step.args[1:])):
         return MIXED
     moved = np.asarray(step.fun(labels, *step.args[1:]))
     for axis in range(-moved.ndim, 0):
         if moved.shape[axis] == shape[position]:
-            expected = np.arange(shape[position]).reshape([-1 if i == moved.ndim + axis else 1 for i in range(moved.ndim)])
+            expected = np.arange(shape[position]).reshape(
+                [-1 if i == moved.ndim + axis else 1 for i in range(moved.ndim)]
+            )
             if np.array_equal(moved, np.broadcast_to(expected, moved.shape)):
                 return axis
     return MIXED

@@ -58,7 +58,7 @@ def gradient(
     >>> def model():
     ...     z = ppl.sample("z", dist.Normal(0, 1))
     ...     ppl.sample("y", dist.Normal(z, 1), obs=1.0)
-    >>> g = ppl.gradient(model, guide="meanfield", particles=100, params={"z.loc": 0.0, "z.scale": 1.0})
+    >>> g = ppl.gradient(model, guide="meanfield", particles=10_000, params={"z.loc": 0.0, "z.scale": 1.0})
     >>> round(float(g.grad["z.loc"]), 1), g.estimators["z"][0]
     (1.0, 'pathwise')
     """
@@ -68,7 +68,9 @@ def gradient(
         found = {}
         for name in ("auto", "pathwise", "score"):
             try:
-                found[name] = gradient(model, *args, guide=guide, params=params, estimators=name, particles=particles, seed=seed, **kwargs)
+                found[name] = gradient(
+                    model, *args, guide=guide, params=params, estimators=name, particles=particles, seed=seed, **kwargs
+                )
             except GuideError:
                 continue
         return found
@@ -115,14 +117,18 @@ def _eager(model, args, kwargs, guide, params, estimators, particles, seed) -> G
     p = problem(model, args, kwargs, eager=True, seed=seed)
     d = derive(p, guide, starts=params, eager=True, seed=seed)
     _check_names(params, d)
-    objective = EagerObjective(p, guide, particles, _overrides(estimators, d))
+    objective = EagerObjective(p, guide, params or {}, _overrides(estimators, d))
     values = {n: x.init for n, x in d.parameters.items()}
-    bounds, grads = objective.contributions(values, seed)
-    sums = {n: _Moments() for n in values}
-    for g in grads:
+    rng = np.random.default_rng(seed)
+    sums, bounds = {n: _Moments() for n in values}, []
+    for start in range(0, particles, CHUNK):
+        count = min(CHUNK, particles - start)
+        rows = {n: rng.permutation(d.plates[n].size)[: d.plates[n].subsample_size] for n in d.index_inputs}
+        bound, grads = objective.contributions(values, rows, independent(rng, d, count), count)
+        bounds.append(bound)
         for n in values:
-            sums[n].add(np.asarray(g.get(n, np.zeros_like(values[n])))[None])
-    return _record(d, objective.objective(values, seed), values, float(bounds.mean()), sums)
+            sums[n].add(grads[n])
+    return _record(d, objective.paths[0].objective, values, float(np.concatenate(bounds).mean()), sums)
 
 
 class _Moments:
@@ -152,16 +158,28 @@ class _Moments:
         return np.where(spread > 1e-24 * (1.0 + self.shift**2), spread, 0.0)
 
 
-def _record(d: Derivation, objective: Objective, values: dict, elbo: float, sums: dict[str, _Moments]) -> GradientRecord:
+def _record(
+    d: Derivation, objective: Objective, values: dict, elbo: float, sums: dict[str, _Moments]
+) -> GradientRecord:
     grad, raw = {}, {}
     for n, x in d.parameters.items():
         grad[n] = tangent(x.constraint, sums[n].mean)
         raw[n] = _unconstrained(x.constraint, values[n], sums[n].mean)
     chosen = {}
     for f in d.factors:
-        picked = objective.plan.of_site(f.name) or ("exact", Reason(f.name, "every term of this site is known in closed form"))
+        picked = objective.plan.of_site(f.name) or (
+            "exact",
+            Reason(f.name, "every term of this site is known in closed form"),
+        )
         chosen.update(dict.fromkeys(f.sites, picked))
-    return GradientRecord(elbo, grad, raw, {n: m.variance for n, m in sums.items()}, objective.values.work + objective.particle_gradient.work, chosen)
+    return GradientRecord(
+        elbo,
+        grad,
+        raw,
+        {n: m.variance for n, m in sums.items()},
+        objective.values.work + objective.particle_gradient.work,
+        chosen,
+    )
 
 
 def tangent(constraint: Any, g: np.ndarray) -> np.ndarray:

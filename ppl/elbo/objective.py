@@ -122,7 +122,10 @@ class Objective:
         else:
             own = [tape.input(x, "raw") for x in raw]
             values = values_of(*own)
-        others = [tape.input(np.broadcast_to(np.zeros((), base.inputs[i].dtype), base.inputs[i].shape), base.inputs[i].name) for i in rest]
+        others = [
+            tape.input(np.broadcast_to(np.zeros((), base.inputs[i].dtype), base.inputs[i].shape), base.inputs[i].name)
+            for i in rest
+        ]
         inputs: list[Any] = [None] * len(base.inputs)
         for n in names:
             inputs[d.parameter_inputs[n]] = values[n]
@@ -148,7 +151,9 @@ class Objective:
     def _batches(self) -> dict:
         return {}
 
-    def evaluate(self, values: dict, indices: dict, noise: dict, size: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    def evaluate(
+        self, values: dict, indices: dict, noise: dict, size: int
+    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """Bound, terms and score weights of `size` particles; noise has them along its first axis."""
         if ("values", size) not in self._batches:
             flags = [i in set(self.noise_inputs) for i in range(len(self.values.inputs))]

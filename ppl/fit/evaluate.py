@@ -17,6 +17,8 @@ from ..algorithms.noise import draw, generator
 from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive
 
 DRAWS = 2000  # at most
+GROUP = 20  # draws that are spread out together; the error comes from the groups' means
+EAGER_DRAWS = 1000
 WORK = 30_000_000  # counted cost of the whole evaluation
 CHUNK_WORK = 1_000_000  # counted cost of one batched run
 ROWS = 8192  # rows of a subsampled plate walked through at once
@@ -32,14 +34,23 @@ class Bound:
     terms: dict[str, tuple[float, float]]
 
 
-def evaluate(p: Problem, guide: Any, d: Derivation, values: Mapping[str, np.ndarray], *, executor: str, seed: int) -> Bound:
+def evaluate(
+    p: Problem, guide: Any, d: Derivation, values: Mapping[str, np.ndarray], *, executor: str, seed: int
+) -> Bound:
     """The bound at these parameter values."""
     if executor == "eager":
-        bounds = np.concatenate([EagerObjective(p, guide, 1).contributions(dict(values), 7919 * seed + k)[0] for k in range(200)])
-        return Bound(float(bounds.mean()), float(bounds.std(ddof=1) / len(bounds) ** 0.5), len(bounds), {})
+        objective = EagerObjective(p, guide, values, plate_sizes={q.name: q.size for q in d.plates.values()})
+        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+        bounds = np.empty(EAGER_DRAWS)
+        full = derive(p, guide, plate_sizes=objective.plate_sizes, starts=values, eager=True)
+        eps = _noise(full, EAGER_DRAWS, seed, 0)
+        for path, who in objective.walk(values, rows, eps, EAGER_DRAWS):
+            bounds[who] = path.objective.evaluate(dict(values), rows, eps, EAGER_DRAWS)[0][who]
+        return Bound(float(bounds.mean()), float(_error(bounds)), len(bounds), {})
     pieces = list(_pieces(p, guide, d, values))
     work = sum(o.values.work for o, _, _ in pieces)
     draws = int(np.clip(WORK // max(work, 1), 8, DRAWS))
+    draws = draws // GROUP * GROUP if draws >= 8 * GROUP else draws
     total = np.zeros((draws, len(d.terms)))
     shared = _noise(d, draws, seed, 0)
     local = {f.name for f in d.factors if any(q.subsampled for q in f.plates)}
@@ -48,7 +59,9 @@ def evaluate(p: Problem, guide: Any, d: Derivation, values: Mapping[str, np.ndar
         size = int(np.clip(CHUNK_WORK // max(objective.values.work, 1), 1, draws))
         for start in range(0, draws, size):
             count = min(size, draws - start)
-            _, terms, _ = objective.evaluate(dict(values), rows, {n: e[start : start + count] for n, e in eps.items()}, count)
+            _, terms, _ = objective.evaluate(
+                dict(values), rows, {n: e[start : start + count] for n, e in eps.items()}, count
+            )
             total[start : start + count] += np.asarray(terms) * counted
     bounds = total.sum(1)
     errors = _error(total)
@@ -57,14 +70,17 @@ def evaluate(p: Problem, guide: Any, d: Derivation, values: Mapping[str, np.ndar
 
 
 def _error(x: np.ndarray) -> Any:
-    spread = x.std(0, ddof=1) / len(x) ** 0.5
+    """Standard error of the mean over the first axis, from means of groups of draws."""
+    groups = x[: len(x) // GROUP * GROUP].reshape(-1, GROUP, *x.shape[1:]).mean(1) if len(x) >= 8 * GROUP else x
+    spread = groups.std(0, ddof=1) / len(groups) ** 0.5
     # Rounding apart, what has no noise is exact.
     return np.where(spread > 1e-13 * np.abs(x).max(0, initial=1.0), spread, 0.0)
 
 
 def _noise(d: Derivation, draws: int, seed: int, number: int) -> dict[str, np.ndarray]:
-    eps = draw(generator(seed, number, stream=1), d.factors, draws, 1)
-    return {n: e[:, 0] for n, e in eps.items()}
+    group = GROUP if draws >= 8 * GROUP else 1
+    eps = draw(generator(seed, number, stream=1), d.factors, draws // group, group)
+    return {n: e.reshape(-1, *e.shape[2:]) for n, e in eps.items()}
 
 
 def _pieces(p: Problem, guide: Any, d: Derivation, values: Mapping[str, np.ndarray]):

@@ -9,7 +9,15 @@ from .summary import number
 
 def explain(d: Derivation, plan: Plan, bound: Bound | None, notes: tuple[str, ...], guide: str, executor: str) -> str:
     """The text of `fit.explain()`."""
-    lines = ["The bound", "", f"  log p(data) >= ELBO = {_sum_text(d)}", "", f"with q = {_guide_text(d)}", f"  (guide: {guide}; executor: {executor})", ""]
+    lines = [
+        "The bound",
+        "",
+        f"  log p(data) >= ELBO = {_sum_text(d)}",
+        "",
+        f"with q = {_guide_text(d)}",
+        f"  (guide: {guide}; executor: {executor})",
+        "",
+    ]
     lines += ["Term by term", ""]
     for term, choices in plan.choices:
         times = f"{number(term.scale)} x " if term.scale != 1.0 else ""
@@ -46,4 +54,7 @@ def _sum_text(d: Derivation) -> str:
 
 
 def _guide_text(d: Derivation) -> str:
-    return " ".join(f"q({', '.join(f.sites)}): {f.family};" for f in d.factors).rstrip(";") or "nothing: there is no latent site"
+    return (
+        " ".join(f"q({', '.join(f.sites)}): {f.family};" for f in d.factors).rstrip(";")
+        or "nothing: there is no latent site"
+    )

@@ -83,7 +83,9 @@ class Fit:
         subsampled = {p.name: p.size for p in d.plates.values() if p.subsampled}
         if not subsampled:
             return d
-        return derive(self.problem, self.guide, plate_sizes=subsampled, starts=self.params, eager=self.executor == "eager")
+        return derive(
+            self.problem, self.guide, plate_sizes=subsampled, starts=self.params, eager=self.executor == "eager"
+        )
 
     def sample(self, num_samples: int = 1000, *, seed: int | None = None) -> dict[str, np.ndarray]:
         """Draws from the guide: `{site or deterministic: array (num_samples, ...)}`.
@@ -111,21 +113,25 @@ class Fit:
         for start in range(0, num_samples, size):
             count = min(size, num_samples - start)
             if count not in made:
-                made[count] = compile_program(batch(program, [i in noise_inputs for i in range(len(program.inputs))], count))
+                made[count] = compile_program(
+                    batch(program, [i in noise_inputs for i in range(len(program.inputs))], count)
+                )
             with np.errstate(all="ignore"):
-                parts.append(made[count](*d.inputs(self.params, rows, {n: e[start : start + count] for n, e in eps.items()})))
+                parts.append(
+                    made[count](*d.inputs(self.params, rows, {n: e[start : start + count] for n, e in eps.items()}))
+                )
         order = np.random.default_rng(seed).permutation(num_samples)  # antithetic partners apart
         return {n: np.concatenate([np.asarray(p[i]) for p in parts])[order] for i, n in enumerate(names)}
 
     def _sample_eagerly(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
-        objective = EagerObjective(self.problem, self.guide, 1)
-        rows = []
-        for k in range(num_samples):
-            d = objective.objective(dict(self.params), 104_729 * (seed + 1) + k).derivation
-            names = {**d.site_outputs, **d.deterministic_outputs}
-            run = compile_program(prune(d.program, tuple(d.program.outputs[i] for i in names.values())))
-            rows.append(dict(zip(names, run(*d.examples), strict=True)))
-        return {n: np.stack([np.asarray(r[n]) for r in rows]) for n in rows[0] if all(n in r for r in rows)}
+        d = self._full
+        objective = EagerObjective(
+            self.problem, self.guide, self.params, plate_sizes={p.name: p.size for p in d.plates.values()}
+        )
+        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+        eps = {n: e[0] for n, e in draw(generator(seed, 0, stream=2), d.factors, 1, num_samples).items()}
+        order = np.random.default_rng(seed).permutation(num_samples)
+        return {n: x[order] for n, x in objective.sample(self.params, rows, eps, num_samples).items()}
 
     @cached_property
     def _draws(self) -> dict[str, np.ndarray]:
@@ -159,7 +165,11 @@ class Fit:
         rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
         noise = {f.name: d.examples[f.noise_input] for f in d.factors}
         program = prune(d.program, tuple(refs))
-        arrays = compile_program(program)(*d.inputs(self.params, rows, noise)) if any(type(r) is Ref for r in refs) else tuple(refs)
+        arrays = (
+            compile_program(program)(*d.inputs(self.params, rows, noise))
+            if any(type(r) is Ref for r in refs)
+            else tuple(refs)
+        )
         if factor.name == FullRank.NAME:
             return self._from_joint(site, d, factor, *arrays)
         return from_distribution(site, rebuild(tuple(arrays)), lambda: self._draws[site])
@@ -187,7 +197,9 @@ class Fit:
         return summarize({n: self[n] for n in order})
 
     # -- predictions -----------------------------------------------------------------------------
-    def predict(self, *args: Any, num_samples: int = 1000, seed: int | None = None, new: Sequence[str] = (), **kwargs: Any) -> Draws:
+    def predict(
+        self, *args: Any, num_samples: int = 1000, seed: int | None = None, new: Sequence[str] = (), **kwargs: Any
+    ) -> Draws:
         """Posterior predictive draws of the observed sites, and of what depends on them.
 
         Without arguments the training arguments are used. Observed sites are drawn anew even
@@ -197,7 +209,9 @@ class Fit:
         if not args and not kwargs:
             args, kwargs = self.problem.args, dict(self.problem.kwargs)
         seed = self.seed if seed is None else seed
-        draws = {n: x for n, x in self.sample(num_samples, seed=seed).items() if n in self.solution.derivation.site_outputs}
+        draws = {
+            n: x for n, x in self.sample(num_samples, seed=seed).items() if n in self.solution.derivation.site_outputs
+        }
         if not draws:
             draws = {}
         sizes = {p.name: p.size for p in self.solution.derivation.plates.values()}
@@ -206,8 +220,12 @@ class Fit:
     # -- words and pictures --------------------------------------------------------------------------
     def explain(self) -> str:
         """The derived bound, term by term: estimator, reason, value; and the choices made."""
-        guide = self.guide if isinstance(self.guide, str) else "the function given" if callable(self.guide) else "automatic"
-        return explain(self.solution.derivation, self.solution.plan, self.bound, self.solution.notes, guide, self.executor)
+        guide = (
+            self.guide if isinstance(self.guide, str) else "the function given" if callable(self.guide) else "automatic"
+        )
+        return explain(
+            self.solution.derivation, self.solution.plan, self.bound, self.solution.notes, guide, self.executor
+        )
 
     def plot(self, sites: Sequence[str] | None = None) -> Any:
         """A picture of the history and the marginals (extra `plot`); returns the matplotlib figure."""
@@ -219,14 +237,18 @@ class Fit:
         elbo = f"ELBO {number(self.elbo)}" + (f" (s.e. {number(self.elbo_se)})" if self.elbo_se else " (exact)")
         head = f"{self.verdict}\n{elbo}; {self.solution.steps} steps."
         d = self.solution.derivation
-        learned = [n for n in self.params if self.graph.nodes.get(n) is not None and self.graph.nodes[n].kind == "parameter"]
+        learned = [
+            n for n in self.params if self.graph.nodes.get(n) is not None and self.graph.nodes[n].kind == "parameter"
+        ]
         parts = [head]
         if d.site_outputs or d.deterministic_outputs:
             parts += ["", self.summary().text(most=10)]
         if learned:
-            parts += ["", "Parameters", *(f"  {n} = {np.array2string(self.params[n], precision=4, threshold=10)}" for n in learned)]
+            parts += [
+                "",
+                "Parameters",
+                *(f"  {n} = {np.array2string(self.params[n], precision=4, threshold=10)}" for n in learned),
+            ]
         return "\n".join(parts)
 
     __repr__ = __str__
-
-

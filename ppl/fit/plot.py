@@ -19,7 +19,11 @@ def plot(fit: Any, sites: Sequence[str] | None = None) -> Any:
     except ImportError:
         raise ModelError("plot() without matplotlib", "the extra 'plot'", "pip install 'ppl[plot]'") from None
     d = fit.solution.derivation
-    names = list(sites) if sites is not None else [n for n in fit.graph.nodes if n in d.site_outputs or n in d.deterministic_outputs]
+    names = (
+        list(sites)
+        if sites is not None
+        else [n for n in fit.graph.nodes if n in d.site_outputs or n in d.deterministic_outputs]
+    )
     names = names[: MOST - 1]
     columns = min(3, len(names) + 1)
     rows = -(-(len(names) + 1) // columns)
@@ -42,7 +46,9 @@ def _history(ax: Any, fit: Any) -> None:
         width = max(1, len(y) // 100)
         smooth = np.convolve(y, np.ones(width) / width, mode="valid")
         ax.plot(np.arange(width - 1, len(y)), smooth, lw=1, color="C0")
-        low, high = np.quantile(smooth[len(smooth) // 10 :], [0.0, 1.0]) if len(smooth) > 10 else (smooth.min(), smooth.max())
+        low, high = (
+            np.quantile(smooth[len(smooth) // 10 :], [0.0, 1.0]) if len(smooth) > 10 else (smooth.min(), smooth.max())
+        )
         margin = 0.1 * (high - low) + 1e-3
         ax.set_ylim(low - margin, max(high, fit.elbo) + margin)
     ax.axhline(fit.elbo, color="C1", lw=1, label=f"{fit.elbo:.2f}")

@@ -41,7 +41,12 @@ class _Unobserved(Handler):
 
 
 def prior_predictive(
-    model: Callable, *args: Any, num_samples: int = 1000, seed: int = 0, sizes: Mapping[str, int] | None = None, **kwargs: Any
+    model: Callable,
+    *args: Any,
+    num_samples: int = 1000,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    **kwargs: Any,
 ) -> Draws:
     """Draws of every site from the prior; observed sites are drawn too.
 
@@ -90,7 +95,12 @@ def posterior_predictive(
             fresh.update(changed)
             return None if changed else draws[site.name][k]
 
-        with handlers.trace() as trace, handlers.seed(rng_seed=rng), handlers.substitute(substitute_fn=value_of), _Watch(trace):
+        with (
+            handlers.trace() as trace,
+            handlers.seed(rng_seed=rng),
+            handlers.substitute(substitute_fn=value_of),
+            _Watch(trace),
+        ):
             model(*args, **kwargs)
         rows.append({s.name: s.value for s in trace.values() if s.name not in draws and _kept(s)})
     notes = [f"plate '{p}' is new: its latent sites are drawn from the prior given the others" for p in sorted(fresh)]
@@ -113,7 +123,9 @@ def _stacked(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     try:
         return {n: np.stack([np.asarray(r[n]) for r in rows]) for n in names}
     except ValueError:
-        raise ModelError("a site whose shape differs from draw to draw", "the same shape in every run of the model") from None
+        raise ModelError(
+            "a site whose shape differs from draw to draw", "the same shape in every run of the model"
+        ) from None
 
 
 def _positive(n: Any) -> int:

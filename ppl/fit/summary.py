@@ -63,7 +63,9 @@ def summarize(marginals: Mapping[str, Marginal]) -> Summary:
         quantiles = m.quantile(np.array([0.05, 0.5, 0.95]))
         for index in np.ndindex(np.shape(m.mean)):
             label = f"{name}[{','.join(map(str, index))}]" if index else name
-            rows.append((label, tuple(float(v) for v in (m.mean[index], m.sd[index], *quantiles[(slice(None), *index)]))))
+            rows.append(
+                (label, tuple(float(v) for v in (m.mean[index], m.sd[index], *quantiles[(slice(None), *index)])))
+            )
     return Summary(tuple(rows))
 
 

@@ -1,6 +1,6 @@
 """The model as a graph: recorded once, read off the program, drawn.
 
-    model function --Recorder--> RecordedModel --model_graph--> ModelGraph --> networkx, Mermaid, DOT, a picture
+model function --Recorder--> RecordedModel --model_graph--> ModelGraph --> networkx, Mermaid, DOT, a picture
 """
 
 from .model_graph import ModelGraph, Node, dependencies, family_name, graph, latent_input, model_graph, recorded_in

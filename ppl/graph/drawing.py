@@ -11,8 +11,9 @@ Lengths are in node heights; y points up and the first layer is at the top.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ModelError
-from .text import GUIDE_COLOUR, SHADE, guide_edges, model_edges, plate_label, plate_members
+from .text import GUIDE_COLOUR, SHADE, guide_edges, model_edges, nested_plates, plate_label, plate_members
 
 if TYPE_CHECKING:
     from .model_graph import ModelGraph, Node
@@ -36,8 +37,42 @@ _ALONG = np.linspace(0, 1, 21)[:, None, None]  # where along an edge it is looke
 _INCHES = 0.42  # of a node's height, in a figure of our own
 _FAMILIES = ["STIXGeneral", "DejaVu Sans"]
 _GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split()
+    [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "pi",
+        "rho",
+        "sigma",
+        "tau",
+        "upsilon",
+        "phi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Xi",
+        "Pi",
+        "Sigma",
+        "Upsilon",
+        "Phi",
+        "Psi",
+        "Omega",
+    ]
 )
 
 
@@ -134,7 +169,9 @@ class _Sketch:
     def of(cls, graph: ModelGraph, widths: np.ndarray, label_widths: np.ndarray) -> _Sketch:
         number = {name: i for i, name in enumerate(graph.nodes)}
         members = list(plate_members(graph).values())
-        inside = np.array([[name in m for name in graph.nodes] for m in members], bool).reshape(len(members), len(number))
+        inside = np.array([[name in m for name in graph.nodes] for m in members], bool).reshape(
+            len(members), len(number)
+        )
         # Of two plates with the same members the one opened first is the outer.
         around = [[a > b or (a == b and i < j) for j, b in enumerate(members)] for i, a in enumerate(members)]
         within = tuple(tuple(j for j in range(len(members)) if around[i][j]) for i in range(len(members)))
@@ -164,7 +201,9 @@ class _Sketch:
             lacking = max(self.label_widths[p] + 0.4 - (right - left), 0.0) / 2
             sides[p] = left - lacking, right + lacking + margin[p]
             above[p] = max([0.5, *(above[q] for q in inner if first[q] == first[p])]) + pad
-            below[p] = max([0.5, *(below[q] for q in inner if last[q] == last[p])]) + pad + _STRIP * (1 + self.crossed[p])
+            below[p] = (
+                max([0.5, *(below[q] for q in inner if last[q] == last[p])]) + pad + _STRIP * (1 + self.crossed[p])
+            )
         rows = np.zeros(layer.max(initial=0) + 1)
         for r in range(1, len(rows)):
             ending = below[last == r - 1].max(initial=0.5)
@@ -214,7 +253,7 @@ class _Sketch:
             + 12 * _crossings(a, b, ends)
             + 25 * through
             + 6 * (foreign + named)
-            + 3 * spans.sum()
+            + 5 * spans.sum()
             + 0.5 * np.triu(later, 1).sum()
             + 0.1 * (slant[:, 0] ** 2).sum()
             + (0.25 + 1.25 * self.together) @ np.abs(slant[:, 0])
@@ -283,8 +322,10 @@ def _crossings(a: np.ndarray, b: np.ndarray, ends: np.ndarray) -> int:
 
 
 def _places(graph: ModelGraph, sketch: _Sketch) -> _Places:
-    layer = _layers(graph)
-    return _search(sketch, (_barycentres(graph, sketch, layer), layer, np.zeros(len(sketch.order))))
+    layer, margin = _layers(graph), np.zeros(len(sketch.order))
+    x = _barycentres(graph, sketch, layer)
+    starts = [(x, layer, margin), (_bands(graph, sketch, x, layer), layer, margin)]
+    return _search(sketch, min(starts, key=lambda places: sketch.penalty(*places)))
 
 
 def _layers(graph: ModelGraph) -> np.ndarray:
@@ -318,20 +359,42 @@ def _barycentres(graph: ModelGraph, sketch: _Sketch, layer: np.ndarray) -> np.nd
     return x
 
 
+def _bands(graph: ModelGraph, sketch: _Sketch, x: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """The same order within layers, but a band of its own for each plate: no plate is around what is not in it.
+
+    Bands follow each other as a walk through the nested plates meets them.
+    """
+    nested = nested_plates(graph)
+    paths = [tuple(p for p in nested if p in n.plates) for n in graph.nodes.values()]
+    banded, edge = np.zeros(len(x)), 0.0
+    for path in sorted(set(paths)):
+        mine = np.array([p == path for p in paths])
+        rows = [sorted(np.flatnonzero(mine & (layer == depth)), key=lambda i: x[i]) for depth in set(layer[mine])]
+        rights = [np.cumsum(sketch.widths[row] + _SIDE) for row in rows]
+        width = max(
+            [right[-1] for right in rights] + [_text_width(plate_label(graph.plates[p]), _PLATE_FONT) for p in path]
+        )
+        for row, right in zip(rows, rights, strict=True):
+            banded[row] = edge + (width - right[-1]) / 2 + right - sketch.widths[row] / 2
+        edge += width + 1 + 2 * _PAD * len(nested)
+    return np.round(banded * 4) / 4
+
+
 def _search(sketch: _Sketch, start: _Places) -> _Places:
     """The best of a few runs of simulated annealing, each followed by descent. The size fixes the number of tries."""
     count, edges = len(start[0]), len(sketch.edges)
-    if count < 2:
+    tries = int(np.clip(200 * count, 600, 4000) * min(1.0, 25 / max(edges, 1)) ** 2.5)
+    if count < 2 or not tries:
         return start
-    tries = int(np.clip(200 * count, 600, 4000) / max(1, (edges / 40) ** 2)) + 50
-    found = [_settle(sketch, *_anneal(sketch, start, tries, np.random.default_rng(seed))) for seed in range(3)]
-    return min(found, key=lambda places: sketch.penalty(*places))
+    runs = [_anneal(sketch, start, tries, hottest) for hottest in (3, 12, 30)]
+    return min((_settle(sketch, *run, tries) for run in runs), key=lambda places: sketch.penalty(*places))
 
 
-def _anneal(sketch: _Sketch, places: _Places, tries: int, rng: np.random.Generator) -> tuple[_Places, float]:
+def _anneal(sketch: _Sketch, places: _Places, tries: int, hottest: float) -> tuple[_Places, float]:
+    rng = np.random.default_rng(0)
     now = best = sketch.penalty(*places)
     found = places
-    for temperature in np.geomspace(12, 0.3, tries):
+    for temperature in np.geomspace(hottest, 0.3, tries):
         moved = _move(sketch, *places, rng)
         if moved is None:
             continue
@@ -343,7 +406,9 @@ def _anneal(sketch: _Sketch, places: _Places, tries: int, rng: np.random.Generat
     return found, best
 
 
-def _move(sketch: _Sketch, x: np.ndarray, layer: np.ndarray, margin: np.ndarray, rng: np.random.Generator) -> _Places | None:
+def _move(
+    sketch: _Sketch, x: np.ndarray, layer: np.ndarray, margin: np.ndarray, rng: np.random.Generator
+) -> _Places | None:
     """Another picture near this one: a node, a plate or all that stands right of a node elsewhere, or two swapped."""
     x, layer, margin, kind = x.copy(), layer.copy(), margin.copy(), rng.random()
     i, step = rng.integers(len(x)), rng.choice([-2, -1, -0.5, -0.25, 0.25, 0.5, 1, 2])
@@ -352,7 +417,7 @@ def _move(sketch: _Sketch, x: np.ndarray, layer: np.ndarray, margin: np.ndarray,
         x[i] += step
     elif kind < 0.55:
         j = rng.choice(np.flatnonzero(layer == layer[i]))
-        x[i], x[j] = x[j], x[i]
+        x = _swapped(x, i, j)
     elif kind < 0.7:
         layer[i] += rng.choice([-1, 1])
         x[i] += step * rng.integers(2)
@@ -370,24 +435,40 @@ def _move(sketch: _Sketch, x: np.ndarray, layer: np.ndarray, margin: np.ndarray,
     return x, layer, margin
 
 
-def _settle(sketch: _Sketch, places: _Places, value: float) -> _Places:
-    """Mirror all, shift single nodes and plates, and narrow plates, as long as that helps."""
-    x, layer, margin = places
-    mirrored = sketch.penalty(-x, layer, margin)
-    if mirrored < value:
-        x, value = -x, mirrored
-    groups = [np.arange(len(x)) == i for i in range(len(x))] + list(sketch.inside)
+def _swapped(x: np.ndarray, i: int, j: int) -> np.ndarray:
+    x = x.copy()
+    x[i], x[j] = x[j], x[i]
+    return x
+
+
+def _settle(sketch: _Sketch, places: _Places, value: float, tries: int) -> _Places:
+    """Take each small step that helps, until none does."""
     better = True
-    while better:
+    while better and tries > 0:
         better = False
-        for step in (-0.5, 0.5, -0.25, 0.25, -0.125, 0.125):
-            tries = [(x + step * mine, layer, margin) for mine in groups]
-            tries += [(x, layer, np.maximum(margin + step * one, 0)) for one in np.eye(len(margin))]
-            values = [sketch.penalty(*t) for t in tries]
-            i = int(np.argmin(values))
-            if values[i] < value - 1e-6:
-                (x, layer, margin), value, better = tries[i], values[i], True
-    return x, layer, margin
+        for step in _small_steps(sketch, places[1]):
+            moved = step(*places)
+            tried, tries = sketch.penalty(*moved), tries - 1
+            if tries < 0:
+                break
+            if tried < value - 1e-6:
+                places, value, better = moved, tried, True
+    return places
+
+
+def _small_steps(sketch: _Sketch, layer: np.ndarray) -> Iterator[Callable[..., _Places]]:
+    """Mirror all, swap two nodes of a layer, put parent and child in line, shift a node or a plate, widen a plate."""
+    yield lambda x, layer, margin: (-x, layer, margin)
+    for i, j in itertools.combinations(range(len(layer)), 2):
+        if layer[i] == layer[j]:
+            yield lambda x, layer, margin, i=i, j=j: (_swapped(x, i, j), layer, margin)
+    for i, j in [*sketch.edges, *sketch.edges[:, ::-1]]:
+        yield lambda x, layer, margin, i=i, j=j: (np.where(np.arange(len(x)) == i, x[j], x), layer, margin)
+    for by in (-0.5, 0.5, -0.25, 0.25, -0.125, 0.125):
+        for mine in [*np.eye(len(layer)), *sketch.inside]:
+            yield lambda x, layer, margin, by=by, mine=mine: (x + by * mine, layer, margin)
+        for one in np.eye(len(sketch.inside)):
+            yield lambda x, layer, margin, by=by, one=one: (x, layer, np.maximum(margin + by * one, 0))
 
 
 # ---------------------------------------------------------------------------------------------------------- strokes

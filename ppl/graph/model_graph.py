@@ -80,7 +80,8 @@ class ModelGraph:
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{n.name} ~ {n.family}{_in(n.plates)}{' <- ' + ', '.join(n.parents) if n.parents else ''}" for n in self.nodes.values()
+            f"{n.name} ~ {n.family}{_in(n.plates)}{' <- ' + ', '.join(n.parents) if n.parents else ''}"
+            for n in self.nodes.values()
         )
 
 
@@ -170,7 +171,14 @@ def model_graph(recorded: RecordedModel) -> ModelGraph:
         family = family_name(site)
         shape = np.shape(site.value) if not site.options.get("factor") else ()
         if site.type != "param" or not site.name.count(":"):
-            nodes[site.name] = Node(site.name, _kind(site), family, tuple(shape), site.plate_names, tuple(p for p in parents_of if p != site.name))
+            nodes[site.name] = Node(
+                site.name,
+                _kind(site),
+                family,
+                tuple(shape),
+                site.plate_names,
+                tuple(p for p in parents_of if p != site.name),
+            )
         if site.guide is not None:
             guide_edges += [(p, site.name) for p in read_by(site.guide) if p != site.name]
     return ModelGraph(nodes, recorded.plates, _warnings(recorded), tuple(guide_edges))
@@ -200,7 +208,9 @@ def _warnings(recorded: RecordedModel) -> tuple[str, ...]:
     found = []
     observed = recorded.of_kind(observed=True)
     if not observed:
-        found.append("no observed site and no factor: the posterior is the prior (is a data argument misspelt or None?)")
+        found.append(
+            "no observed site and no factor: the posterior is the prior (is a data argument misspelt or None?)"
+        )
     for site in observed:
         if not site.plates and not site.options.get("factor") and site.fn.batch_shape and site.fn.batch_shape[0] > 1:
             found.append(

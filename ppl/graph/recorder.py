@@ -36,7 +36,8 @@ class Recorder(Handler):
     """Gives sites recorded values while the model runs, and keeps what it saw.
 
     `latent(recorder, site)` returns the recorded value of a latent site.
-    `plate_sizes` overrides how many rows of a plate are in use; `starts` are parameter values.
+    `plate_sizes` overrides how many rows of a plate are in use; `starts` are parameter values;
+    `indices` and `noise` are examples of these inputs.
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class Recorder(Handler):
         plate_sizes: Mapping[str, int] | None = None,
         starts: Mapping[str, Any] | None = None,
         indices: Mapping[str, np.ndarray] | None = None,
+        noise: Mapping[str, np.ndarray] | None = None,
         seed: int = 0,
     ):
         super().__init__()
         self.tape, self.latent = tape, latent
         self.plate_sizes, self.starts, self.given = plate_sizes or {}, starts or {}, indices or {}
-        self.rng = np.random.default_rng(seed)
+        self.noise, self.rng = noise or {}, np.random.default_rng(seed)
         self.sites: dict[str, Site] = {}
         self.plates: dict[str, PlateFrame] = {}
         self.indices: dict[str, Any] = {}
@@ -87,7 +89,9 @@ class Recorder(Handler):
 
     def _parameter_rows(self, site: Site) -> Any:
         if site.name not in self.parameters and site.options["init"] is None and site.name not in self.starts:
-            raise ModelError(f"param('{site.name}') without init", "a starting value", "ppl.param(name, 0.0)", site=site.name)
+            raise ModelError(
+                f"param('{site.name}') without init", "a starting value", "ppl.param(name, 0.0)", site=site.name
+            )
         node = self.parameter(site.name, lambda: full_parameter(site, self.rng), site.options["constraint"])
         return parameter_rows(node, site, self.indices)
 
@@ -161,7 +165,7 @@ def _check_subsampling(recorded: RecordedModel) -> None:
                 raise ShapeError(
                     f"{plate.size} observations outside plate '{plate.name}', which is subsampled from {plate.size}",
                     "observations of a subsampled plate inside it, so that they are scaled with it",
-                    f"indent the statement under the plate, with obs=y[i]",
+                    "indent the statement under the plate, with obs=y[i]",
                     site=site.name,
                     plate=plate.name,
                 )

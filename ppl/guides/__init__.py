@@ -1,6 +1,6 @@
 """Guides: the variational distribution, as factors on the tape of the model.
 
-    latent site --in place / guide function / automatic--> Factor(noise, draw, values, log density)
+latent site --in place / guide function / automatic--> Factor(noise, draw, values, log density)
 """
 
 from .assembly import AUTOMATIC, Assembly

@@ -21,7 +21,9 @@ class Assembly:
     def __init__(self, guide: str | Callable | None, graph: ModelGraph, shapes: Mapping[str, tuple[int, ...]]):
         if isinstance(guide, str) and guide not in AUTOMATIC:
             hint = get_close_matches(guide, AUTOMATIC, 1)
-            raise GuideError(f"guide={guide!r}", f"one of {AUTOMATIC}, a function or None", f"guide={hint[0]!r}" if hint else "")
+            raise GuideError(
+                f"guide={guide!r}", f"one of {AUTOMATIC}, a function or None", f"guide={hint[0]!r}" if hint else ""
+            )
         self.graph, self.guide = graph, guide
         self.factors: dict[str, Factor] = {}
         self._of_site: dict[str, Factor] = {}
@@ -32,7 +34,13 @@ class Assembly:
         """Run a guide function; its sites become factors."""
         if not callable(self.guide):
             return
-        guided = Recorder(recorder.tape, self._from_guide, plate_sizes=recorder.plate_sizes, starts=recorder.starts)
+        guided = Recorder(
+            recorder.tape,
+            self._from_guide,
+            plate_sizes=recorder.plate_sizes,
+            starts=recorder.starts,
+            noise=recorder.noise,
+        )
         guided.rng, guided.parameters = recorder.rng, recorder.parameters
         guided.plates, guided.indices = recorder.plates, recorder.indices
         with guided:
@@ -40,7 +48,9 @@ class Assembly:
         self._sites = {s.name: s for s in guided.sites.values() if s.type == "sample"}
         observed = [s.name for s in self._sites.values() if s.is_observed]
         if observed:
-            raise GuideError(f"an observed site '{observed[0]}' in the guide", "latent sites only", "remove obs=", site=observed[0])
+            raise GuideError(
+                f"an observed site '{observed[0]}' in the guide", "latent sites only", "remove obs=", site=observed[0]
+            )
 
     def _from_guide(self, recorder: Recorder, site: Site) -> Any:
         return self._add(single_site(recorder, site, site.fn, "guide function"), site)
@@ -54,7 +64,11 @@ class Assembly:
         """The recorded value of a latent site of the model."""
         if site.name in self._of_site:
             if site.guide is not None:
-                raise GuideError("a site with guide= in place, named by the guide function too", "one guide for each site", site=site.name)
+                raise GuideError(
+                    "a site with guide= in place, named by the guide function too",
+                    "one guide for each site",
+                    site=site.name,
+                )
             check_support(self._of_site[site.name], site)
             return self._of_site[site.name].values[site.name]
         if site.guide is not None:
@@ -78,7 +92,10 @@ class Assembly:
         for name in self._of_site:
             if name not in latent:
                 raise GuideError(
-                    f"a guide site '{name}'", f"latent sites of the model: {sorted(latent)}", _did_you_mean(name, latent), site=name
+                    f"a guide site '{name}'",
+                    f"latent sites of the model: {sorted(latent)}",
+                    _did_you_mean(name, latent),
+                    site=name,
                 )
 
 

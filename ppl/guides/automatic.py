@@ -3,7 +3,7 @@
 | guide | factors | parameters |
 |---|---|---|
 | "meanfield" | one Normal per continuous site, on the unconstrained axis | `<site>.loc`, `<site>.scale` |
-| "fullrank" | one multivariate Normal over all continuous sites outside subsampled plates | `_joint.loc`, `_joint.scale_tril` |
+| "fullrank" | one Gaussian over all continuous sites outside subsampled plates | `_joint.loc`, `_joint.scale_tril` |
 | both | Bernoulli and Categorical sites keep their own family | `<site>.probs` |
 
 The unconstrained axis is that of `biject_to(support)`: the logarithm for positive sites, stick

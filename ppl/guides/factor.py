@@ -93,15 +93,21 @@ def draw_base(recorder: Recorder, name: str, base: Distribution) -> tuple[Record
     """Noise input, its kind, and the marked draw of a base distribution."""
     if base.noise is not None:
         standard = recorder.rng.standard_normal if base.noise == "normal" else recorder.rng.random
-        noise = recorder.tape.input(standard(base.noise_shape), f"{name}.noise")
+        noise = recorder.tape.input(_given(recorder, name, lambda: standard(base.noise_shape)), f"{name}.noise")
         return noise, base.noise, mark(recorder, base.from_noise(noise), name)
     if not base.has("sample"):
-        raise GuideError(f"a guide {type(base).__name__} that cannot be drawn from", "a family with a sampler", site=name)
+        raise GuideError(
+            f"a guide {type(base).__name__} that cannot be drawn from", "a family with a sampler", site=name
+        )
     arrays, rebuild = base.tree_flatten()
     example = rebuild(tuple(concrete(a) for a in arrays)).sample(recorder.rng)
-    noise = recorder.tape.input(np.int64(recorder.rng.integers(2**62)), f"{name}.seed")
+    noise = recorder.tape.input(_given(recorder, name, lambda: np.int64(recorder.rng.integers(2**62))), f"{name}.seed")
     sampler = Sampler(rebuild, np.shape(example), np.asarray(example).dtype)
     return noise, "seed", mark(recorder, sampled(noise, sampler, *arrays), name)
+
+
+def _given(recorder: Recorder, name: str, otherwise: Any) -> Any:
+    return recorder.noise[name] if name in recorder.noise else otherwise()
 
 
 def mark(recorder: Recorder, value: Any, name: str) -> Recorded:

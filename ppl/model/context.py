@@ -19,7 +19,8 @@ class Context:
     plates: tuple[PlateFrame, ...] = ()
 
 
-_current: ContextVar[Context] = ContextVar("ppl_context", default=Context())
+_NOTHING = Context()
+_current: ContextVar[Context] = ContextVar("ppl_context", default=_NOTHING)
 
 
 def current() -> Context:

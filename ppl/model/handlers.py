@@ -23,7 +23,9 @@ class Handler:
 
     def __init__(self, fn: Callable | None = None):
         if fn is not None and not callable(fn):
-            raise ModelError(f"{type(self).__name__}({fn!r})", "a model function as first argument, or keyword arguments")
+            raise ModelError(
+                f"{type(self).__name__}({fn!r})", "a model function as first argument, or keyword arguments"
+            )
         self.fn = fn
         self._tokens: list = []
 
@@ -37,7 +39,9 @@ class Handler:
 
     def __call__(self, *args, **kwargs) -> Any:
         if self.fn is None:
-            raise ModelError(f"a call of {type(self).__name__} without a function", "handler(fn, ...)(*args), or `with handler(...)`")
+            raise ModelError(
+                f"a call of {type(self).__name__} without a function", "handler(fn, ...)(*args), or `with handler(...)`"
+            )
         with self:
             return self.fn(*args, **kwargs)
 
@@ -90,7 +94,10 @@ def check_repeat(before: Site, site: Site) -> None:
             )
         if a.dim != b.dim:
             raise ModelError(
-                f"plate '{site.name}' at axis {b.dim}", f"its first axis, {a.dim}", f"dim={min(a.dim, b.dim)} in both places", plate=site.name
+                f"plate '{site.name}' at axis {b.dim}",
+                f"its first axis, {a.dim}",
+                f"dim={min(a.dim, b.dim)} in both places",
+                plate=site.name,
             )
         return
     if before.type == site.type == "param" and before.plates == site.plates:
@@ -191,21 +198,25 @@ class do(Handler):
             send(site)
         finally:
             reset_context(token)
-        return replace(site, value=np.asarray(self.data[site.name])[()], is_observed=False, stop=True, name=f"{site.name}__do")
+        return replace(
+            site, value=np.asarray(self.data[site.name])[()], is_observed=False, stop=True, name=f"{site.name}__do"
+        )
 
 
 class block(Handler):
     """Hide sites from the handlers outside: all, by name, by a function, or all but some."""
 
-    def __init__(self, fn=None, hide_fn: Callable | None = None, hide: list[str] | None = None, expose: list[str] | None = None):
+    def __init__(
+        self, fn=None, hide_fn: Callable | None = None, hide: list[str] | None = None, expose: list[str] | None = None
+    ):
         super().__init__(fn)
         if hide_fn is None:
             if hide is not None:
-                hide_fn = lambda site: site.name in hide  # noqa: E731
+                hide_fn = lambda site: site.name in hide
             elif expose is not None:
-                hide_fn = lambda site: site.name not in expose  # noqa: E731
+                hide_fn = lambda site: site.name not in expose
             else:
-                hide_fn = lambda site: True  # noqa: E731
+                hide_fn = lambda site: True
         self.hide_fn = hide_fn
 
     def process(self, site: Site) -> Site:

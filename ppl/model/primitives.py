@@ -79,7 +79,15 @@ def sample(
     if guide is not None:
         guide = _into_plates(name, guide, context.plates)
     site = Site(
-        name, "sample", d, _observation(name, obs), obs is not None, context.plates, guide=guide, estimator=estimator, where=user_line()
+        name,
+        "sample",
+        d,
+        _observation(name, obs),
+        obs is not None,
+        context.plates,
+        guide=guide,
+        estimator=estimator,
+        where=user_line(),
     )
     site = send(site)
     _check_value(site)
@@ -230,7 +238,10 @@ class plate:
                 dim -= 1
         elif dim in taken:
             raise ShapeError(
-                f"axis {dim} for this plate", f"an axis that plate '{taken[dim].name}' does not use", "another dim=", plate=self.name
+                f"axis {dim} for this plate",
+                f"an axis that plate '{taken[dim].name}' does not use",
+                "another dim=",
+                plate=self.name,
             )
         if any(p.name == self.name for p in context.plates):
             raise ShapeError("the plate inside itself", "plates with names of their own", plate=self.name)
@@ -254,7 +265,9 @@ def _whole(name: str, n: Any, what: str) -> int:
     if whole != n or whole < 0:
         raise ModelError(f"{what}={n!r}", "a whole number", "len(x)", plate=name)
     if whole == 0:
-        raise DataError(f"{what} 0: there are no data in this plate", "at least one row", "check what was passed in", plate=name)
+        raise DataError(
+            f"{what} 0: there are no data in this plate", "at least one row", "check what was passed in", plate=name
+        )
     return whole
 
 
@@ -300,8 +313,11 @@ def _into_plates(name: str, d: Distribution, plates: tuple[PlateFrame, ...]) -> 
         if n != frame.subsample_size:
             raise ShapeError(
                 f"batch shape {batch}",
-                f"{frame.subsample_size} rows in plate '{frame.name}'" + (f" (it is subsampled from {frame.size})" if frame.subsampled else ""),
-                "index the data by the plate: x[i]" if frame.subsampled else "the plate's size, len(x), to match the data",
+                f"{frame.subsample_size} rows in plate '{frame.name}'"
+                + (f" (it is subsampled from {frame.size})" if frame.subsampled else ""),
+                "index the data by the plate: x[i]"
+                if frame.subsampled
+                else "the plate's size, len(x), to match the data",
                 site=name,
                 plate=frame.name,
             )
@@ -325,7 +341,7 @@ def _check_value(site: Site) -> None:
             raise ShapeError(
                 f"obs of shape {shape}: all {p.size} rows",
                 f"the {p.subsample_size} rows in use: plate '{p.name}' is subsampled",
-                f"`with ppl.plate(...) as i:` and obs=y[i]",
+                "`with ppl.plate(...) as i:` and obs=y[i]",
                 site=site.name,
                 plate=p.name,
             )
@@ -336,7 +352,12 @@ def _check_value(site: Site) -> None:
     if not fits or (site.plates and np.ndim(value) > 0):
         raise ShapeError(
             f"obs of shape {shape}",
-            f"shape {wanted}: " + (f"plates {plate_shape(site.plates)} and event {site.fn.event_shape}" if site.plates else "batch and event of its distribution"),
+            f"shape {wanted}: "
+            + (
+                f"plates {plate_shape(site.plates)} and event {site.fn.event_shape}"
+                if site.plates
+                else "batch and event of its distribution"
+            ),
             "a plate of the data's length, or to_event() for the axes of one observation",
             site=site.name,
             plate=site.plates[-1].name if site.plates else None,

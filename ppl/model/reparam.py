@@ -27,7 +27,9 @@ class LocScaleReparam:
             raise ModelError("a reparameterized observation", "a latent site", site=site.name)
         arguments = site.fn.parameters
         if not {"loc", "scale"} <= set(arguments):
-            raise ModelError(f"LocScaleReparam of {type(site.fn).__name__}", "a family with loc and scale", site=site.name)
+            raise ModelError(
+                f"LocScaleReparam of {type(site.fn).__name__}", "a family with loc and scale", site=site.name
+            )
         if self.centered == 1:
             return site
         loc, scale = arguments["loc"], arguments["scale"]
@@ -46,7 +48,9 @@ class TransformReparam:
 
     def __call__(self, site: Site) -> Site:
         if not isinstance(site.fn, TransformedDistribution):
-            raise ModelError(f"TransformReparam of {type(site.fn).__name__}", "a TransformedDistribution", site=site.name)
+            raise ModelError(
+                f"TransformReparam of {type(site.fn).__name__}", "a TransformedDistribution", site=site.name
+            )
         value = sample(f"{site.name}_base", site.fn.base_dist)
         for transform in site.fn.transforms:
             value = transform(value)
