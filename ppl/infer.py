@@ -63,6 +63,8 @@ def infer(
     if not callable(model):
         raise ModelError(f"infer({model!r}, ...)", "a model function as first argument", "ppl.infer(model, data)")
     refuse_own_names(model, OWN, "infer")
+    if not isinstance(seed, int) or seed < 0:
+        raise ModelError(f"seed={seed!r}", "a whole number, zero or more", "seed=0")
     chosen = _algorithm(algorithm)
     eager = executor == "eager"
     try:

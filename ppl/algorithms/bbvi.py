@@ -146,8 +146,10 @@ class BBVI:
         """Draws per step: as many as cost little, at least two where a score needs a baseline."""
         if self.particles is not None:
             return self.particles
-        allowed = int(40_000 // max(objective.values.work, 1))
-        least, most = (4, 32) if objective.plan.any_score else (1, 8)
+        work = max(objective.values.work, 1)
+        allowed = int(40_000 // work)
+        # An antithetic pair is worth more than twice one draw, up to where arrays cost more than calls.
+        least, most = (4, 32) if objective.plan.any_score else (2 if work < 2_000_000 else 1, 8)
         return max(least, min(most, 2 * (allowed // 2)))
 
     def _step(self, objective: Objective, seed: int, where: Coordinates) -> Callable[[State], tuple[State, Info]]:
@@ -261,7 +263,8 @@ def _stages(
         while state.step < algorithm.steps:
             total, elbo, count = np.zeros(where.size), 0.0, 0
             for _ in range(min(WINDOW, algorithm.steps - state.step)):
-                state, info = step(state)
+                with np.errstate(all="ignore"):  # what is not finite is counted, not printed
+                    state, info = step(state)
                 history.append(info.elbo)
                 failed = 0 if info.finite else failed + 1
                 if failed > PATIENCE:

@@ -115,7 +115,7 @@ class Coordinates:
 
     @cached_property
     def curvature(self) -> np.ndarray:
-        """Second derivative of minus the bound at a Gaussian optimum: 1 for locations, 2 for log scales, NaN elsewhere."""
+        """Curvature of the bound at a Gaussian optimum: 1 for locations, 2 for log scales, NaN elsewhere."""
         out = np.full(self.size, np.nan)
         for factor in self.gaussian if self.standardized else ():
             out[self.slices[f"{factor}.loc"]] = 1.0

@@ -12,6 +12,7 @@
 from . import functions, passes
 from .batching import batch
 from .derivatives import discontinuous, gradient, supported
+from .forward import hessian_product, pushforward
 from .numpy_executor import compile_program, source
 from .operations import logsumexp, softplus, stop_gradient, triangular_solve
 from .program import Program, Ref, Step, prune, reachable, refs, run, substitute
@@ -40,12 +41,14 @@ __all__ = [
     "discontinuous",
     "functions",
     "gradient",
+    "hessian_product",
     "is_recorded",
     "logsumexp",
     "operation",
     "passes",
     "program_of",
     "prune",
+    "pushforward",
     "reachable",
     "record",
     "refs",

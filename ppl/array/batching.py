@@ -167,6 +167,10 @@ def _transpose(size, x, axes):
     return op.transpose(x.x, (0, *(a + 1 for a in axes)))
 
 
+for _call_along in (op.in_order, op.order_of, op.rank_of):
+    RULES[_call_along.run] = lambda size, x, axis, f=_call_along: f(x.x, axis + 1)
+
+
 @rule(op.running_sum)
 def _running_sum(size, x, axis):
     return op.running_sum(x.x, axis + 1)
@@ -236,15 +240,38 @@ def _matmul(size, a, b):
     return _elementwise_matrices(np.matmul, a, b)
 
 
+@rule(np.linalg.solve)
+def _solve(size, a, b):
+    return _elementwise_matrices(np.linalg.solve, a, b)
+
+
+@rule(np.einsum)
+def _einsum(size, subscripts, *operands):
+    left, right = subscripts.split("->")
+    row = next(c for c in "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA" if c not in subscripts)
+    names = [row + n if isinstance(x, Batched) else n for n, x in zip(left.split(","), operands, strict=True)]
+    return np.einsum(f"{','.join(names)}->{row}{right}", *(x.x if isinstance(x, Batched) else x for x in operands))
+
+
 @rule(op.index)
 def _index(size, x, key):
     if _mentions_batch(key):
         return _gather_rows(size, x, key)
     key = key if isinstance(key, tuple) else (key,)
-    arrays = [i for i, k in enumerate(key) if isinstance(k, np.ndarray | Recorded | list)]
-    if arrays and arrays != list(range(arrays[0], arrays[-1] + 1)):
-        return None  # separated index arrays move their axis to the front
+    if _separated(key):
+        return None
     return op.index(x.x, (slice(None), *key))
+
+
+def _separated(keys) -> bool:
+    """Do a slice, None or Ellipsis stand between index arrays?  Their axis then moves to the front.
+
+    Integers count as arrays where there is one.
+    """
+    if not any(isinstance(k, np.ndarray | Recorded | list) for k in keys):
+        return False
+    at = [i for i, k in enumerate(keys) if k is not None and k is not Ellipsis and not isinstance(k, slice)]
+    return at != list(range(at[0], at[-1] + 1))
 
 
 def _gather_rows(size, x, key):
@@ -277,7 +304,6 @@ def _scatter(size, g, key, shape):
         rows = np.arange(size).reshape((size, *(1,) * ndim))
         g = lead(g, size)
         return op.scatter(g, (rows, *aligned), (size, *shape))
-    arrays = [i for i, k in enumerate(keys) if isinstance(k, np.ndarray | Recorded | list)]
-    if arrays and arrays != list(range(arrays[0], arrays[-1] + 1)):
+    if _separated(keys):
         return None
     return op.scatter(g.x, (slice(None), *keys), (size, *shape))

@@ -20,6 +20,16 @@ from . import operations as op
 from .program import Program, Ref, reachable, refs, substitute
 from .recording import FUNCTIONS, Recorded, Tape, call_recording, program_of, tape_of
 
+
+class _Asked:
+    """Learns which ufunc a function of SciPy hands its arguments to."""
+
+    def __array_ufunc__(self, ufunc, *_, **__):
+        return ufunc
+
+
+ZETA = special.zeta(2.0, _Asked())  # special.zeta itself is a wrapper
+
 # operation -> one function (ans, *args) -> d ans / d arg for each argument; None where it is constant
 PARTIALS: dict[Callable, tuple] = {
     np.exp: (lambda y, x: y,),
@@ -59,7 +69,7 @@ PARTIALS: dict[Callable, tuple] = {
     special.logit: (lambda y, x: 1.0 / (x * (1.0 - x)),),
     special.gammaln: (lambda y, x: special.digamma(x),),
     special.digamma: (lambda y, x: special.zeta(2.0, x),),
-    special.zeta: (None, lambda y, s, x: -s * special.zeta(s + 1.0, x)),
+    ZETA: (None, lambda y, s, x: -s * special.zeta(s + 1.0, x)),
     special.gamma: (lambda y, x: y * special.digamma(x),),
     special.betaln: (
         lambda y, a, b: special.digamma(a) - special.digamma(a + b),
@@ -98,7 +108,7 @@ STEPWISE: tuple = (
     np.sign, np.floor, np.ceil, np.rint, np.trunc, np.floor_divide, np.heaviside,
     np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal,
     np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isfinite, np.isnan, np.isinf, np.signbit,
-    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, op.position_of_largest.run,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, op.position_of_largest.run, op.order_of.run, op.rank_of.run,
 )  # fmt: skip
 JUMPS = frozenset((*STEPWISE, np.remainder, np.fmod, np.copysign))
 
@@ -148,7 +158,7 @@ def _pull_concatenate(g, y, parts, axis):
 
 def _pull_matmul_left(g, y, a, b):
     if np.ndim(b) == 1:
-        g, b = np.expand_dims(g, -1), op.reshape(b, (-1, 1)) if isinstance(b, Recorded) else b[:, None]
+        g, b = np.expand_dims(g, -1), np.expand_dims(b, -1)
     if np.ndim(a) == 1:
         g = np.expand_dims(g, -2)
         return _unbroadcast((g @ np.swapaxes(b, -1, -2))[..., 0, :], a)
@@ -177,6 +187,33 @@ def _pull_cholesky(g, low, x):
     left = op.triangular_solve_transposed(low, inner + np.swapaxes(inner, -1, -2))
     full = np.swapaxes(op.triangular_solve_transposed(low, np.swapaxes(left, -1, -2)), -1, -2)
     return 0.5 * full
+
+
+def _swap(x):
+    return np.swapaxes(x, -1, -2)
+
+
+def _pull_einsum(i):
+    """The derivative in operand i: the other operands against g, spread over what only i summed."""
+
+    def pull(g, y, subscripts, *operands):
+        left, right = subscripts.split("->")
+        names = left.split(",")
+        own, x = names[i - 1], operands[i - 1]
+        others = [(n, o) for k, (n, o) in enumerate(zip(names, operands, strict=True)) if k != i - 1]
+        sizes = dict(zip(own, np.shape(x), strict=True))
+        axes = "".join(dict.fromkeys(own))
+        known = "".join(c for c in axes if c in right or any(c in n for n, _ in others))
+        arrays = [g, *(o for _, o in others)]
+        result = np.einsum(f"{','.join([right, *(n for n, _ in others)])}->{known}", *arrays)
+        result = np.reshape(result, tuple(sizes[c] if c in known else 1 for c in axes))
+        result = np.broadcast_to(result, tuple(sizes[c] for c in axes))
+        if axes == own:
+            return result
+        grid = np.meshgrid(*(np.arange(sizes[c]) for c in axes), indexing="ij")
+        return op.scatter(result, tuple(grid[axes.index(c)] for c in own), np.shape(x))
+
+    return pull
 
 
 def _lower(x):
@@ -209,7 +246,15 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     op.scatter.run: {0: lambda g, y, x, key, shape: op.index(g, key)},
     op.log_abs_det.run: {0: lambda g, y, x: g[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2)},
     op.sign_det.run: {},
-    op.cast.run: {0: lambda g, y, x, dtype: g},
+    op.cast.run: {0: lambda g, y, x, dtype: g if np.dtype(dtype).kind == "f" else np.zeros(np.shape(x))},
+    op.in_order.run: {0: lambda g, y, x, axis: np.take_along_axis(g, op.rank_of(x, axis), axis)},
+    np.linalg.inv: {0: lambda g, y, a: -(_swap(y) @ g @ _swap(y))},
+    np.linalg.det: {0: lambda g, y, a: (g * y)[..., None, None] * _swap(np.linalg.inv(a))},
+    np.linalg.solve: {
+        0: lambda g, y, a, b: _unbroadcast(-np.linalg.solve(_swap(a), g) @ _swap(y), a),
+        1: lambda g, y, a, b: _unbroadcast(np.linalg.solve(_swap(a), g), b),
+    },
+    np.einsum: {i: _pull_einsum(i) for i in range(1, 17)},
     op.cholesky.run: {0: _pull_cholesky},
     op.triangular_solve.run: {
         0: lambda g, y, a, b: -_lower(op.triangular_solve_transposed(a, g) @ np.swapaxes(y, -1, -2)),
@@ -260,11 +305,6 @@ def _autograd_rule(fun):
 
 # NumPy functions recorded as they are, whose derivative is autograd's.
 BY_AUTOGRAD: dict[Callable, str] = {
-    np.einsum: "einsum",
-    np.sort: "sort",
-    np.linalg.inv: "linalg.inv",
-    np.linalg.solve: "linalg.solve",
-    np.linalg.det: "linalg.det",
     np.linalg.pinv: "linalg.pinv",
     np.sinc: "sinc",
     np.cross: "cross",

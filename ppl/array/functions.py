@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
+from ..errors import ModelError
 from . import operations as op
 from .recording import FUNCTIONS, Recorded, _dtype
 
@@ -29,6 +30,23 @@ def _array(x):
     return x if isinstance(x, Recorded) else np.asarray(x)
 
 
+def _refuse(name, **given):
+    """Keywords that would change the result are refused, not ignored; their defaults pass."""
+    for key, (value, default) in given.items():
+        if value is not default and value != default:
+            raise ModelError(
+                f"np.{name}(..., {key}={value!r}) of a recorded value", f"{key} left out", "np.where, or the transpose"
+            )
+
+
+def _refuse_more(name, more):
+    _refuse(name, **{k: (v, True if k == "where" else np._NoValue) for k, v in more.items()})
+
+
+def _typed(x, dtype):
+    return x if dtype is None or np.dtype(dtype) == _dtype(x) else op.cast(x, np.dtype(dtype))
+
+
 def _keep(x, axes, result, keepdims):
     if not keepdims:
         return result
@@ -37,25 +55,35 @@ def _keep(x, axes, result, keepdims):
 
 @implements(np.sum)
 def _sum(x, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=True):
-    axes = op.axes_of(axis, np.ndim(x))
+    axes, x = op.axes_of(axis, np.ndim(x)), _typed(x, dtype)
     if where is not True:
         x = op.where(where, x, 0)
     if _dtype(x).kind == "b":
         x = op.cast(x, np.dtype(np.int64))
-    return _keep(x, axes, op.total(x, axes) if axes else x, keepdims)
+    result = _keep(x, axes, op.total(x, axes) if axes else x, keepdims)
+    return result if initial is np._NoValue or not np.ndim(initial) and initial == 0 else result + initial
 
 
 def _count(x, axes):
     return int(np.prod([np.shape(x)[a] for a in axes], dtype=np.int64))
 
 
-@implements(np.mean, np.average)
-def _mean(x, axis=None, weights=None, dtype=None, out=None, keepdims=False):
-    if weights is not None:
-        return _sum(x * weights, axis, keepdims=keepdims) / _sum(
-            np.broadcast_to(weights, np.shape(x)), axis, keepdims=keepdims
-        )
-    return _sum(x, axis, keepdims=keepdims) / _count(x, op.axes_of(axis, np.ndim(x)))
+@implements(np.mean)
+def _mean(x, axis=None, dtype=None, out=None, keepdims=False, *, where=True):
+    _refuse("mean", where=(where, True))
+    return _sum(x, axis, dtype, keepdims=keepdims) / _count(x, op.axes_of(axis, np.ndim(x)))
+
+
+@implements(np.average)
+def _average(x, axis=None, weights=None, returned=False, *, keepdims=False):
+    _refuse("average", returned=(returned, False))
+    if weights is None:
+        return _mean(x, axis, keepdims=keepdims)
+    if np.shape(weights) != np.shape(x):
+        axes = op.axes_of(axis, np.ndim(x))
+        shape = [np.shape(x)[i] if i in axes else 1 for i in range(np.ndim(x))]
+        weights = np.broadcast_to(np.reshape(weights, shape), np.shape(x))
+    return _sum(x * weights, axis, keepdims=keepdims) / _sum(weights, axis, keepdims=keepdims)
 
 
 @implements(np.var)
@@ -73,13 +101,15 @@ def _std(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
 
 
 @implements(np.max)
-def _max(x, axis=None, out=None, keepdims=False, **_):
+def _max(x, axis=None, out=None, keepdims=False, **more):
+    _refuse_more("max", more)
     axes = op.axes_of(axis, np.ndim(x))
     return _keep(x, axes, op.largest(x, axes), keepdims)
 
 
 @implements(np.min)
-def _min(x, axis=None, out=None, keepdims=False, **_):
+def _min(x, axis=None, out=None, keepdims=False, **more):
+    _refuse_more("min", more)
     return -_max(-x, axis, keepdims=keepdims)
 
 
@@ -89,13 +119,16 @@ def _ptp(x, axis=None, out=None, keepdims=False):
 
 
 @implements(np.logaddexp.reduce)
-def _logaddexp_reduce(x, axis=0, keepdims=False, **_):
+def _logaddexp_reduce(x, axis=0, keepdims=False, **more):
+    _refuse_more("logaddexp.reduce", more)
     axes = op.axes_of(axis, np.ndim(x))
     return _keep(x, axes, op.log_total_exp(x, axes), keepdims)
 
 
 @implements(np.prod)
-def _prod(x, axis=None, dtype=None, out=None, keepdims=False, **_):
+def _prod(x, axis=None, dtype=None, out=None, keepdims=False, **more):
+    _refuse_more("prod", more)
+    x = _typed(x, dtype)
     axes = op.axes_of(axis, np.ndim(x))
     rest = tuple(i for i in range(np.ndim(x)) if i not in axes)
     flat = op.reshape(op.transpose(x, (*axes, *rest)), (_count(x, axes), *(np.shape(x)[i] for i in rest)))
@@ -123,7 +156,8 @@ def _cumprod(x, axis=None, dtype=None, out=None):
 
 
 @implements(np.diff)
-def _diff(x, n=1, axis=-1, **_):
+def _diff(x, n=1, axis=-1, **more):
+    _refuse_more("diff", more)
     for _step in range(n):
         rows = np.moveaxis(x, axis, 0)
         x = np.moveaxis(rows[1:] - rows[:-1], 0, axis)
@@ -132,12 +166,14 @@ def _diff(x, n=1, axis=-1, **_):
 
 @implements(np.reshape)
 def _reshape(x, shape=None, order="C", *, newshape=None, copy=None):
+    _refuse("reshape", order=(order, "C"))
     shape = np.broadcast_to(0, np.shape(x)).reshape(shape if shape is not None else newshape).shape
     return x if shape == np.shape(x) else op.reshape(x, shape)
 
 
 @implements(np.ravel)
 def _ravel(x, order="C"):
+    _refuse("ravel", order=(order, "C"))
     return np.reshape(x, -1)
 
 
@@ -259,6 +295,11 @@ def _flip(x, axis=None):
 def _roll(x, shift, axis=None):
     if axis is None:
         return np.reshape(_roll(np.reshape(x, -1), shift, 0), np.shape(x))
+    if isinstance(axis, tuple | list):
+        shifts = np.broadcast_to(shift, (len(axis),))
+        for s, a in zip(shifts, axis, strict=True):
+            x = _roll(x, int(s), a)
+        return x
     return np.take(x, np.roll(np.arange(np.shape(x)[axis]), shift), axis)
 
 
@@ -277,6 +318,7 @@ def _tile(x, reps):
 
 @implements(np.take)
 def _take(x, indices, axis=None, out=None, mode="raise"):
+    _refuse("take", mode=(mode, "raise"))
     if axis is None:
         x, axis = np.reshape(_array(x), -1), 0
     return op.index(_array(x), (slice(None),) * (axis % np.ndim(x)) + (_array(indices),))
@@ -315,43 +357,45 @@ def _trace(x, offset=0, axis1=0, axis2=1, **_):
 
 @implements(np.tril)
 def _tril(x, k=0):
-    return x * np.tril(np.ones(np.shape(x)[-2:]), k)
+    return op.where(np.tri(*np.shape(x)[-2:], k, dtype=bool), x, np.zeros((), _dtype(x)))
 
 
 @implements(np.triu)
 def _triu(x, k=0):
-    return x * np.triu(np.ones(np.shape(x)[-2:]), k)
+    return op.where(np.tri(*np.shape(x)[-2:], k - 1, dtype=bool), np.zeros((), _dtype(x)), x)
 
 
 @implements(np.where)
 def _where(condition, *choices):
-    from ..errors import ModelError
-
     if len(choices) != 2:
         raise ModelError("np.where(condition) of a recorded value", "np.where(condition, a, b)")
     return op.where(condition, *choices)
 
 
 @implements(np.clip)
-def _clip(x, a_min=None, a_max=None, out=None, *, min=None, max=None, **_):
+def _clip(x, a_min=None, a_max=None, out=None, *, min=None, max=None, **more):
+    _refuse_more("clip", more)
     low, high = (a_min if a_min is not None else min), (a_max if a_max is not None else max)
     x = np.maximum(x, low) if low is not None else x
     return np.minimum(x, high) if high is not None else x
 
 
 @implements(np.any)
-def _any(x, axis=None, out=None, keepdims=False, **_):
+def _any(x, axis=None, out=None, keepdims=False, **more):
+    _refuse_more("any", more)
     return _max(op.cast(x, np.dtype(np.int64)), axis, keepdims=keepdims) > 0
 
 
 @implements(np.all)
-def _all(x, axis=None, out=None, keepdims=False, **_):
+def _all(x, axis=None, out=None, keepdims=False, **more):
+    _refuse_more("all", more)
     return _min(op.cast(x, np.dtype(np.int64)), axis, keepdims=keepdims) > 0
 
 
 @implements(np.isclose)
 def _isclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
-    return np.abs(a - b) <= atol + rtol * np.abs(b)
+    _refuse("isclose", equal_nan=(equal_nan, False))
+    return (a == b) | (np.abs(a - b) <= atol + rtol * np.abs(b))
 
 
 # -- products ---------------------------------------------------------------------------------
@@ -390,9 +434,11 @@ def _outer(a, b, out=None):
 
 @implements(np.kron)
 def _kron(a, b):
-    a, b = np.atleast_2d(a), np.atleast_2d(b)
-    (m, n), (p, q) = np.shape(a), np.shape(b)
-    return np.reshape(np.reshape(a, (m, 1, n, 1)) * np.reshape(b, (1, p, 1, q)), (m * p, n * q))
+    ndim = max(np.ndim(a), np.ndim(b))
+    left, right = ((1,) * (ndim - np.ndim(x)) + np.shape(x) for x in (a, b))
+    a = np.reshape(a, [k for n in left for k in (n, 1)])
+    b = np.reshape(b, [k for n in right for k in (1, n)])
+    return np.reshape(a * b, tuple(m * n for m, n in zip(left, right, strict=True)))
 
 
 @implements(np.tensordot)
@@ -422,12 +468,63 @@ def _slogdet(a):
 
 @implements(np.linalg.norm)
 def _norm(x, ord=None, axis=None, keepdims=False):
-    if ord not in (None, 2, "fro"):
-        x = np.abs(x)
-        return (
-            _max(x, axis, keepdims=keepdims) if ord == np.inf else np.sum(x**ord, axis, keepdims=keepdims) ** (1 / ord)
+    axes = op.axes_of(axis, np.ndim(x))
+    vector = len(axes) == 1
+    if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and vector):
+        return np.sqrt(np.sum(x * x, axis, keepdims=keepdims))
+    if not vector or isinstance(ord, str) or ord <= 0:
+        raise ModelError(
+            f"np.linalg.norm(..., {ord!r}) of a recorded value", "a vector norm of positive order, or Frobenius'"
         )
-    return np.sqrt(np.sum(x * x, axis, keepdims=keepdims))
+    if ord == np.inf:
+        return _max(np.abs(x), axis, keepdims=keepdims)
+    return np.sum(np.abs(x) ** ord, axis, keepdims=keepdims) ** (1 / ord)
+
+
+@implements(np.linalg.inv)
+def _inv(a):
+    return _tape_add(np.linalg.inv, a)
+
+
+@implements(np.linalg.det)
+def _det(a):
+    return _tape_add(np.linalg.det, a)
+
+
+@implements(np.linalg.solve)
+def _solve(a, b):
+    if np.ndim(b) == 1:
+        return _tape_add(np.linalg.solve, a, np.expand_dims(b, -1))[..., 0]
+    return _tape_add(np.linalg.solve, a, b)
+
+
+@implements(np.einsum)
+def _einsum(subscripts, *operands, optimize=False, **more):
+    _refuse_more("einsum", more)
+    if not isinstance(subscripts, str) or "." in subscripts:
+        raise ModelError(
+            "np.einsum with '...' or index lists", "a letter for each axis", "np.einsum('bij,bj->bi', a, b)"
+        )
+    left, arrow, right = subscripts.replace(" ", "").partition("->")
+    if not arrow:
+        right = "".join(sorted(c for c in set(left) if c != "," and left.count(c) == 1))
+    from .recording import tape_of
+
+    return tape_of(operands).add(np.einsum, (f"{left}->{right}", *map(_array, operands)))
+
+
+@implements(np.sort)
+def _sort(x, axis=-1, kind=None, order=None, *, stable=None):
+    if axis is None:
+        x, axis = np.reshape(x, -1), 0
+    return op.in_order(x, axis % np.ndim(x))
+
+
+@implements(np.argsort)
+def _argsort(x, axis=-1, kind=None, order=None, *, stable=None):
+    if axis is None:
+        x, axis = np.reshape(x, -1), 0
+    return op.order_of(x, axis % np.ndim(x))
 
 
 # -- ufuncs that are another operation in disguise --------------------------------------------------
@@ -481,7 +578,10 @@ def _float_power(a, b):
 
 @implements(np.nan_to_num)
 def _nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
-    return op.where(np.isnan(x), nan, x)
+    largest = np.finfo(_dtype(x)).max
+    x = op.where(np.isnan(x), nan, x)
+    x = op.where(x == np.inf, largest if posinf is None else posinf, x)
+    return op.where(x == -np.inf, -largest if neginf is None else neginf, x)
 
 
 def _astype(x, dtype, *_, **__):
@@ -500,10 +600,10 @@ def _round(x, decimals=0, out=None):
 
 
 def _argmax(x, axis=None, out=None, *, keepdims=False):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
-    return op.position_of_largest(x, axis % np.ndim(x))
+    axes = op.axes_of(axis, np.ndim(x))
+    flat, along = (np.reshape(x, -1), 0) if axis is None else (x, axis % np.ndim(x))
+    return _keep(x, axes, op.position_of_largest(flat, along), keepdims)
 
 
 FUNCTIONS[np.argmax] = _argmax
-FUNCTIONS[np.argmin] = lambda x, axis=None, out=None, **_: _argmax(-x, axis)
+FUNCTIONS[np.argmin] = lambda x, axis=None, out=None, *, keepdims=False: _argmax(-x, axis, keepdims=keepdims)

@@ -12,6 +12,7 @@ import operator
 
 import numpy as np
 
+from ..errors import ModelError
 from . import recording
 from .recording import SHAPES, Recorded, operation
 
@@ -128,9 +129,18 @@ SHAPES[cast.run] = lambda x, dtype: (np.shape(x), np.dtype(dtype))
 
 def _indexed(x, key):
     # A recorded index array stands for any integers: its shape is all that matters.
-    plain = _map_key(key, lambda k: np.zeros(k.shape, np.intp) if isinstance(k, Recorded) else k)
+    plain = _map_key(key, _some_position)
     stand_in = np.broadcast_to(np.zeros((), recording._dtype(x)), np.shape(x))
     return stand_in[plain].shape, recording._dtype(x)
+
+
+def _some_position(k):
+    if not isinstance(k, Recorded):
+        return k
+    if k.dtype.kind not in "iu":
+        kind = "a recorded mask as an index" if k.dtype.kind == "b" else f"an index of type {k.dtype}"
+        raise ModelError(kind, "whole numbers", "np.where(mask, x, 0) for x[mask], z.astype(int) for x[z]")
+    return np.zeros(k.shape, np.intp)
 
 
 def _map_key(key, f):
@@ -233,6 +243,33 @@ def position_of_largest(x, axis):
     return np.argmax(x, axis)
 
 
+@_shape_like(lambda shape, axis: shape)
+@operation
+def in_order(x, axis):
+    """The elements along an axis from the smallest to the largest."""
+    return np.sort(x, axis)
+
+
+def _whole_numbers(call):
+    """Register the shape rule of an operation whose results are positions along an axis."""
+    SHAPES[call.run] = lambda x, axis: (np.shape(x), np.dtype(np.intp))
+    return call
+
+
+@_whole_numbers
+@operation
+def order_of(x, axis):
+    """Positions of the elements along an axis, from that of the smallest to that of the largest."""
+    return np.argsort(x, axis, kind="stable")
+
+
+@_whole_numbers
+@operation
+def rank_of(x, axis):
+    """For each element its place in the order along an axis."""
+    return np.argsort(np.argsort(x, axis, kind="stable"), axis, kind="stable")
+
+
 @operation
 def triangular_solve(lower, b):
     """L^-1 b for lower triangular L (..., n, n) and b (..., n, k)."""
@@ -262,7 +299,9 @@ SHAPES[position_of_largest.run] = lambda x, axis: (
     tuple(n for i, n in enumerate(np.shape(x)) if i != axis),
     np.dtype(np.intp),
 )
-SHAPES[triangular_solve.run] = SHAPES[triangular_solve_transposed.run] = _solve_signature
+SHAPES[triangular_solve.run] = SHAPES[triangular_solve_transposed.run] = SHAPES[np.linalg.solve] = _solve_signature
+SHAPES[np.linalg.inv] = lambda a: (np.shape(a), recording._dtype(a))
+SHAPES[np.linalg.det] = lambda a: (np.shape(a)[:-2], recording._dtype(a))
 
 
 def logsumexp(x, axis=-1):

@@ -237,6 +237,9 @@ class Recorded(NDArrayOperatorsMixin):
     def __itruediv__(self, other):
         self._in_place("/")
 
+    def _refuse_sort(self):
+        raise ModelError("x.sort(), in place, on a recorded array", "a new array", "x = np.sort(x)")
+
     def _in_place(self, sign):
         raise ModelError(f"x {sign}= y on a recorded array", "a new array", f"x = x {sign} y")
 
@@ -263,7 +266,9 @@ SAME_NAME = (
 METHODS: dict[str, Callable] = {
     "reshape": _reshape,
     "transpose": _transpose,
-    "flatten": lambda x: np.reshape(x, -1),
+    "flatten": lambda x, order="C": np.reshape(x, -1, order),
+    "argsort": lambda x, axis=-1, **_: np.argsort(x, axis),
+    "sort": lambda x, *_, **__: x._refuse_sort(),
     "copy": lambda x, *_: x,
     "item": lambda x: float(x),
     **{name: getattr(np, name) for name in SAME_NAME},
@@ -277,7 +282,15 @@ ANSWERED = {
     np.isrealobj,
     np.can_cast,
 }  # from the shape alone
-REDUCTIONS: dict[np.ufunc, Callable] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+REDUCTIONS: dict[np.ufunc, Callable] = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+    np.logical_or: np.any,
+    np.logical_and: np.all,
+    np.logaddexp: np.logaddexp.reduce,
+}
 
 
 class Argument(np.ndarray):

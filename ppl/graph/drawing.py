@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .model_graph import ModelGraph, Node
 
 _FONT = 0.46  # size of a node's name; a plate's label is smaller
-_PLATE_FONT = 0.34
+_PLATE_FONT = 0.33
 _ROW = 1.75  # between the centres of two layers
 _SIDE = 0.55  # between two neighbours of a layer
 _PAD = 0.24  # between a plate and what it encloses
@@ -102,12 +102,12 @@ def draw(graph: ModelGraph, ax: Any = None) -> Any:
     frame = sketch.frame(*_places(graph, sketch))
     width, height = frame.extent[1] - frame.extent[0]
     if ax is None:
-        _, ax = plt.subplots(figsize=(max(width * _INCHES, 1.0), max(height * _INCHES, 0.6)), layout="constrained")
+        ax = plt.figure(figsize=(max(width * _INCHES, 1.0), max(height * _INCHES, 0.6))).add_axes((0, 0, 1, 1))
     ax.set_axis_off()
     ax.set_aspect("equal")
     ax.set_xlim(*frame.extent[:, 0])
     ax.set_ylim(*frame.extent[:, 1])
-    box = ax.get_window_extent()
+    box = ax.get_window_extent()  # before the aspect shrinks it
     points = 72 / ax.figure.dpi * min(box.width / width, box.height / height)  # of one node's height, on this Axes
     for label, (low, high), box in zip(labels, frame.plates, sketch.labels(frame), strict=True):
         _draw_plate(ax, label, low, high, box[0], points)
@@ -304,7 +304,7 @@ def _pairs(edges: Sequence[tuple[str, str]], number: dict[str, int]) -> np.ndarr
 
 
 def _overlap(low: np.ndarray, high: np.ndarray, low2: np.ndarray, high2: np.ndarray, clear: float) -> np.ndarray:
-    """By how much boxes (N) and boxes (P) come closer than `clear`: (N, P), 0 where they keep apart, else 1 and more."""
+    """By how much boxes (N) and boxes (P) come closer than `clear`: (N, P), 0 where they keep apart."""
     depth = (np.minimum(high[:, None], high2) - np.maximum(low[:, None], low2) + clear).min(-1)
     return np.where(depth > 1e-9, 0.2 + depth, 0)
 
@@ -479,7 +479,7 @@ def _typeset(name: str) -> str:
     match = re.fullmatch("([A-Za-z]+?)(?:_([A-Za-z0-9_]+)|([0-9]+))?", name)
     if not match or not (match[1] in _GREEK or len(match[1]) == 1):
         return name.replace("$", r"\$")
-    below = " ".join(_symbol(word) for word in (match[2] or match[3] or "").split("_"))
+    below = r"\ ".join(_symbol(word) for word in (match[2] or match[3] or "").split("_") if word)
     return f"${_symbol(match[1])}_{{{below}}}$" if below else f"${_symbol(match[1])}$"
 
 

@@ -30,31 +30,7 @@ _MERMAID_CLASSES = f"""\
     classDef plate fill:none,stroke:{PLATE_COLOUR},color:#000"""
 _MERMAID_ENTITIES = {'"': "quot", "<": "lt", ">": "gt", "&": "amp", "#": "35", "`": "96", "\\": "92"}
 _MERMAID_WORDS = frozenset(
-    [
-        "call",
-        "class",
-        "classdef",
-        "click",
-        "default",
-        "direction",
-        "end",
-        "flowchart",
-        "graph",
-        "href",
-        "interpolate",
-        "linkstyle",
-        "style",
-        "subgraph",
-        "bt",
-        "lr",
-        "rl",
-        "tb",
-        "td",
-        "br",
-        "v",
-        "x",
-        "o",
-    ]
+    "call class classdef click default direction end flowchart graph href interpolate linkstyle style subgraph".split()
 )
 
 _DOT_STYLES = {

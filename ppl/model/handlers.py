@@ -59,7 +59,7 @@ class trace(Handler):
     >>> def model(): ppl.sample("z", dist.Normal(0, 1))
     >>> sites = ppl.handlers.trace(ppl.handlers.seed(model, 0)).get_trace()
     >>> sites["z"]["fn"]
-    Normal(loc=0, scale=1)
+    Normal(loc=0, scale=1; batch_shape=(), event_shape=())
     """
 
     def __enter__(self) -> dict[str, Site]:
