@@ -11,7 +11,7 @@
 
 from . import functions, passes
 from .batching import batch
-from .derivatives import discontinuous, gradient, supported
+from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
 from .numpy_executor import compile_program, source
 from .operations import logsumexp, softplus, stop_gradient, triangular_solve
@@ -23,6 +23,7 @@ from .recording import (
     Tape,
     is_recorded,
     operation,
+    paused_collector,
     program_of,
     record,
     replay,
@@ -46,8 +47,10 @@ __all__ = [
     "logsumexp",
     "operation",
     "passes",
+    "paused_collector",
     "program_of",
     "prune",
+    "pull_through",
     "pushforward",
     "reachable",
     "record",

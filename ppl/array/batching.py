@@ -186,7 +186,7 @@ def _concatenate(size, parts, axis):
     return op.concatenate(tuple(lead(p, size) for p in parts), axis + 1)
 
 
-for _call_linalg in (op.cholesky, op.log_abs_det, op.sign_det):
+for _call_linalg in (op.cholesky, op.log_abs_det, op.sign_det, op.eigenvalues, op.eigenvectors):
     RULES[_call_linalg.run] = lambda size, x, f=_call_linalg: f(x.x)
 RULES[np.linalg.inv] = lambda size, x: np.linalg.inv(x.x)
 RULES[np.linalg.det] = lambda size, x: np.linalg.det(x.x)
@@ -220,12 +220,16 @@ def _elementwise_matrices(fun, a, b):
 def _matmul(size, a, b):
     na, nb = (x.ndim if isinstance(x, Batched) else np.ndim(x) for x in (a, b))
     if not isinstance(b, Batched):
-        return a.x @ b if na <= 2 or nb <= 2 else _elementwise_matrices(np.matmul, a, b)
+        if nb <= 2:
+            return a.x @ b
+        if na == 1:
+            return np.squeeze(np.reshape(a.x, (size, *(1,) * (nb - 1), a.shape[0])) @ b, -2)
+        return _elementwise_matrices(np.matmul, a, b)
     if not isinstance(a, Batched):
         if nb == 1:  # (n, m) @ rows of (size, m): one product for all rows
-            return (
-                b.x @ a if na == 1 else b.x @ np.swapaxes(a, 0, 1) if na == 2 else (a @ b.x[:, None, ..., None])[..., 0]
-            )
+            if na <= 2:
+                return b.x @ a if na == 1 else b.x @ np.swapaxes(a, 0, 1)
+            return (a @ np.reshape(b.x, (size, *(1,) * (na - 2), b.shape[0], 1)))[..., 0]
         if na == 1:
             return (a[None, :] @ b.x)[..., 0, :]
         return _elementwise_matrices(np.matmul, a, b)

@@ -11,14 +11,15 @@ number of steps, nothing in place, no tape left at run time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import special
 
 from ..errors import ModelError
 from . import operations as op
-from .program import Program, Ref, reachable, refs, substitute
-from .recording import FUNCTIONS, Recorded, Tape, call_recording, program_of, tape_of
+from .program import Program, run
+from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of, tape_of
 
 
 class _Asked:
@@ -193,6 +194,20 @@ def _swap(x):
     return np.swapaxes(x, -1, -2)
 
 
+def _pull_eigenvalues(g, y, x):
+    v = op.eigenvectors(x)
+    return (v * g[..., None, :]) @ _swap(v)
+
+
+def _pull_eigenvectors(g, y, x):
+    # dv_j = sum over i != j of v_i (v_i' dx v_j) / (lambda_j - lambda_i)
+    values, n = op.eigenvalues(x), np.shape(x)[-1]
+    gaps = values[..., None, :] - values[..., :, None] + np.eye(n)
+    inner = (1.0 - np.eye(n)) * (_swap(y) @ g) / gaps
+    full = y @ inner @ _swap(y)
+    return 0.5 * (full + _swap(full))
+
+
 def _pull_einsum(i):
     """The derivative in operand i: the other operands against g, spread over what only i summed."""
 
@@ -256,6 +271,8 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     },
     np.einsum: {i: _pull_einsum(i) for i in range(1, 17)},
     op.cholesky.run: {0: _pull_cholesky},
+    op.eigenvalues.run: {0: _pull_eigenvalues},
+    op.eigenvectors.run: {0: _pull_eigenvectors},
     op.triangular_solve.run: {
         0: lambda g, y, a, b: -_lower(op.triangular_solve_transposed(a, g) @ np.swapaxes(y, -1, -2)),
         1: lambda g, y, a, b: _unbroadcast(op.triangular_solve_transposed(a, g), b),
@@ -305,7 +322,6 @@ def _autograd_rule(fun):
 
 # NumPy functions recorded as they are, whose derivative is autograd's.
 BY_AUTOGRAD: dict[Callable, str] = {
-    np.linalg.pinv: "linalg.pinv",
     np.sinc: "sinc",
     np.cross: "cross",
 }
@@ -330,50 +346,85 @@ def gradient(program: Program, wrt: Sequence[int]) -> Program:
     """
     tape = Tape()
     inputs = [tape.input(np.broadcast_to(np.zeros((), x.dtype), x.shape), x.name) for x in program.inputs]
-    values = list(inputs)
-    for fun, args, kwargs, *_ in program.steps:
-        a, k = substitute(args, values.__getitem__), substitute(kwargs, values.__getitem__)
-        values.append(call_recording(fun, a, k))
-    grads = _backward(program, program.outputs[0], set(wrt), values)
-    result = [grads.get(i, np.zeros(program.inputs[i].shape)) for i in wrt]
-    return program_of(tape, [*substitute(program.outputs, values.__getitem__), *result], op.TRANSPARENT)
+    with paused_collector():
+        outputs = run(program, *inputs, call=call_recording)
+        grads = pull_through(tape, outputs[0], [inputs[i] for i in wrt])
+        return program_of(tape, [*outputs, *grads], op.TRANSPARENT)
 
 
-def _backward(program: Program, out, wrt: set[int], values: list) -> dict[int, object]:
-    """One walk backwards; derivatives by value number."""
-    if type(out) is not Ref:
-        return {}
-    n = len(program.inputs)
-    active = reachable(program, wrt)
-    if out.index not in active:
-        return {}
-    sums: dict[int, list] = {out.index: [np.ones(np.shape(values[out.index]))[()]]}
-    for number in range(out.index, n - 1, -1):
-        parts = sums.pop(number, None)
+def pull_through(tape: Tape, out: Any, wrt: Sequence[Recorded]) -> list:
+    """Derivatives of a recorded scalar in recorded values, added to the tape: one walk backwards.
+
+    Linear in the number of operations; nothing in place; zeros where there is no dependence.
+    """
+    zeros = [np.zeros(x.shape) for x in wrt]
+    if not isinstance(out, Recorded):
+        return zeros
+    active = {id(x) for x in wrt}
+    before = []
+    for node in tape.nodes:
+        if any(id(p) in active for p in parents(node)):
+            active.add(id(node))
+            before.append(node)
+        if node is out:
+            break
+    if id(out) not in active:
+        return zeros
+    sums: dict[int, list] = {id(out): [np.ones(out.shape)[()]]}
+    for node in reversed(before):
+        parts = sums.pop(id(node), None)
         if parts is None:
             continue
-        fun, args, kwargs, *_ = program.steps[number - n]
-        needed = [i for i, a in enumerate(args) if not active.isdisjoint(refs(a))]
-        g = _add_up(parts)
-        a, k = substitute(args, values.__getitem__), substitute(kwargs, values.__getitem__)
-        for i, pulled in pull_back(g, fun, values[number], a, k, needed).items():
-            if type(args[i]) is tuple or type(args[i]) is list:
-                for ref, part in zip(args[i], pulled, strict=True):
-                    for source in refs(ref):
-                        if source in active:
-                            sums.setdefault(source, []).append(part)
-            else:
-                for source in refs(args[i]):
-                    if source in active:
-                        sums.setdefault(source, []).append(pulled)
-    return {i: _add_up(sums[i]) for i in wrt if i in sums}
+        needed = [i for i, a in enumerate(node.args) if any(id(p) in active for p in parents(a, inside=True))]
+        for i, pulled in pull_back(_add_up(parts), node.fun, node, node.args, node.kwargs, needed).items():
+            argument = node.args[i]
+            pairs = ((argument, pulled),) if isinstance(argument, Recorded) else zip(argument, pulled, strict=True)
+            for source, part in pairs:
+                if isinstance(source, Recorded) and id(source) in active:
+                    sums.setdefault(id(source), []).append(part)
+    return [_add_up(sums[id(x)]) if id(x) in sums else zero for x, zero in zip(wrt, zeros, strict=True)]
 
 
 def _add_up(parts: list):
+    """The sum of derivatives; scatters of single rows become one, so that `z[t]` in a loop stays linear."""
+    if len(parts) > 2:
+        parts = _merge_rows(parts)
     total = parts[0]
     for p in parts[1:]:
         total = total + p
     return total
+
+
+def _merge_rows(parts: list) -> list:
+    """Scatters at whole-number keys, joined into one scatter of all their rows."""
+    rows: dict[int, dict[tuple[int, ...], list]] = {}
+    rest = []
+    for p in parts:
+        key = _row_key(p)
+        if key is None:
+            rest.append(p)
+        else:
+            rows.setdefault(len(key), {}).setdefault(key, []).append(p.args[0])
+    for by_key in rows.values():
+        shape = np.shape(next(p for p in parts if _row_key(p) is not None))
+        if len(by_key) < 3:
+            rest += [op.scatter(g, key, shape) for key, gs in by_key.items() for g in gs]
+            continue
+        sums = [_add_up(gs) for gs in by_key.values()]
+        joined = op.concatenate(tuple(op.reshape(g, (1, *np.shape(g))) for g in sums), 0)
+        keys = tuple(np.array(axis) for axis in zip(*by_key, strict=True))
+        rest.append(op.scatter(joined, keys if len(keys) > 1 else keys[0], shape))
+    return rest
+
+
+def _row_key(p) -> tuple[int, ...] | None:
+    """The key of a scatter at whole numbers, counted from the front; None for anything else."""
+    if not isinstance(p, Recorded) or p.fun is not op.scatter.run:
+        return None
+    key = p.args[1] if isinstance(p.args[1], tuple) else (p.args[1],)
+    if not all(isinstance(k, int | np.integer) for k in key):
+        return None
+    return tuple(int(k) % n for k, n in zip(key, p.shape, strict=False))
 
 
 def supported() -> tuple[str, ...]:

@@ -7,6 +7,8 @@ can differentiate (derivatives.py), or are refused.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from scipy import special
 
@@ -61,7 +63,7 @@ def _sum(x, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=Tr
     if _dtype(x).kind == "b":
         x = op.cast(x, np.dtype(np.int64))
     result = _keep(x, axes, op.total(x, axes) if axes else x, keepdims)
-    return result if initial is np._NoValue or not np.ndim(initial) and initial == 0 else result + initial
+    return result if initial is np._NoValue or (not np.ndim(initial) and initial == 0) else result + initial
 
 
 def _count(x, axes):
@@ -461,9 +463,35 @@ def _cholesky(a, *, upper=False):
     return np.swapaxes(op.cholesky(a), -1, -2) if upper else op.cholesky(a)
 
 
+class Slogdet(NamedTuple):
+    """What np.linalg.slogdet returns."""
+
+    sign: Any
+    logabsdet: Any
+
+
+class Eigh(NamedTuple):
+    """What np.linalg.eigh returns."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
 @implements(np.linalg.slogdet)
 def _slogdet(a):
-    return op.sign_det(a), op.log_abs_det(a)
+    return Slogdet(op.sign_det(a), op.log_abs_det(a))
+
+
+@implements(np.linalg.eigh)
+def _eigh(a, UPLO="L"):
+    _refuse("linalg.eigh", UPLO=(UPLO, "L"))
+    return Eigh(op.eigenvalues(a), op.eigenvectors(a))
+
+
+@implements(np.linalg.eigvalsh)
+def _eigvalsh(a, UPLO="L"):
+    _refuse("linalg.eigvalsh", UPLO=(UPLO, "L"))
+    return op.eigenvalues(a)
 
 
 @implements(np.linalg.norm)

@@ -237,6 +237,20 @@ def sign_det(x):
     return np.linalg.slogdet(x)[0]
 
 
+@_shape_like(lambda shape: shape[:-1])
+@operation
+def eigenvalues(x):
+    """Eigenvalues of the last two axes, a symmetric matrix, in ascending order."""
+    return np.linalg.eigvalsh(x)
+
+
+@_shape_like(lambda shape: shape)
+@operation
+def eigenvectors(x):
+    """Eigenvectors of the last two axes, a symmetric matrix, as columns in the order of the eigenvalues."""
+    return np.linalg.eigh(x)[1]
+
+
 @operation
 def position_of_largest(x, axis):
     """Index of the maximum along an axis."""

@@ -103,7 +103,7 @@ def total_of_repeats(x, axes):
         return None
     inner = x.args[0]
     if np.ndim(inner) == 0 and len(axes) == x.ndim:
-        return inner * float(x.size)
+        return inner * (x.size if x.dtype.kind in "iu" else float(x.size))
     return None
 
 

@@ -9,8 +9,10 @@ What cannot be recorded raises a `ModelError` that says what to write instead.
 
 from __future__ import annotations
 
+import gc
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +25,7 @@ from .program import Input, Program, Ref, Step, run
 SHAPES: dict[Callable, Callable] = {}  # operation -> rule(*args, **kwargs) -> (shape, dtype), without values
 FUNCTIONS: dict[Callable, Callable] = {}  # NumPy function -> the same in recordable operations (functions.py)
 SIMPLIFY: dict[Callable, Callable] = {}  # operation -> rule(*args) -> a simpler equal value, or None (passes.py)
+COPIED = 1 << 16  # constants up to this size are copied, so that a buffer may be used again while recording
 
 
 class BranchOnDraw(ModelError):
@@ -63,6 +66,7 @@ class Tape:
         key = (fun, self._key(args), self._key(tuple(kwargs.items())) if kwargs else None)
         node = self._seen.get(key)
         if node is None:
+            args = _frozen(args)
             shape, dtype, value = self._signature(fun, args, kwargs)
             node = self._seen[key] = Recorded(self, fun, args, kwargs, shape, dtype, "")
             node._value = value
@@ -92,7 +96,7 @@ class Tape:
             return ("s", self._key((x.start, x.stop, x.step)))
         if t is float or t is int or t is bool or t is str or x is None or x is Ellipsis:
             return (t, repr(x))  # repr: -0.0 is not 0.0
-        if isinstance(x, np.generic | np.ndarray) and x.size <= 16:
+        if isinstance(x, np.generic | np.ndarray) and (x.size <= 16 or (x.size <= COPIED and x.flags.writeable)):
             return (x.dtype.str, x.shape, x.tobytes())
         self._kept.append(x)
         return ("id", id(x))
@@ -175,6 +179,10 @@ class Recorded(NDArrayOperatorsMixin):
         return tape_of(inputs).add(ufunc, tuple(_plain(x) for x in inputs))
 
     def __array_function__(self, fun, types, args, kwargs):
+        if fun is np.shape and args:
+            return args[0].shape
+        if fun is np.ndim and args:
+            return len(args[0].shape)
         if fun in ANSWERED:
             return fun(*map(_stand_in, args), **{k: _stand_in(v) for k, v in kwargs.items()})
         handler = FUNCTIONS.get(fun)
@@ -225,17 +233,33 @@ class Recorded(NDArrayOperatorsMixin):
     def __setitem__(self, key, value):
         raise ModelError("x[...] = value on a recorded array", "a new array", "np.where or np.concatenate")
 
+    # A scalar is never changed in place, so `total += z` is `total = total + z`, as for NumPy's own.
     def __iadd__(self, other):
-        self._in_place("+")
+        return self + other if self._is_scalar(other) else self._in_place("+")
 
     def __isub__(self, other):
-        self._in_place("-")
+        return self - other if self._is_scalar(other) else self._in_place("-")
 
     def __imul__(self, other):
-        self._in_place("*")
+        return self * other if self._is_scalar(other) else self._in_place("*")
 
     def __itruediv__(self, other):
-        self._in_place("/")
+        return self / other if self._is_scalar(other) else self._in_place("/")
+
+    def __ifloordiv__(self, other):
+        return self // other if self._is_scalar(other) else self._in_place("//")
+
+    def __imod__(self, other):
+        return self % other if self._is_scalar(other) else self._in_place("%")
+
+    def __ipow__(self, other):
+        return self**other if self._is_scalar(other) else self._in_place("**")
+
+    def __imatmul__(self, other):
+        return self._in_place("@")
+
+    def _is_scalar(self, other):
+        return not self.shape and not isinstance(other, list)
 
     def _refuse_sort(self):
         raise ModelError("x.sort(), in place, on a recorded array", "a new array", "x = np.sort(x)")
@@ -252,7 +276,7 @@ class Recorded(NDArrayOperatorsMixin):
 
 
 def _reshape(x, *shape, order="C"):
-    return np.reshape(x, shape[0] if len(shape) == 1 else shape)
+    return np.reshape(x, shape[0] if len(shape) == 1 else shape, order)
 
 
 def _transpose(x, *axes):
@@ -318,6 +342,17 @@ def _stand_in(x):
     return type(x)(map(_stand_in, x)) if isinstance(x, list | tuple) else x
 
 
+def _frozen(x):
+    """An argument whose small arrays nobody can change any more: a program keeps the values it was recorded with."""
+    t = type(x)
+    if t is tuple or t is list:
+        return t([_frozen(y) for y in x])
+    if isinstance(x, np.ndarray) and x.size <= COPIED and x.flags.writeable:
+        x = np.array(x)
+        x.flags.writeable = False
+    return x
+
+
 def is_recorded(x: Any) -> bool:
     """Is this a recording array?"""
     return isinstance(x, Recorded)
@@ -349,9 +384,11 @@ def tape_of(args: Sequence) -> Tape | None:
     return None
 
 
-def parents(x: Any) -> list[Recorded]:
-    """Recorded values that a node, or an argument, mentions."""
+def parents(x: Any, inside: bool = False) -> list[Recorded]:
+    """Recorded values that a node is made from; with `inside`, those that an argument consists of."""
     if type(x) is Recorded:
+        if inside:
+            return [x]
         return _mentioned([], x.args, x.kwargs.values())
     return _mentioned([], (x,), ())
 
@@ -370,8 +407,17 @@ def _mentioned(found, args, more):
 
 def elementwise_signature(fun: np.ufunc, *args) -> tuple[tuple[int, ...], np.dtype]:
     """Shape by broadcasting, dtype by the ufunc's own rule."""
-    shape = np.broadcast_shapes(*map(np.shape, args))
-    return shape, _ufunc_dtype(fun, tuple(type(a) if type(a) in (int, float, bool) else _dtype(a) for a in args))
+    shapes, kinds = set(), []
+    for a in args:
+        t = type(a)
+        if t is int or t is float or t is bool:
+            kinds.append(t)
+        else:
+            kinds.append(a.dtype if t is Recorded else _dtype(a))
+            shapes.add(a.shape if t is Recorded else np.shape(a))
+    shapes.discard(())
+    shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else next(iter(shapes), ())
+    return shape, _ufunc_dtype(fun, tuple(kinds))
 
 
 @lru_cache(maxsize=4096)
@@ -410,6 +456,18 @@ def call_recording(fun: Callable, args: tuple, kwargs: dict) -> Any:
 def replay(program: Program, *inputs: Any) -> tuple:
     """A program recorded again, on the tape of its (recorded) inputs."""
     return run(program, *inputs, call=call_recording)
+
+
+@contextmanager
+def paused_collector():
+    """Recording makes many small objects that all live: the garbage collector would only look at them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def record(fun: Callable[..., Sequence], examples: Sequence, names: Sequence[str] = ()) -> Program:

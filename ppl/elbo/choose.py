@@ -19,7 +19,7 @@ from ..array import Ref
 from ..errors import GuideError, Reason
 from .derivation import Derivation, FactorFacts, Term
 from .estimators import NAMES, exact, pathwise, score
-from .flow import MIXED, Flow, flow, separable_axis
+from .flow import Flow, flow, separable_axis
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,12 @@ def _override(f: FactorFacts, overrides: Mapping[str, str] | None) -> str | None
 
 
 def _term_choices(d, reads, jumps, branch_reads, bits, wanted, inner, log_q, seen: Flow) -> dict[str, Choice]:
-    upstream = reads
-    for f in reversed(d.factors):
-        if upstream & bits[f.name]:
-            upstream |= inner[f.name][0]
-    through = jumps  # factors that some path to the term reads through a jump
+    todo, through = reads, jumps  # upstream of the term; read through a jump on some path to it
     found: dict[str, Choice] = {}
-    for f in reversed(d.factors):
-        bit = bits[f.name]
-        if not upstream & bit:
-            continue
+    while todo:  # from the last factor to the first: a draw reads earlier ones only
+        bit = 1 << (todo.bit_length() - 1)
+        f = d.factors[bit.bit_length() - 1]
+        todo = (todo | inner[f.name][0]) & ~bit
         choice = _factor_choice(f, bit, through, branch_reads, seen, wanted[f.name])
         found[f.name] = choice
         through |= (inner if choice.estimator == "pathwise" else log_q)[f.name][1] & ~bit
@@ -131,18 +127,22 @@ def exact_reason(term: Term) -> Reason:
 
 def _kept_axes(d: Derivation, plan: Plan) -> dict[tuple[int, str], tuple[int, ...]]:
     """Plate axes along which a score weight stays per element: where the program keeps elements apart."""
+    scored: dict[str, list[int]] = {}
+    for i in range(len(plan.choices)):
+        for name in plan.scored(i):
+            scored.setdefault(name, []).append(i)
+    facts = {f.name: f for f in d.factors}
     kept: dict[tuple[int, str], tuple[int, ...]] = {}
-    for f in d.factors:
-        scored = [i for i in range(len(plan.choices)) if f.name in plan.scored(i)]
+    for name, terms in scored.items():
+        f = facts[name]
         for p in f.plates:
-            outputs = {
-                i: d.program.outputs[d.terms[i].output] for i in scored if p.name in {q.name for q in d.terms[i].plates}
-            }
+            inside = [i for i in terms if p.name in {q.name for q in d.terms[i].plates}]
+            outputs = {i: d.program.outputs[d.terms[i].output] for i in inside}
             targets = {x.index for x in outputs.values() if type(x) is Ref}
             if not targets:
                 continue
             ends = separable_axis(d.program, f.name, p.dim - f.event_ndim, targets)
             for i, x in outputs.items():
-                if type(x) is Ref and ends[x.index] in (p.dim, None) and ends[x.index] != MIXED:
+                if type(x) is Ref and ends[x.index] in (p.dim, None):
                     kept[i, f.name] = (*kept.get((i, f.name), ()), p.dim)
     return kept

@@ -19,7 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Program, Ref, Tape, batch, compile_program, gradient, program_of, run, stop_gradient
+from ..array import (
+    Program,
+    Ref,
+    Tape,
+    batch,
+    compile_program,
+    gradient,
+    paused_collector,
+    program_of,
+    pull_through,
+    run,
+    stop_gradient,
+)
 from ..array.batching import Batched, lead, run_batched
 from ..array.operations import TRANSPARENT, draw_of, reshape, total
 from ..array.recording import call_recording
@@ -89,50 +101,49 @@ class Objective:
     def noise_inputs(self) -> tuple[int, ...]:
         return tuple(f.noise_input for f in self.derivation.factors)
 
-    def batched(self, particles: int) -> Program:
-        """Program of several particles: (mean surrogate, bound of each particle)."""
-        tape = Tape()
-        program = self.derivation.program
+    def on_tape(self, inputs: Sequence, particles: int) -> tuple[Any, Any]:
+        """(mean surrogate, bound of each particle), recorded; noise inputs have the particles as first axis."""
         noise = set(self.noise_inputs)
-        inputs: list[Any] = []
-        for i, x in enumerate(program.inputs):
-            shape = (particles, *x.shape) if i in noise else x.shape
-            node = tape.input(np.broadcast_to(np.zeros((), x.dtype), shape), x.name)
-            inputs.append(Batched(node) if i in noise else node)
-        bound, _, *weights = run_batched(self.values, inputs, particles)
+        if particles == 1:
+            own = [x[0] if i in noise else x for i, x in enumerate(inputs)]
+            bound, _, *weights = run(self.values, *own, call=call_recording)
+            scalar = (
+                run(self.surrogate, *own, *map(stop_gradient, weights), call=call_recording)[0] if weights else bound
+            )
+            return scalar, np.reshape(bound, (1,))
+        rows = [Batched(x) if i in noise else x for i, x in enumerate(inputs)]
+        bound, _, *weights = run_batched(self.values, rows, particles)
+        bounds = lead(bound, particles)
+        if not weights:
+            return (np.mean(bounds) if isinstance(bound, Batched) else bound), bounds
         centred = [Batched(stop_gradient(leave_one_out(lead(w, particles)))) for w in weights]
-        (scalar,) = run_batched(self.surrogate, [*inputs, *centred], particles)
-        mean = np.mean(scalar.x) if isinstance(scalar, Batched) else scalar
-        return program_of(tape, [mean, lead(bound, particles)])
+        return np.mean(lead(run_batched(self.surrogate, [*rows, *centred], particles)[0], particles)), bounds
 
     def gradient(self, particles: int, values_of: Callable[..., dict] | None = None, raw: Sequence = ()) -> Program:
-        """Gradient program of the mean surrogate.
+        """The program (mean surrogate, bound of each particle, gradient of the surrogate...).
 
-        By default in the parameters' own values. With `values_of`, a function from the raw
-        coordinates (given as examples in `raw`) to parameter values by name, in these.
+        The gradient is in the parameters' own values. With `values_of`, a function from raw
+        coordinates (given as examples in `raw`) to parameter values by name, it is in these.
         Inputs: parameters (or raw coordinates), then the other inputs in order.
         """
-        base, d = self.batched(particles), self.derivation
-        names = list(d.parameter_inputs)
-        rest = [i for i in range(len(base.inputs)) if i not in set(d.parameter_inputs.values())]
-        tape = Tape()
-        if values_of is None:
-            own = [tape.input(np.zeros(base.inputs[d.parameter_inputs[n]].shape), n) for n in names]
-            values = dict(zip(names, own, strict=True))
-        else:
-            own = [tape.input(x, "raw") for x in raw]
-            values = values_of(*own)
-        others = [
-            tape.input(np.broadcast_to(np.zeros((), base.inputs[i].dtype), base.inputs[i].shape), base.inputs[i].name)
-            for i in rest
-        ]
-        inputs: list[Any] = [None] * len(base.inputs)
-        for n in names:
-            inputs[d.parameter_inputs[n]] = values[n]
-        for i, x in zip(rest, others, strict=True):
-            inputs[i] = x
-        composed = program_of(tape, run(base, *inputs, call=call_recording))
-        return gradient(composed, range(len(own)))
+        d, tape = self.derivation, Tape()
+        noise, position = set(self.noise_inputs), {i: n for n, i in d.parameter_inputs.items()}
+        with paused_collector():
+            if values_of is None:
+                own = [tape.input(np.zeros(d.program.inputs[i].shape), n) for n, i in d.parameter_inputs.items()]
+                values = dict(zip(d.parameter_inputs, own, strict=True))
+            else:
+                own = [tape.input(x, f"raw {n}") for n, x in zip(d.parameter_inputs, raw, strict=True)]
+                values = values_of(*own)
+            inputs = []
+            for i, x in enumerate(d.program.inputs):
+                shape = (particles, *x.shape) if i in noise else x.shape
+                known = values[position[i]] if i in position else None
+                inputs.append(
+                    tape.input(np.broadcast_to(np.zeros((), x.dtype), shape), x.name) if known is None else known
+                )
+            scalar, bounds = self.on_tape(inputs, particles)
+            return program_of(tape, [scalar, bounds, *pull_through(tape, scalar, own)], TRANSPARENT)
 
     def rest_of(self, indices: dict, noise: dict) -> list:
         """The inputs after the parameters, in order."""

@@ -37,42 +37,8 @@ _ALONG = np.linspace(0, 1, 21)[:, None, None]  # where along an edge it is looke
 _INCHES = 0.42  # of a node's height, in a figure of our own
 _FAMILIES = ["STIXGeneral", "DejaVu Sans"]
 _GREEK = frozenset(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "iota",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        "pi",
-        "rho",
-        "sigma",
-        "tau",
-        "upsilon",
-        "phi",
-        "chi",
-        "psi",
-        "omega",
-        "Gamma",
-        "Delta",
-        "Theta",
-        "Lambda",
-        "Xi",
-        "Pi",
-        "Sigma",
-        "Upsilon",
-        "Phi",
-        "Psi",
-        "Omega",
-    ]
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega "
+    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split()
 )
 
 
@@ -110,7 +76,7 @@ def draw(graph: ModelGraph, ax: Any = None) -> Any:
     box = ax.get_window_extent()  # before the aspect shrinks it
     points = 72 / ax.figure.dpi * min(box.width / width, box.height / height)  # of one node's height, on this Axes
     for label, (low, high), box in zip(labels, frame.plates, sketch.labels(frame), strict=True):
-        _draw_plate(ax, label, low, high, box[0], points)
+        _draw_plate(ax, label, low, high, (box[1, 0], box[0, 1]), points)
     patches = {n.name: _draw_node(ax, n, at, points) for n, at in zip(nodes, frame.at, strict=True)}
     for a, b in model_edges(graph):
         _draw_arrow(ax, patches[a], patches[b], points, color="black")
@@ -256,8 +222,8 @@ class _Sketch:
             + 5 * spans.sum()
             + 0.5 * np.triu(later, 1).sum()
             + 0.1 * (slant[:, 0] ** 2).sum()
-            + (0.25 + 1.25 * self.together) @ np.abs(slant[:, 0])
-            + 0.8 * wide
+            + (0.25 + 1.75 * self.together) @ np.abs(slant[:, 0])
+            + 0.35 * wide
             + np.ptp(frame.extent, axis=0) @ [0.5, 1.0]
         )
 
@@ -498,7 +464,8 @@ def _font(size: float) -> Any:
 def _text_width(text: str, size: float) -> float:
     from matplotlib.textpath import TextPath
 
-    return TextPath((0, 0), text, prop=_font(100)).get_extents().width * size / 100 if text.strip() else 0.0
+    ink = TextPath((0, 0), text, prop=_font(100)).get_extents().width if text.strip() else 0.0
+    return 1.06 * ink * size / 100  # on a screen letters are set wider, on whole pixels
 
 
 def _node_size(node: Node) -> tuple[float, float]:
@@ -531,14 +498,14 @@ def _draw_node(ax: Any, node: Node, at: np.ndarray, points: float) -> Any:
     return ax.add_patch(Ellipse(at, width, height, **looks))
 
 
-def _draw_plate(ax: Any, label: str, low: np.ndarray, high: np.ndarray, at: np.ndarray, points: float) -> None:
+def _draw_plate(ax: Any, label: str, low: np.ndarray, high: np.ndarray, at: tuple, points: float) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     rounding = "round,pad=0,rounding_size=0.2"
     looks = {"facecolor": "none", "edgecolor": "0.35", "linewidth": points / 34, "zorder": 1}
     ax.add_patch(FancyBboxPatch(low, *(high - low), boxstyle=rounding, mutation_aspect=1, **looks))
     font = _font(_PLATE_FONT * points)
-    ax.text(*at, label.replace("$", r"\$"), ha="left", va="baseline", fontproperties=font, color="0.2", zorder=4)
+    ax.text(*at, label.replace("$", r"\$"), ha="right", va="baseline", fontproperties=font, color="0.2", zorder=4)
 
 
 def _draw_arrow(ax: Any, start: Any, stop: Any, points: float, **looks: Any) -> None:
