@@ -125,7 +125,7 @@ class _bar:
                 return
             from tqdm import tqdm
 
-            self.bar = tqdm(total=self.total, leave=False, unit="step")
+            self.bar = tqdm(total=self.total, initial=len(history), leave=False, unit="step")
         self.bar.update(len(history) - self.bar.n)
         recent = history[-50:]
         self.bar.set_postfix_str(f"ELBO {sum(recent) / len(recent):.4g}", refresh=False)

@@ -20,6 +20,7 @@ from .noise import whitened
 
 WORK = 4_000_000  # counted cost that one gradient with fixed draws may have
 MANY_ROWS = 10_000  # rows of a subsampled plate to start from
+CHEAP = 200_000  # counted cost of a gradient up to which several starting points are tried
 LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
 
 
@@ -81,8 +82,17 @@ def fixed_draws(
 ) -> tuple[dict[str, np.ndarray], int]:
     """Maximise the bound over fixed draws; returns parameter values and the number of steps."""
     f = _fixed(objective, where, seed, rows)
-    x, value, steps = minimize(f, np.zeros(where.size), where.metric, logarithmic=where.logarithmic)
-    return (where.concrete(x) if np.isfinite(value) else where.concrete(np.zeros(where.size))), steps
+    rng = np.random.default_rng(seed)
+    # Never from the very middle: with symmetric draws a symmetric posterior has a saddle there.
+    widths = (0.1, 1.0, 1.0) if objective.values.work * draws_for(objective) < CHEAP else (0.1,)
+    best, total = (np.zeros(where.size), np.inf), 0
+    for width in widths:
+        start = np.where(where.logarithmic, 0.0, width * rng.standard_normal(where.size))
+        x, value, steps = minimize(f, start, where.metric, logarithmic=where.logarithmic)
+        total += steps
+        if value < best[1]:
+            best = x, value
+    return where.concrete(best[0]), total
 
 
 def _fixed(objective: Objective, where: Coordinates, seed: int, rows: dict | None = None):

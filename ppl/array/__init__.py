@@ -28,6 +28,7 @@ from .recording import (
     record,
     replay,
 )
+from .scan import scan
 
 __all__ = [
     "Argument",
@@ -57,6 +58,7 @@ __all__ = [
     "refs",
     "replay",
     "run",
+    "scan",
     "softplus",
     "source",
     "stop_gradient",

@@ -139,6 +139,13 @@ def _draw_of(size, x, name):
     return op.draw_of(x.x, name)
 
 
+@rule(op.sampled)
+def _sampled(size, seed, sampler, *parameters):
+    flags = tuple(isinstance(p, Batched) for p in parameters)
+    rows = [p.x if isinstance(p, Batched) else p for p in parameters]
+    return op.sampled_rows(lead(seed, size), sampler, flags, *rows)
+
+
 @rule(op.cast)
 def _cast(size, x, dtype):
     return op.cast(x.x, dtype)

@@ -112,6 +112,7 @@ STEPWISE: tuple = (
     np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, op.position_of_largest.run, op.order_of.run, op.rank_of.run,
 )  # fmt: skip
 JUMPS = frozenset((*STEPWISE, np.remainder, np.fmod, np.copysign))
+JUMP_RULES: dict[Callable, Callable] = {}  # operations that jump or not by what their arguments are
 
 
 def _share(a, b, first):
@@ -123,7 +124,7 @@ def discontinuous(fun: Callable, args: tuple) -> bool:
     """Does the operation jump as its argument moves?"""
     if fun is op.cast.run:
         return np.dtype(args[1]).kind in "iub"
-    return fun in JUMPS
+    return JUMP_RULES[fun](args) if fun in JUMP_RULES else fun in JUMPS
 
 
 def _unbroadcast(g, like):
@@ -283,6 +284,7 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     },
     op.stop_gradient.run: {},
     op.sampled.run: {},
+    op.sampled_rows.run: {},
     op.draw_of.run: {0: lambda g, y, x, name: g},
     **{fun: {} for fun in STEPWISE},
 }

@@ -35,9 +35,11 @@ def _array(x):
 def _refuse(name, **given):
     """Keywords that would change the result are refused, not ignored; their defaults pass."""
     for key, (value, default) in given.items():
-        if value is not default and value != default:
+        if value is not default and (np.ndim(value) > 0 or value != default):
             raise ModelError(
-                f"np.{name}(..., {key}={value!r}) of a recorded value", f"{key} left out", "np.where, or the transpose"
+                f"np.{name}(..., {key}=...) of a recorded value",
+                f"{key} left out",
+                "np.where, np.concatenate or a transpose",
             )
 
 

@@ -213,6 +213,19 @@ def sampled(seed, sampler, *parameters):
 
 
 SHAPES[sampled.run] = lambda seed, sampler, *parameters: (sampler.shape, sampler.dtype)
+
+
+@operation
+def sampled_rows(seeds, sampler, flags, *parameters):
+    """`sampled` for every seed; parameters flagged have a row for each."""
+    rows = ([p[i] if flag else p for p, flag in zip(parameters, flags, strict=True)] for i in range(len(seeds)))
+    return np.stack([sampled.run(seed, sampler, *row) for seed, row in zip(seeds, rows, strict=True)])
+
+
+SHAPES[sampled_rows.run] = lambda seeds, sampler, flags, *parameters: (
+    (*np.shape(seeds), *sampler.shape),
+    sampler.dtype,
+)
 TRANSPARENT = frozenset((stop_gradient.run, draw_of.run))  # what only marks a value, and costs nothing at run time
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import operator
+import re
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..errors import ModelError
+from ..errors import ModelError, user_line
 from .program import Input, Program, Ref, Step, run
 
 SHAPES: dict[Callable, Callable] = {}  # operation -> rule(*args, **kwargs) -> (shape, dtype), without values
@@ -196,17 +197,27 @@ class Recorded(NDArrayOperatorsMixin):
 
     # -- refusals ------------------------------------------------------------------------
     def __array__(self, *_, **__):
+        line = user_line()
+        if "np.array(" in line or "np.asarray(" in line:
+            hint = "np.stack([a, b]) for np.array([a, b])"
+        elif re.search(r"\w\[", line):
+            hint = "passing the array as an argument of the model: then x[i] works"
+        elif "logsumexp" in line:
+            hint = "np.logaddexp.reduce(z)"
+        else:
+            hint = (
+                "NumPy's own functions, scipy.special's ufuncs, np.linalg.solve for triangular solves, "
+                "np.logaddexp.reduce for logsumexp; data as arguments of the model"
+            )
         raise ModelError(
-            "a recorded value (a draw, a parameter or a minibatch index) where NumPy needs a plain array",
+            "a recorded value (a draw, a parameter or a minibatch index) where a plain array is needed",
             "operations that can be recorded",
-            "np.stack([a, b]) for np.array([a, b]); scipy.special's ufuncs for other functions of SciPy; "
-            "pass data as arguments of the model, so that x[i] works",
+            hint,
         )
 
     def _scalar(self, what):
-        raise ModelError(
-            f"{what} of a recorded value", "NumPy arithmetic, which can be recorded", "np.log(z) for math.log(z)"
-        )
+        hint = "np.log(z) for math.log(z)" if "math." in user_line() else "the value as it is: z, not float(z)"
+        raise ModelError(f"{what} of a recorded value", "NumPy arithmetic, which can be recorded", hint)
 
     def __float__(self):
         self._scalar("float()")
@@ -477,6 +488,20 @@ def record(fun: Callable[..., Sequence], examples: Sequence, names: Sequence[str
     return program_of(tape, fun(*roots))
 
 
+def substitute_nodes(x: Any, numbers: dict[int, Ref]) -> Any:
+    """An argument with its recorded values replaced by their numbers (by id)."""
+    t = type(x)
+    if t is Recorded:
+        return numbers[id(x)]
+    if t is tuple or t is list:
+        return t([substitute_nodes(y, numbers) for y in x])
+    if t is slice:
+        return slice(*(substitute_nodes(y, numbers) for y in (x.start, x.stop, x.step)))
+    if t is dict:
+        return {k: substitute_nodes(y, numbers) for k, y in x.items()}
+    return x
+
+
 def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset()) -> Program:
     """What the outputs need, in order: dead code goes.
 
@@ -493,24 +518,14 @@ def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset
     steps: list[Step] = []
     seen: dict[Any, Ref] = {}
 
-    def rewrite(x):
-        t = type(x)
-        if t is Recorded:
-            return number[id(x)]
-        if t is tuple or t is list:
-            return t([rewrite(y) for y in x])
-        if t is slice:
-            return slice(rewrite(x.start), rewrite(x.stop), rewrite(x.step))
-        return x
-
     for node in tape.nodes:
         if id(node) not in live:
             continue
-        args = rewrite(node.args)
+        args = substitute_nodes(node.args, number)
         if node.fun in transparent:
             number[id(node)] = args[0]
             continue
-        kwargs = {k: rewrite(v) for k, v in node.kwargs.items()}
+        kwargs = substitute_nodes(node.kwargs, number)
         if not transparent:
             ref = Ref(len(tape.inputs) + len(steps))
         else:
@@ -520,7 +535,7 @@ def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset
         if ref.index == len(tape.inputs) + len(steps):
             steps.append(Step(node.fun, args, kwargs, node.shape, node.dtype))
     inputs = tuple(Input(x.name, x.shape, x.dtype) for x in tape.inputs)
-    return Program(inputs, tuple(steps), tuple(rewrite(list(outputs))))
+    return Program(inputs, tuple(steps), tuple(substitute_nodes(list(outputs), number)))
 
 
 def INDEX(x, key):  # replaced by operations.index when that is imported

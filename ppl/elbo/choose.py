@@ -56,18 +56,17 @@ def choose(d: Derivation, overrides: Mapping[str, str] | None = None) -> Plan:
     """The estimator of every term, with the reason."""
     bits = {f.name: 1 << i for i, f in enumerate(d.factors)}
     seen = flow(d.program, bits)
-    branch_reads = 0
+    branch_reads = [0]
     for b in d.branches:
-        branch_reads |= seen.of(d.program.outputs[b])[0]
+        branch_reads.append(branch_reads[-1] | seen.of(d.program.outputs[b])[0])
     wanted = {f.name: _override(f, overrides) for f in d.factors}
     inner = {f.name: seen.of(seen.into[f.name]) for f in d.factors}
     log_q = {f.name: seen.of(d.program.outputs[f.log_q_output]) for f in d.factors}
     choices = []
     for term in d.terms:
         reads, jumps = seen.of(d.program.outputs[term.output])
-        choices.append(
-            (term, _term_choices(d, reads | branch_reads, jumps, branch_reads, bits, wanted, inner, log_q, seen))
-        )
+        branched = branch_reads[term.branches]
+        choices.append((term, _term_choices(d, reads | branched, jumps, branched, bits, wanted, inner, log_q, seen)))
     plan = Plan(tuple(choices), {})
     return Plan(plan.choices, _kept_axes(d, plan))
 

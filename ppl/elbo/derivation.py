@@ -33,6 +33,7 @@ class Term:
     scale: float
     plates: tuple[PlateFrame, ...]
     output: int
+    branches: int = 0  # how many of the branches taken came before this term's site
 
     @property
     def exact(self) -> bool:
@@ -147,7 +148,8 @@ def derive(
         return len(outputs) - 1
 
     def term(kind: str, site: Site, text: str, value: Any, scale: float) -> None:
-        terms.append(Term(kind, site.name, text, scale, site.plates, output(value)))
+        before = recorded.branches_before[site.name]
+        terms.append(Term(kind, site.name, text, scale, site.plates, output(value), before))
 
     parents = {n.name: n.parents for n in p.graph.nodes.values()}
 

@@ -44,9 +44,14 @@ def evaluate(
         bounds = np.empty(EAGER_DRAWS)
         full = derive(p, guide, plate_sizes=objective.plate_sizes, starts=values, eager=True)
         eps = _noise(full, EAGER_DRAWS, seed, 0)
+        columns: dict[str, np.ndarray] = {}
         for path, who in objective.walk(values, rows, eps, EAGER_DRAWS):
-            bounds[who] = path.objective.evaluate(dict(values), rows, eps, EAGER_DRAWS)[0][who]
-        return Bound(float(bounds.mean()), float(_error(bounds)), len(bounds), {})
+            bound, terms, _ = path.objective.evaluate(dict(values), rows, eps, EAGER_DRAWS)
+            bounds[who] = bound[who]
+            for t, column in zip(path.objective.derivation.terms, terms.T, strict=True):
+                columns.setdefault(t.text, np.zeros(EAGER_DRAWS))[who] = column[who]
+        table = {text: (float(c.mean()), float(_error(c))) for text, c in columns.items()}
+        return Bound(float(bounds.mean()), float(_error(bounds)), len(bounds), table)
     pieces = list(_pieces(p, guide, d, values))
     work = sum(o.values.work for o, _, _ in pieces)
     draws = int(np.clip(WORK // max(work, 1), 8, DRAWS))

@@ -9,32 +9,34 @@ from .summary import number
 
 def explain(d: Derivation, plan: Plan, bound: Bound | None, notes: tuple[str, ...], guide: str, executor: str) -> str:
     """The text of `fit.explain()`."""
-    lines = [
-        "The bound",
-        "",
-        f"  log p(data) >= ELBO = {_sum_text(d)}",
-        "",
-        f"with q = {_guide_text(d)}",
-        f"  (guide: {guide}; executor: {executor})",
-        "",
-    ]
-    lines += ["Term by term", ""]
+    lines = ["The bound", "", f"  log p(data) >= ELBO = {_sum_text(d)}", ""]
+    lines += [f"  q({', '.join(f.sites)}): {f.family} ({f.origin})" for f in d.factors]
+    lines += [f"  guide: {guide}; executor: {executor}", "", "Term by term", ""]
+    rows = [("term", "value", "its gradient")]
+    reasons: dict[str, None] = {}
     for term, choices in plan.choices:
-        times = f"{number(term.scale)} x " if term.scale != 1.0 else ""
-        value = ""
-        if bound is not None and term.text in bound.terms:
-            mean, error = bound.terms[term.text]
-            value = f"  = {number(mean)}" + (f" (s.e. {number(error)})" if error else " (exact)")
-        lines.append(f"  {times}{term.text}{value}")
+        how = []
         if term.exact:
-            lines.append(f"      exact: {exact_reason(term).why}")
+            how.append("exact")
+            reasons[f"exact: {exact_reason(term).why}"] = None
         for (estimator, why), names in _grouped(choices).items():
-            lines.append(f"      {estimator} in {', '.join(names)}: {why}")
-        if not choices and not term.exact:
-            lines.append("      constant: it depends on no draw")
+            how.append(f"{estimator} in {', '.join(names)}")
+            reasons[f"{how[-1] if estimator == 'score' else estimator}: {why}"] = None
+        rows.append((_scaled(term), _value(term, bound), "; ".join(how) or "none: it is constant"))
+    widths = [max(len(r[i]) for r in rows) for i in (0, 1)]
+    lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
+    if reasons:
+        lines += ["", "Why", "", *(f"  {r}" for r in reasons)]
     if notes:
-        lines += ["", "Notes", "", *(f"  - {n}" for n in notes)]
+        lines += ["", "Notes", "", *(f"  {n}" for n in notes)]
     return "\n".join(lines)
+
+
+def _value(term, bound: Bound | None) -> str:
+    if bound is None or term.text not in bound.terms:
+        return ""
+    mean, error = bound.terms[term.text]
+    return f"{number(mean)} (s.e. {number(error)})" if error else number(mean)
 
 
 def _grouped(choices) -> dict[tuple[str, str], list[str]]:
@@ -44,17 +46,19 @@ def _grouped(choices) -> dict[tuple[str, str], list[str]]:
     return out
 
 
+def _scaled(term) -> str:
+    if term.scale == 1.0:
+        return term.text
+    sign, body = ("-", term.text[1:]) if term.text.startswith("-") else ("", term.text)
+    return f"{sign}{number(term.scale)} {body}"
+
+
 def _sum_text(d: Derivation) -> str:
     text = ""
     for t in d.terms:
-        sign, body = ("-", t.text[1:]) if t.text.startswith("-") else ("+", t.text)
-        piece = f"{number(t.scale)} {body}" if t.scale != 1.0 else body
-        text += (f" {sign} " if text else ("-" if sign == "-" else "")) + piece
+        piece = _scaled(t)
+        if not text:
+            text = piece
+        else:
+            text += f" - {piece[1:]}" if piece.startswith("-") else f" + {piece}"
     return text
-
-
-def _guide_text(d: Derivation) -> str:
-    return (
-        " ".join(f"q({', '.join(f.sites)}): {f.family};" for f in d.factors).rstrip(";")
-        or "nothing: there is no latent site"
-    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import ModelError, ShapeError
 from ..model import Handler, Site, handlers, parameter_rows
 
 
@@ -63,8 +63,14 @@ def prior_predictive(
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(_positive(num_samples)):
-        with handlers.trace() as trace, handlers.seed(rng_seed=rng), _Unobserved(sizes):
-            model(*args, **kwargs)
+        try:
+            with handlers.trace() as trace, handlers.seed(rng_seed=rng), _Unobserved(sizes):
+                model(*args, **kwargs)
+        except ShapeError as error:
+            if not sizes:
+                raise
+            hint = "sizes= for plates whose length no argument fixes, or arguments of the new length"
+            raise ShapeError(f"{error.got}, with sizes={dict(sizes)}", error.expected, hint, site=error.site) from None
         rows.append({s.name: s.value for s in trace.values() if _kept(s)})
     return Draws(_stacked(rows))
 
@@ -88,7 +94,8 @@ def posterior_predictive(
 
         def value_of(site: Site, k: int = k) -> Any:
             if site.type == "param" and site.name in params:
-                return parameter_rows(params[site.name], site, {})
+                own = all(plate_sizes.get(p.name) == p.size for p in site.plates)
+                return parameter_rows(params[site.name], site, {}) if own else None
             if site.type != "sample" or site.name not in draws:
                 return None
             changed = [p.name for p in site.plates if p.name in new or plate_sizes.get(p.name) != p.size]

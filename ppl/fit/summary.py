@@ -31,7 +31,7 @@ class Summary:
         width = max([4, *(len(n) for n, _ in shown)])
         lines = [" " * width + "".join(f"{c:>10}" for c in COLUMNS)]
         for name, numbers in shown:
-            lines.append(f"{name:<{width}}" + ("" if numbers == () else "".join(f"{number(x):>10}" for x in numbers)))
+            lines.append((f"{name:<{width}}" + "".join(f"{number(x):>10}" for x in numbers)).rstrip())
         if hidden:
             lines.append(f"({hidden} more rows: fit.summary())")
         return "\n".join(lines)

@@ -28,5 +28,5 @@ class Verdict:
 
 
 def judge(converged: bool, stop_reason: str, warnings: tuple[str, ...]) -> Verdict:
-    """Usable when the optimisation converged and the model raised no warning."""
-    return Verdict("usable" if converged and not warnings else "not trusted", converged, stop_reason, warnings)
+    """Usable when the optimisation converged; warnings of the model stand beside the word."""
+    return Verdict("usable" if converged else "not trusted", converged, stop_reason, warnings)

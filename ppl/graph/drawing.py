@@ -37,8 +37,8 @@ _ALONG = np.linspace(0, 1, 21)[:, None, None]  # where along an edge it is looke
 _INCHES = 0.42  # of a node's height, in a figure of our own
 _FAMILIES = ["STIXGeneral", "DejaVu Sans"]
 _GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split()
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
+    "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split()
 )
 
 

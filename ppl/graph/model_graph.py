@@ -81,6 +81,7 @@ class ModelGraph:
     def __str__(self) -> str:
         return "\n".join(
             f"{n.name} ~ {n.family}{_in(n.plates)}{' <- ' + ', '.join(n.parents) if n.parents else ''}"
+            f"{', observed' if n.kind == 'observed' else ''}"
             for n in self.nodes.values()
         )
 
@@ -98,7 +99,7 @@ def graph(model: Callable, *args: Any, **kwargs: Any) -> ModelGraph:
     ...     ppl.sample("y", dist.Normal(mu, 1), obs=0.5)
     >>> print(ppl.graph(model))
     mu ~ Normal
-    y ~ Normal <- mu
+    y ~ Normal <- mu, observed
     """
     return model_graph(record_model(model, args, kwargs, Recorder(Tape(eager=True), latent_input)))
 
@@ -158,16 +159,16 @@ def model_graph(recorded: RecordedModel) -> ModelGraph:
             names.append(site.name)
     found = dependencies(recorded.tape, marks)
 
-    def read_by(x) -> tuple[str, ...]:
+    def read_by(x, branches: int = 0) -> tuple[str, ...]:
         bits = 0
-        for node in recorded_in(x):
+        for node in [*recorded_in(x), *recorded.tape.branches[:branches]]:
             bits |= found.get(id(node), 0)
         return tuple(name for i, name in enumerate(names) if bits >> i & 1) if bits else ()
 
     nodes, guide_edges = {}, []
     for site in named.values():
         source = site.value if site.type == "deterministic" else site.fn
-        parents_of = read_by(source) if source is not None else ()
+        parents_of = read_by(source, recorded.branches_before[site.name]) if source is not None else ()
         family = family_name(site)
         shape = np.shape(site.value) if not site.options.get("factor") else ()
         if site.type != "param" or not site.name.count(":"):
@@ -212,9 +213,11 @@ def _warnings(recorded: RecordedModel) -> tuple[str, ...]:
             "no observed site and no factor: the posterior is the prior (is a data argument misspelt or None?)"
         )
     for site in observed:
-        if not site.plates and not site.options.get("factor") and site.fn.batch_shape and site.fn.batch_shape[0] > 1:
+        shape = np.shape(site.value)
+        rows = shape[: len(shape) - site.fn.event_dim] if not site.options.get("factor") else ()
+        if not site.plates and rows and rows[0] > 1:
             found.append(
-                f"site '{site.name}' has {site.fn.batch_shape[0]} rows and no plate: "
+                f"site '{site.name}' has {rows[0]} rows and no plate: "
                 f"`with ppl.plate(...)` around it says that they are independent"
             )
     return tuple(found)

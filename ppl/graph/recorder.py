@@ -9,8 +9,10 @@ model), or a guide's draw (to derive a bound).
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -56,6 +58,7 @@ class Recorder(Handler):
         self.plate_sizes, self.starts, self.given = plate_sizes or {}, starts or {}, indices or {}
         self.noise, self.rng = noise or {}, np.random.default_rng(seed)
         self.sites: dict[str, Site] = {}
+        self.branches_before: dict[str, int] = {}  # how many branches were taken before a site
         self.plates: dict[str, PlateFrame] = {}
         self.indices: dict[str, Any] = {}
         self.parameters: dict[str, Parameter] = {}
@@ -75,6 +78,7 @@ class Recorder(Handler):
             check_repeat(before, site)
         else:
             self.sites[site.name] = site
+            self.branches_before[site.name] = len(self.tape.branches)
 
     def _open_plate(self, site: Site) -> Site:
         frame = site.options["frame"]
@@ -119,6 +123,7 @@ class RecordedModel:
     plates: dict[str, PlateFrame]
     indices: dict[str, Any]
     parameters: dict[str, Parameter]
+    branches_before: dict[str, int]
 
     def of_kind(self, *, observed: bool | None = None) -> list[Site]:
         """Random sites, in order: all, the observed ones or the latent ones."""
@@ -127,11 +132,33 @@ class RecordedModel:
 
 def record_model(model: Callable, args: tuple, kwargs: Mapping[str, Any], recorder: Recorder) -> RecordedModel:
     """Run `model(*args, **kwargs)` under the recorder and check what only the whole model shows."""
+    check_call(model, args, kwargs)
     with recorder:
         model(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
-    recorded = RecordedModel(recorder.tape, recorder.sites, recorder.plates, recorder.indices, recorder.parameters)
+    recorded = RecordedModel(
+        recorder.tape, recorder.sites, recorder.plates, recorder.indices, recorder.parameters, recorder.branches_before
+    )
     _check_subsampling(recorded)
     return recorded
+
+
+def check_call(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
+    """The arguments must fit the model's signature."""
+    try:
+        signature = inspect.signature(model)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as problem:
+        names = list(signature.parameters)
+        unknown = [k for k in kwargs if k not in names]
+        close = get_close_matches(unknown[0], names, 1) if unknown else []
+        raise ModelError(
+            f"a call of the model that does not fit: {problem}",
+            f"{getattr(model, '__name__', 'model')}{signature}",
+            f"{close[0]}= for {unknown[0]}=" if close else "the model's own arguments after the model",
+        ) from None
 
 
 def as_argument(x: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .context import Context, current, reset_context, send, set_context
+from .reparam import LocScaleReparam, TransformReparam
 from .site import Site
 
 
@@ -259,3 +260,20 @@ class reparam(Handler):
             return site
         rewrite = self.config(site) if callable(self.config) else self.config.get(site.name)
         return site if rewrite is None else rewrite(site)
+
+
+__all__ = [
+    "Handler",
+    "LocScaleReparam",
+    "TransformReparam",
+    "block",
+    "condition",
+    "do",
+    "mask",
+    "reparam",
+    "replay",
+    "scale",
+    "seed",
+    "substitute",
+    "trace",
+]

@@ -1,0 +1,306 @@
+"""What programs share, drop, cut and simplify; what they hold constant; what they cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ppl.array as A
+from ppl.array import numpy_executor
+from ppl.array.recording import SIMPLIFY, Tape
+
+
+def run(program, *inputs):
+    return A.compile_program(program)(*inputs)
+
+
+def slope(fun, *inputs):
+    """Gradient of a scalar function in its first input."""
+    return run(A.gradient(A.record(lambda *x: (fun(*x),), inputs), [0]), *inputs)[1]
+
+
+# -- sharing, pruning, chunks ---------------------------------------------------------------------------
+def test_common_subexpressions_are_recorded_once():
+    once = A.record(lambda x: (np.sum(np.exp(x) * np.exp(x)),), [np.ones(3)])
+    assert [s.fun for s in once.steps].count(np.exp) == 1
+    assert len(once.steps) == 3
+    index = np.array([0, 2])
+    shared = A.record(lambda x: (np.sum(x[index] + x[np.array([0, 2])] + x[[0, 2]] + x[0] - x[-3]),), [np.ones(3)])
+    assert sum(s.fun.__name__ == "index" for s in shared.steps) <= 4  # an equal array is the same key
+
+
+def test_what_looks_alike_but_differs_is_not_shared():
+    big = np.arange(40.0)
+    pairs = {
+        "signed zero": lambda x: np.stack([x * 0.0, x * -0.0]),
+        "whole and float": lambda x: np.stack([x // 2, x // 2.5]),
+        "axis": lambda x: np.sum(np.exp(x)[:, None] * np.ones((1, 3)), 0) + np.sum(np.exp(x)[:, None] * np.ones((1, 3)), 1),
+        "large constants": lambda x: x[0] * big + x[1] * (big + 1.0),
+        "types": lambda x: x * np.float64(1.5) + x * np.array([1.5, 1.5, 2.5]),
+    }
+    x = np.array([1.0, -2.0, 3.0])
+    for name, fun in pairs.items():
+        np.testing.assert_array_equal(run(A.record(lambda x, f=fun: (f(x),), [x]), x)[0], fun(x), err_msg=name)
+        np.testing.assert_array_equal(np.signbit(run(A.record(lambda x, f=fun: (f(x),), [x]), x)[0]), np.signbit(fun(x)))
+
+
+@pytest.mark.parametrize("size", [3, 400])
+def test_a_constant_that_is_changed_after_its_use_keeps_its_old_value(size):
+    def fun(x):
+        buffer, total = np.zeros(size), 0.0
+        for k in range(3):
+            buffer[:] = k + 1.0
+            total = total + np.sum(x * buffer)
+        return total
+
+    x = np.arange(float(size))
+    np.testing.assert_allclose(run(A.record(lambda x: (fun(x),), [x]), x)[0], fun(x))
+
+
+def test_dead_code_goes():
+    program = A.record(lambda x: (np.sum(x * 2), np.exp(np.sin(x)))[:1], [np.ones(3)])
+    assert {s.fun for s in program.steps}.isdisjoint({np.exp, np.sin})
+
+
+def test_prune_keeps_what_the_outputs_need():
+    x = np.array([0.5, 1.0])
+    program = A.record(lambda x: (np.sum(np.exp(x)), np.cos(x), np.sin(x) * np.exp(x)), [x])
+    small = A.prune(program, program.outputs[1:2])
+    assert [s.fun for s in small.steps] == [np.cos]
+    np.testing.assert_array_equal(run(small, x)[0], np.cos(x))
+    both = A.prune(program, (program.outputs[2], program.outputs[0], 7.0))
+    for got, expected in zip(run(both, x), (np.sin(x) * np.exp(x), np.exp(x).sum(), 7.0), strict=True):
+        np.testing.assert_allclose(got, expected)
+
+
+def test_reachable_is_what_depends_on_an_input():
+    program = A.record(lambda x, y: (np.exp(x) * 2, np.sin(y), x * y), [1.0, 2.0])
+    n = len(program.inputs)
+    for i in (0, 1):
+        found = A.reachable(program, {i})
+        for k, step in enumerate(program.steps):
+            bumped = [1.0, 2.0]
+            bumped[i] += 0.5
+            moved = run(A.prune(program, (A.Ref(n + k),)), *bumped)[0] != run(A.prune(program, (A.Ref(n + k),)), 1.0, 2.0)[0]
+            assert moved == (n + k in found), step
+
+
+def long_function(count):
+    def fun(x):
+        total, kept = np.sum(x), []
+        for k in range(count):
+            total = np.tanh(total * 0.99 + x[k % 3] * (k % 7))
+            if k % 500 == 0:
+                kept.append(total)
+        return total, np.stack(kept), 3.0
+
+    return fun
+
+
+def test_chunks_compute_what_one_function_does(monkeypatch):
+    x = np.array([0.1, 0.2, -0.3])
+    program = A.record(long_function(1500), [x])
+    assert len(program.steps) > numpy_executor.CHUNK
+    chunked = run(program, x)
+    for size in (10**9, 7, 1):
+        monkeypatch.setattr(numpy_executor, "CHUNK", size)
+        for a, b in zip(run(program, x), chunked, strict=True):
+            np.testing.assert_array_equal(a, b)
+    for a, b in zip(A.run(program, x), chunked, strict=True):
+        np.testing.assert_allclose(a, b)
+
+
+def test_a_compiled_program_can_be_run_again_and_keeps_nothing():
+    program = A.record(lambda x: (np.cumsum(x) * 2, x), [np.ones(3)])
+    fun = A.compile_program(program)
+    first = fun(np.ones(3))
+    second = fun(np.arange(3.0))
+    np.testing.assert_array_equal(first[0], [2, 4, 6])
+    np.testing.assert_array_equal(second[0], [0, 2, 6])
+
+
+def test_source_and_text_name_the_operations():
+    program = A.record(lambda x: (np.sum(np.exp(x)),), [np.ones(3)], ["theta"])
+    assert "exp" in A.source(program) and "theta" in str(program) and "return" in str(program)
+
+
+def test_replay_gives_the_same_program():
+    x = np.array([0.3, 1.2, 2.0])
+    program = A.record(lambda x: (np.sum(np.exp(x) / (1 + x**3)), np.sort(x)[::-1]), [x])
+    tape = Tape()
+    again = A.program_of(tape, A.replay(program, tape.input(x, "x")))
+    assert len(again.steps) == len(program.steps)
+    for a, b in zip(run(again, x), run(program, x), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# -- held constant ------------------------------------------------------------------------------------------
+def test_stop_gradient_is_the_value_as_a_constant():
+    x = np.array([0.5, 2.0])
+    np.testing.assert_allclose(slope(lambda x: np.sum(A.stop_gradient(x) * x), x), x)
+    np.testing.assert_array_equal(slope(lambda x: np.sum(A.stop_gradient(np.exp(x))), x), 0)
+    assert A.stop_gradient(3.0) == 3.0
+    inner = A.record(lambda x: (np.sum(A.stop_gradient(x) ** 2 * x),), [x])
+    batched = A.batch(inner, [True], 2)
+    total = A.record(lambda y: (np.sum(A.replay(batched, y)[0]),), [np.stack([x, x])])
+    np.testing.assert_allclose(run(A.gradient(total, [0]), np.stack([x, 2 * x]))[1], np.stack([x, 2 * x]) ** 2)
+
+
+def test_the_gradient_of_what_does_not_depend_on_an_input_is_zero():
+    program = A.gradient(A.record(lambda x, y: (np.sum(y) * 2,), [np.ones((2, 3)), np.ones(2)]), [0, 1])
+    _, gx, gy = run(program, np.ones((2, 3)), np.ones(2))
+    np.testing.assert_array_equal(gx, np.zeros((2, 3)))
+    np.testing.assert_array_equal(gy, [2, 2])
+
+
+def test_ties_share_the_derivative():
+    np.testing.assert_allclose(slope(lambda x: np.max(x), np.array([1.0, 3.0, 3.0])), [0, 0.5, 0.5])
+    np.testing.assert_allclose(slope(lambda x: np.sum(np.maximum(x, 2.0)), np.array([1.0, 2.0, 3.0])), [0, 0.5, 1])
+
+
+def test_derivatives_at_the_edge_are_finite():
+    for fun, at, expected in (
+        (lambda x: x**2, 0.0, 0.0),
+        (lambda x: x**3, 0.0, 0.0),
+        (lambda x: np.power(x, 1.0), 0.0, 1.0),
+        (lambda x: A.softplus(x), 800.0, 1.0),
+        (lambda x: A.softplus(x), -800.0, 0.0),
+        (lambda x: np.logaddexp(x, 3.0), -800.0, 0.0),
+        (lambda x: A.logsumexp(np.stack([x, -np.inf]), 0), 1.0, 1.0),
+        (lambda x: np.tanh(x), 500.0, 0.0),
+        (lambda x: np.abs(x), 0.0, 0.0),
+        (lambda x: np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), x), -1.0, 1.0),
+    ):
+        got = slope(fun, np.float64(at))
+        assert np.isfinite(got) and got == pytest.approx(expected), (fun(np.float64(at)), got)
+
+
+def test_a_product_with_a_zero_factor_has_its_derivative():
+    np.testing.assert_allclose(slope(np.prod, np.array([2.0, 0.0, 3.0])), [0, 6, 0])
+
+
+def test_nothing_spreads_from_a_triangle_that_was_cut_off():
+    x = np.array([[1.0, np.inf], [2.0, np.nan]])
+    np.testing.assert_array_equal(run(A.record(lambda x: (np.tril(x, -1),), [x]), x)[0], np.tril(x, -1))
+
+
+def test_float32_stays_float32():
+    x = np.ones(3, np.float32)
+    program = A.record(lambda x: (np.sum(np.exp(x) * 2.0 + x**2),), [x])
+    assert all(s.dtype == np.float32 for s in program.steps)
+    assert run(program, x)[0].dtype == np.float32
+
+
+# -- simplifications: both sides on random inputs ------------------------------------------------------------------
+RULES = {
+    np.power: [lambda x, p=p: x**p for p in (1.0, 2.0, 3.0, 0.5, -1.0, -2.0, -0.5, 2, 3, -1, 0.0, 1.7, 4)],
+    np.multiply: [
+        lambda x: 1.0 * x,
+        lambda x: x * -1.0,
+        lambda x: x * 1,
+        lambda x: np.ones(3) * x,
+        lambda x: np.broadcast_to(x, (2, 3)) * np.ones((2, 3)),
+        lambda x: np.broadcast_to(x[:1], (3,)) * x,
+        lambda x: x * np.broadcast_to(x[:1], (3,)),
+        lambda x: np.broadcast_to(x[0], (2, 3)) * np.broadcast_to(x, (2, 3)),
+    ],
+    np.add: [
+        lambda x: 0 + x,
+        lambda x: x + 0.0,
+        lambda x: x + -x,
+        lambda x: x + np.broadcast_to(x[0], (3,)),
+        lambda x: np.broadcast_to(x, (2, 3)) + np.broadcast_to(x, (2, 3)),
+    ],
+    np.subtract: [
+        lambda x: x - 0.0,
+        lambda x: 0.0 - x,
+        lambda x: np.broadcast_to(x[0], (3,)) - x,
+        lambda x: x - np.broadcast_to(x[0], (3,)),
+    ],
+    np.true_divide: [
+        lambda x: x / 1.0,
+        lambda x: 1.0 / x,
+        lambda x: np.broadcast_to(x[0], (3,)) / x,
+        lambda x: x / np.broadcast_to(x[0], (3,)),
+    ],
+    np.negative: [lambda x: -(-x), lambda x: -(-(-x))],
+    A.functions.op.total.run: [
+        lambda x: np.sum(np.broadcast_to(x[0], (2, 3))),
+        lambda x: np.sum(np.broadcast_to(x, (2, 3)), axis=0),
+        lambda x: np.sum(np.broadcast_to(x, (2, 3))),
+        lambda x: np.sum(np.broadcast_to(x[0], (2, 3)), axis=1),
+    ],
+    A.functions.op.broadcast.run: [lambda x: np.broadcast_to(x, (3,)), lambda x: np.broadcast_to(x, (2, 3))],
+    A.functions.op.reshape.run: [lambda x: np.reshape(x, (3,)), lambda x: x.reshape(-1), lambda x: x.reshape(1, 3)],
+}
+
+
+def test_every_simplification_has_examples():
+    assert set(SIMPLIFY) <= set(RULES)
+
+
+@pytest.mark.parametrize("fun", RULES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64], ids=lambda t: t.__name__)
+def test_a_simplification_changes_no_value_shape_or_type(fun, dtype):
+    rng = np.random.default_rng(0)
+    for example in RULES[fun]:
+        for _ in range(3):
+            x = (rng.uniform(1, 5, 3)).astype(dtype)
+            try:
+                expected = example(x)
+            except ValueError:
+                continue  # whole numbers to negative whole powers
+            (got,) = run(A.record(lambda x, f=example: (f(x),), [x]), x)
+            np.testing.assert_allclose(got, expected, rtol=1e-6 if dtype == np.float32 else 1e-14)
+            assert np.shape(got) == np.shape(expected)
+            assert np.asarray(got).dtype == np.asarray(expected).dtype
+
+
+@pytest.mark.parametrize(
+    ("fun", "most"),
+    [
+        (lambda x: x**2, 1),
+        (lambda x: x**0.5, 1),
+        (lambda x: x**-1.0, 1),
+        (lambda x: x**3, 2),
+        (lambda x: 1 * x + 0, 0),
+        (lambda x: -(-x), 0),
+        (lambda x: np.sum(np.broadcast_to(x[0], (50, 3))), 2),
+        (lambda x: np.broadcast_to(x[0], (3,)) * x, 2),
+    ],
+)
+def test_a_simplification_saves_steps(fun, most):
+    program = A.record(lambda x: (fun(x),), [np.ones(3)])
+    assert len(program.steps) <= most, str(program)
+    assert np.power not in {s.fun for s in program.steps}
+
+
+# -- cost ------------------------------------------------------------------------------------------------------------
+def test_steps_grow_linearly_with_the_number_of_sites():
+    def model(*z):
+        total, carry = 0.0, 0.0
+        for x in z:
+            carry = 0.9 * carry + x
+            total = total - 0.5 * (1.3 - carry) ** 2 - np.log1p(np.exp(x))
+        return (total,)
+
+    counts = []
+    for n in (200, 2000):
+        program = A.record(model, [0.1] * n)
+        counts.append((len(program.steps), len(A.gradient(program, range(n)).steps)))
+    (few, few_slopes), (many, many_slopes) = counts
+    assert many <= 10.2 * few
+    assert many_slopes <= 10.2 * few_slopes
+
+
+def test_gradients_through_elements_of_one_vector_cost_linear_work():
+    def model(z):
+        total = 0.0
+        for t in range(1, len(z)):
+            total = total - 0.5 * (z[t] - 0.9 * z[t - 1]) ** 2
+        return (total,)
+
+    work = []
+    for n in (50, 500):
+        work.append(A.gradient(A.record(model, [np.zeros(n)]), [0]).work)
+    assert work[1] <= 15 * work[0]

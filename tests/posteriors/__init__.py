@@ -1,0 +1,1 @@
+"""Fits compared with reference posteriors; `python -m tests.posteriors` prints the table."""

@@ -1,0 +1,119 @@
+"""What a right fit must reach on real posteriors.
+
+A Gaussian family holds a near-Gaussian posterior, so full rank must be *good* there (means within
+0.15 sd, sds within 20 %). A factorised Gaussian keeps the means of a Gaussian and has sds
+1 / sqrt(precision_ii). A wider family has at least the narrower one's bound. Where the family
+cannot hold the posterior only the bound can be asked for, and that the verdict does not say "trusted".
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from tests.data_folder import why_absent
+
+from .compare import GUIDES, Comparison, compare, factorised_sds
+from .models import BY_NAME, FOLDER, POSTERIORS
+
+ABSENT = why_absent(FOLDER)
+pytestmark = [pytest.mark.posteriors, pytest.mark.skipif(ABSENT is not None, reason=str(ABSENT))]
+
+RADON, CENTRED, NONCENTRED = "radon_hierarchical_intercept", "eight schools, centred", "eight schools, non-centred"
+NAMES = [p.name for p in POSTERIORS]
+REGRESSIONS = [p.name for p in POSTERIORS if p.regression]
+
+# Best bound of a factorised Gaussian in (mu, log tau, z), found apart from this library, 20,000 draws.
+EIGHT_SCHOOLS_BEST = -31.58
+
+NOT_REACHED = pytest.mark.xfail(
+    strict=True, reason="the stochastic steps leave a full-rank Gaussian of 90 dimensions below its own starting point"
+)
+FUNNEL = pytest.mark.xfail(
+    strict=True, reason="no Gaussian in (mu, log tau, theta) follows the funnel; the model would have to be rewritten"
+)
+
+
+def marked(names, marks):
+    """Names as parameters, some with a mark."""
+    return [pytest.param(n, marks=marks[n]) if n in marks else n for n in names]
+
+
+@cache
+def fitted(name: str, guide: str) -> Comparison:
+    return compare(BY_NAME[name], guide)
+
+
+def said(c: Comparison) -> str:
+    return "  ".join(c.row())
+
+
+@pytest.mark.parametrize("name", marked([*REGRESSIONS, RADON], {RADON: NOT_REACHED}))
+def test_full_rank_is_good_on_near_gaussian_posteriors(name):
+    c = fitted(name, "fullrank")
+    assert c.fit.verdict.converged
+    assert c.good, said(c)
+
+
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_mean_field_keeps_the_means_of_a_gaussian(name):
+    c = fitted(name, "meanfield")
+    assert c.fit.verdict.converged
+    assert c.worst <= 0.15, said(c)
+
+
+@pytest.mark.parametrize("name", REGRESSIONS)
+def test_mean_field_sds_are_those_of_the_factorised_optimum(name):
+    # Estimated from 2,000 draws a precision has relative error sqrt(2 / 2000) = 3.2 %, its root 1.6 %;
+    # four of these, and 3 % for the optimiser's own noise.
+    c = fitted(name, "meanfield")
+    reference = BY_NAME[name].reference()
+    wanted = factorised_sds(BY_NAME[name])
+    got = {n: r * reference[n][1] for n, r in zip(c.names, c.ratios, strict=True)}
+    assert got == pytest.approx(wanted, rel=0.094)
+    assert got != pytest.approx({n: sd for n, (_, sd) in reference.items()}, rel=0.094)  # the marginal sds are others
+
+
+@pytest.mark.parametrize("name", marked(NAMES, {RADON: NOT_REACHED}))
+def test_the_wider_family_has_the_higher_bound(name):
+    wide, narrow = fitted(name, "fullrank").fit, fitted(name, "meanfield").fit
+    # Four standard errors, and 0.1 nats for two optimisers that stop near, not at, their optima.
+    slack = 4 * np.hypot(wide.elbo_se, narrow.elbo_se) + 0.1
+    assert wide.elbo >= narrow.elbo - slack
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("name", marked(NAMES, {}))
+def test_a_wrong_fit_is_not_called_trusted(name, guide):
+    c = fitted(name, guide)
+    assert not (c.wrong and c.fit.verdict.word == "trusted"), said(c)
+
+
+@pytest.mark.parametrize("name", marked(NAMES, {CENTRED: FUNNEL}))
+def test_no_mean_of_the_mean_field_is_wrong(name):
+    c = fitted(name, "meanfield")
+    assert c.worst <= 0.5, said(c)
+
+
+@pytest.mark.parametrize("name", marked([CENTRED, NONCENTRED], {CENTRED: FUNNEL}))
+def test_eight_schools_is_right(name):
+    for guide in GUIDES:
+        assert not fitted(name, guide).wrong, said(fitted(name, guide))
+
+
+def test_eight_schools_reaches_the_best_bound_of_its_family():
+    fit = fitted(NONCENTRED, "meanfield").fit
+    assert abs(fit.elbo - EIGHT_SCHOOLS_BEST) <= 0.05 + 4 * fit.elbo_se
+    # Control: a bound that is this near tells the two parameterisations apart.
+    assert fitted(CENTRED, "meanfield").fit.elbo < EIGHT_SCHOOLS_BEST - 1
+
+
+def test_the_comparison_can_fail():
+    c = fitted("wells_dist", "fullrank")
+    moved = Comparison(c.posterior, c.guide, c.fit, c.names, c.errors + 0.6, c.ratios, 0.0)
+    narrow = Comparison(c.posterior, c.guide, c.fit, c.names, c.errors, c.ratios * 0.4, 0.0)
+    halfway = Comparison(c.posterior, c.guide, c.fit, c.names, c.errors, c.ratios * 0.7, 0.0)
+    unknown = Comparison(c.posterior, c.guide, c.fit, c.names, c.errors * np.nan, c.ratios, 0.0)
+    assert [x.grade for x in (c, moved, narrow, halfway, unknown)] == ["good", "wrong", "wrong", "right", "wrong"]
