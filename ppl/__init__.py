@@ -28,7 +28,7 @@ from .errors import (
 from .fit import Fit, prior_predictive
 from .graph import graph
 from .infer import infer
-from .model import deterministic, factor, handlers, param, plate, sample
+from .model import deterministic, factor, handlers, param, plate, sample, scan
 
 __version__ = "0.1.0"
 
@@ -57,5 +57,6 @@ __all__ = [
     "plate",
     "prior_predictive",
     "sample",
+    "scan",
     "stop_gradient",
 ]

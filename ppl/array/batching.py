@@ -57,7 +57,7 @@ def batch(program: Program, flags: Sequence[bool], size: int) -> Program:
 
 def run_batched(program: Program, inputs: Sequence[Any], size: int) -> tuple:
     """Replay a program on values of which some are `Batched`, onto their tape."""
-    return run(program, *inputs, call=lambda fun, args, kwargs: _call(size, fun, args, kwargs))
+    return run(program, *inputs, call=lambda fun, args, kwargs: call_batched(size, fun, args, kwargs))
 
 
 def lead(x: Any, size: int) -> Any:
@@ -74,7 +74,8 @@ def _mentions_batch(x) -> bool:
     return t is slice and _mentions_batch((x.start, x.stop, x.step))
 
 
-def _call(size, fun, args, kwargs):
+def call_batched(size: int, fun: Callable, args: tuple, kwargs: dict) -> Any:
+    """One operation on values of which some are `Batched`."""
     if not _mentions_batch(args) and not _mentions_batch(tuple(kwargs.values())):
         return call_recording(fun, args, kwargs)
     known = RULES.get(fun)

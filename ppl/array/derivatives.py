@@ -64,6 +64,8 @@ PARTIALS: dict[Callable, tuple] = {
     np.maximum: (lambda y, a, b: _share(a, b, a > b), lambda y, a, b: _share(a, b, b > a)),
     np.minimum: (lambda y, a, b: _share(a, b, a < b), lambda y, a, b: _share(a, b, b < a)),
     np.logaddexp: (lambda y, a, b: np.exp(a - y), lambda y, a, b: np.exp(b - y)),
+    np.fmod: (lambda y, a, b: 1.0, lambda y, a, b: -np.trunc(a / b)),
+    np.copysign: (lambda y, a, b: np.sign(a) * np.sign(y), lambda y, a, b: 0.0),
     np.remainder: (lambda y, a, b: 1.0, lambda y, a, b: -np.floor(a / b)),
     op.softplus.run: (lambda y, x: special.expit(x),),
     special.expit: (lambda y, x: y * (1.0 - y),),

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import ModelError, ShapeError
 from . import operations as op
-from .batching import RULES, Batched, lead, run_batched
+from .batching import RULES, Batched, call_batched, lead, run_batched
 from .derivatives import JUMP_RULES, PULLS, discontinuous, pull_through
 from .forward import PUSHES, pushforward
 from .numpy_executor import compile_program
@@ -374,11 +374,10 @@ class BodyRecorder:
                 "control flow on a value inside ppl.scan", "np.where(condition, a, b)", "a plain Python loop"
             )
         body, constants = self._cut(nodes, inside, outputs)
-        result = scan_rows(body, tuple(self.starts), tuple(self.rows), tuple(constants))
-        if not isinstance(result, Recorded):
-            result = self.tape.add(scan_rows.run, (body, tuple(self.starts), tuple(self.rows), tuple(constants)))
-        last = rebuild([body.last(result, i) for i in range(body.carries)])
-        stacked = [body.y(result, i) for i in range(len(ys) + len(extra))]
+        found = _Split(self.tape, body, self.starts, self.rows, constants).outputs()
+        n = len(self.carries)
+        last = rebuild([x[self.length - 1] for x in found[:n]])
+        stacked = found[n:]
         if extra:
             return last, build(stacked[: len(ys)]), stacked[len(ys) :]
         return last, build(stacked)
@@ -406,6 +405,99 @@ class BodyRecorder:
         inputs = tuple(Input(x.name, x.shape, x.dtype) for x in (*self.carries, *self.xs, *constants))
         program = Program(inputs, tuple(steps), tuple(substitute_nodes(list(outputs), numbers)))
         return Body(program, len(self.carries), len(self.xs), self.length), constants
+
+
+class _Split:
+    """Runs a body over all steps, in a loop only where a carry feeds on itself.
+
+    What does not depend on an unknown carry is one batched operation over all steps: before the
+    loop what the xs alone decide, after it what the carries' histories decide. A carry that is
+    set from xs alone (a random walk's last position) has a known history and needs no loop.
+    """
+
+    def __init__(self, tape: Tape, body: Body, starts: Sequence, rows: Sequence, constants: Sequence):
+        self.tape, self.body, self.starts = tape, body, starts
+        known = [*(Batched(x) for x in rows), *constants]
+        self.known: dict[int, Any] = dict(enumerate(known, body.carries))
+        self.steps = _live(body.program)
+
+    def outputs(self) -> list:
+        """Every output of the body at every step."""
+        n, out = self.body.carries, self.body.program.outputs
+        unknown = [i for i in range(n)]
+        while True:
+            self._run()
+            settled = [i for i in unknown if type(out[i]) is not Ref or out[i].index in self.known]
+            for i in settled:
+                self.known[i] = Batched(self._shifted(i, self._value(out[i])))
+            unknown = [i for i in unknown if i not in settled]
+            if not settled:
+                break
+        if unknown:
+            self._loop(unknown)
+            self._run()
+        return [lead(self._value(o), self.body.length) for o in out]
+
+    def _value(self, out: Any) -> Any:
+        return self.known[out.index] if type(out) is Ref else out
+
+    def _shifted(self, i: int, after: Any) -> Any:
+        """History of a carry before each step, from its values after each step."""
+        start = np.reshape(self.starts[i], (1, *np.shape(self.starts[i])))
+        return np.concatenate([start, lead(after, self.body.length)[:-1]], 0)
+
+    def _run(self) -> None:
+        """Every step whose arguments are known, for all times at once."""
+        for number, step in self.steps:
+            if number not in self.known and all(i in self.known for i in refs((step.args, step.kwargs))):
+                args, kwargs = (substitute(x, self.known.__getitem__) for x in (step.args, step.kwargs))
+                self.known[number] = call_batched(self.body.length, step.fun, args, kwargs)
+
+    def _loop(self, unknown: list[int]) -> None:
+        """The recurrence of the carries that feed on themselves, as one operation."""
+        program, out = self.body.program, self.body.program.outputs
+        needed, todo = set(), [out[i].index for i in unknown]
+        inputs = len(program.inputs)
+        while todo:
+            i = todo.pop()
+            if i not in needed:
+                needed.add(i)
+                if i not in self.known and i >= inputs:
+                    todo += refs((program.steps[i - inputs].args, program.steps[i - inputs].kwargs))
+        xs = sorted(i for i in needed if isinstance(self.known.get(i), Batched))
+        constants = sorted(i for i in needed if i in self.known and i not in xs)
+        number = {i: Ref(k) for k, i in enumerate([*unknown, *xs, *constants])}
+        steps = []
+        for i, step in self.steps:
+            if i in needed and i not in self.known:
+                number[i] = Ref(len(unknown) + len(xs) + len(constants) + len(steps))
+                args, kwargs = (substitute(x, number.__getitem__) for x in (step.args, step.kwargs))
+                steps.append(step._replace(args=args, kwargs=kwargs))
+        kinds = [program.signature(Ref(i)) for i in (*unknown, *xs, *constants)]
+        names = ["carry"] * len(unknown) + ["x"] * len(xs) + ["constant"] * len(constants)
+        heads = tuple(Input(name, shape, dtype) for name, (shape, dtype) in zip(names, kinds, strict=True))
+        loop = Body(
+            Program(heads, tuple(steps), tuple(number[out[i].index] for i in unknown)),
+            len(unknown),
+            len(xs),
+            self.body.length,
+        )
+        starts = tuple(self.starts[i] for i in unknown)
+        arguments = (loop, starts, tuple(self.known[i].x for i in xs), tuple(self.known[i] for i in constants))
+        rows = self.tape.add(scan_rows.run, arguments)
+        for k, i in enumerate(unknown):
+            self.known[i] = Batched(loop.carry(rows, k))
+
+
+def _live(program: Program) -> list[tuple[int, Step]]:
+    """The steps that the outputs need, with their numbers."""
+    n, needed, todo = len(program.inputs), set(), list(refs(program.outputs))
+    while todo:
+        i = todo.pop()
+        if i >= n and i not in needed:
+            needed.add(i)
+            todo += refs((program.steps[i - n].args, program.steps[i - n].kwargs))
+    return [(i, step) for i, step in enumerate(program.steps, n) if i in needed]
 
 
 def _as_float(x):

@@ -192,7 +192,7 @@ def family_name(site: Site) -> str:
     if site.type in ("param", "deterministic"):
         return {"param": "parameter"}.get(site.type, site.type)
     fn = site.fn
-    while type(fn).__name__ in ("Independent", "MaskedDistribution"):
+    while type(fn).__name__ in ("Independent", "MaskedDistribution", "ScannedDistribution"):
         fn = fn.base_dist
     return type(fn).__name__
 

@@ -9,6 +9,7 @@ from . import handlers, reparam
 from .context import current
 from .handlers import Handler
 from .primitives import deterministic, factor, full_parameter, param, parameter_rows, plate, sample
+from .scan import scan
 from .site import PlateFrame, Site, plate_shape
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "plate_shape",
     "reparam",
     "sample",
+    "scan",
 ]

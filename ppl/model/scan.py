@@ -1,0 +1,206 @@
+"""`ppl.scan`: a loop over time in a model, one operation of the program whatever its length.
+
+Sites inside get a leading time axis: `z` of T steps is one site of shape (T, ...). While a
+model is recorded the step runs once; run by hand, it is a plain loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..array.scan import BodyRecorder, flatten, steps_of
+from ..distributions import Distribution
+from ..errors import ModelError
+from .context import Context, current, reset_context, set_context
+from .handlers import Handler
+from .site import Site
+
+
+class ScannedDistribution(Distribution):
+    """The law of a site inside a scan, over all its steps: its first step's, with a time axis.
+
+    Its log density was computed along the loop, each step given the ones before.
+    """
+
+    arg_constraints = {}
+
+    def __init__(self, base_dist: Distribution, length: int, log_density: Any = None):
+        super().__init__(
+            {}, batch_shape=(length, *base_dist.batch_shape), event_shape=base_dist.event_shape, validate_args=False
+        )
+        self.base_dist, self.length, self.log_density = base_dist, length, log_density
+
+    @property
+    def support(self):
+        return self.base_dist.support
+
+    def log_prob(self, value: Any) -> Any:
+        if self.log_density is None:
+            raise ModelError("the density of a site inside ppl.scan, by itself", "the density along the loop")
+        return self.log_density
+
+    def tree_flatten(self):
+        arrays = () if self.log_density is None else (self.log_density,)
+        return arrays, lambda a: ScannedDistribution(self.base_dist, self.length, a[0] if a else None)
+
+    def __repr__(self) -> str:
+        return f"Scanned({self.base_dist!r}, {self.length} steps)"
+
+
+def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None) -> tuple[Any, Any]:
+    """A loop over time: `carry, y = f(carry, x)` for each x along the first axis of xs.
+
+    Parameters
+    ----------
+    f
+        one step, `f(carry, x) -> (carry, y)`; it may contain `ppl.sample`, also observed, and
+        `ppl.deterministic`. carry, x and y may be nested tuples, lists and dicts of arrays.
+    init
+        the carry before the first step; its shapes stay the same.
+    xs
+        what the steps run over, or None with `length`.
+
+    Returns the last carry and the ys, stacked. Sites inside get a leading time axis.
+
+    >>> import ppl, ppl.distributions as dist
+    >>> def walk(y):
+    ...     def step(z, y_t):
+    ...         z = ppl.sample("z", dist.Normal(z, 0.1))
+    ...         ppl.sample("y", dist.Normal(z, 1.0), obs=y_t)
+    ...         return z, z
+    ...     return ppl.scan(step, 0.0, y)[1]
+    >>> ppl.handlers.seed(walk, 0)(np.zeros(5)).shape
+    (5,)
+    """
+    leaves, build = flatten(xs)
+    steps = steps_of(leaves, length)
+    tape = next((h.tape for h in current().handlers if hasattr(h, "tape")), None)
+    if tape is None:
+        return _loop(f, init, leaves, build, steps)
+    starts, rebuild = flatten(init)
+    body = BodyRecorder(tape, steps, starts, leaves)
+    inside = _Recording(body, steps)
+    with inside:
+        carry, y = f(rebuild(body.carries), build(body.xs))
+    last, ys, extra = body.finish(carry, y, rebuild, inside.outputs)
+    inside.tell(extra)
+    return last, ys
+
+
+def _asked(handler: Handler, site: Site, length: int) -> Site:
+    """What the handlers outside the scan make of a site with its time axis."""
+    context = current()
+    outer = context.handlers[: context.handlers.index(handler)]
+    token = set_context(Context(outer, context.plates))
+    try:
+        site = replace(site, fn=ScannedDistribution(site.fn, length))
+        for h in reversed(outer):
+            site = h.process(site)
+            if site.stop:
+                break
+        return site
+    finally:
+        reset_context(token)
+
+
+def _announce(site: Site) -> None:
+    """Show a finished site to the handlers outside the scan."""
+    for handler in current().handlers:
+        handler.seen(site)
+
+
+class _Recording(Handler):
+    """Inside a recorded step: latent sites are asked for once, with their time axis."""
+
+    def __init__(self, body: BodyRecorder, length: int):
+        super().__init__()
+        self.body, self.length = body, length
+        self.outputs: list[Any] = []
+        self.kept: list[tuple[Site, Any]] = []
+
+    def process(self, site: Site) -> Site:
+        if site.type == "deterministic":
+            self.outputs.append(site.value)
+            self.kept.append((site, None))
+            return replace(site, stop=True)
+        if site.type != "sample":
+            return site
+        if site.options.get("factor"):
+            hint = "ppl.factor(name, ys) after the scan"
+            raise ModelError("ppl.factor inside ppl.scan", "the step to return it as y", hint, site=site.name)
+        if site.guide is not None:
+            raise ModelError("guide= inside ppl.scan", "a guide function, or an automatic guide", site=site.name)
+        own = site.value
+        asked = _asked(self, site, self.length)
+        whole = None if own is not None else asked.value
+        value = own if own is not None else self.body.add_x(whole)
+        self.outputs.append(site.fn.log_prob(value))
+        if whole is None:
+            self.outputs.append(value)
+        self.kept.append((replace(asked, fn=site.fn), whole))
+        return replace(site, value=value, stop=True)
+
+    def tell(self, stacked: Sequence[Any]) -> None:
+        """After the step: every site goes out with its time axis."""
+        rest = list(stacked)
+        for site, whole in self.kept:
+            output = rest.pop(0)
+            if site.type == "deterministic":
+                _announce(replace(site, value=output))
+                continue
+            value = rest.pop(0) if whole is None else whole
+            _announce(replace(site, fn=ScannedDistribution(site.fn, self.length, output), value=value))
+
+
+def _loop(f: Callable, carry: Any, leaves: Sequence, build: Callable, length: int) -> tuple[Any, Any]:
+    inside, ys = _Running(length), []
+    for t in range(length):
+        inside.time = t
+        with inside:
+            carry, y = f(carry, build([x[t] for x in leaves]))
+        ys.append(flatten(y))
+    inside.tell()
+    columns = zip(*(parts for parts, _ in ys), strict=True)
+    return carry, ys[0][1]([np.stack([np.asarray(x) for x in column]) for column in columns])
+
+
+class _Running(Handler):
+    """Inside a step of a plain loop: values by time, collected for one site each."""
+
+    def __init__(self, length: int):
+        super().__init__()
+        self.length, self.time = length, 0
+        self.asked: dict[str, Site] = {}  # what the handlers outside said about a site, asked once
+        self.found: dict[str, list[Site]] = {}
+
+    def process(self, site: Site) -> Site:
+        if site.type not in ("sample", "deterministic"):
+            return site
+        if site.type == "sample":
+            if site.name not in self.asked:
+                self.asked[site.name] = _asked(self, site, self.length)
+            asked = self.asked[site.name]
+            value = site.value if site.is_observed else None if asked.value is None else asked.value[self.time]
+            if asked.value is None:  # drawn anew, also where the model observes it
+                if asked.rng is None:
+                    hint = "ppl.handlers.seed(model, 0)(...) to run it by hand"
+                    raise ModelError(
+                        f"sample('{site.name}', ...) with no source of randomness", "a seed", hint, site=site.name
+                    )
+                value = site.fn.sample(asked.rng)
+            site = replace(site, value=value, is_observed=asked.is_observed, scale=asked.scale)
+        self.found.setdefault(site.name, []).append(site)
+        return replace(site, stop=True)
+
+    def tell(self) -> None:
+        for sites in self.found.values():
+            value, first = np.stack([np.asarray(s.value) for s in sites]), sites[0]
+            if first.type == "deterministic":
+                _announce(replace(first, value=value))
+                continue
+            density = np.stack([np.asarray(s.fn.log_prob(s.value)) for s in sites])
+            _announce(replace(first, fn=ScannedDistribution(first.fn, self.length, density), value=value))
