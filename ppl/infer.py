@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from .algorithms import ALGORITHMS, BBVI
+from .algorithms import ALGORITHMS, BBVI, Setup, set_up
 from .array import BranchOnDraw
 from .elbo import problem
 from .errors import ModelError
@@ -74,7 +75,16 @@ def infer(
             raise
         p = problem(model, args, kwargs, eager=True, seed=seed)
         executor = "eager"
-    solution = chosen.run(p, guide, seed=seed, executor=executor, progress=_bar if progress else None)
+    setup = Setup(p, guide, None, ())
+    if guide is None and executor != "eager":
+        try:
+            setup = set_up(p, seed)
+        except BranchOnDraw:
+            setup = Setup(p, "meanfield", None, ())
+    p, guide = setup.problem, setup.guide
+    bar = _bar if progress else None
+    solution = chosen.run(p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts)
+    solution = replace(solution, notes=(*setup.notes, *solution.notes))
     d = solution.derivation
     bound = evaluate(p, guide, d, solution.values, executor=solution.executor, seed=seed)
     warnings = p.graph.warnings

@@ -1,7 +1,11 @@
-"""Algorithms: one file each; a frozen record of settings, with `init_state` and a step on frozen states."""
+"""Algorithms: one file each; a frozen record of settings, with `init_state` and a step on frozen states.
+
+set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
+"""
 
 from .bbvi import BBVI, Info, Solution, State
+from .setup import Setup, set_up
 
 ALGORITHMS = {"bbvi": BBVI}
 
-__all__ = ["ALGORITHMS", "BBVI", "Info", "Solution", "State"]
+__all__ = ["ALGORITHMS", "BBVI", "Info", "Setup", "Solution", "State", "set_up"]

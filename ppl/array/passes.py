@@ -1,11 +1,16 @@
 """Simplifications made as operations are recorded.
 
 A rule gets the arguments of one operation and returns an equal value that costs less, or
-None. Rules are small, local and exact up to rounding; `ppl.array.recording.Tape.add` asks
-them once per recorded operation.
+None. Rules are small, local and exact up to rounding; `Tape.add` asks them once for each
+recorded operation. Each carries an example on which it fires, and the tests evaluate both
+sides of every rule.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,29 +18,64 @@ from . import operations as op
 from .recording import SIMPLIFY, Recorded, elementwise_signature
 
 
-def rule(*functions):
-    """Register a simplification of these operations."""
+@dataclass(frozen=True)
+class Rule:
+    """A rewriting of some operations: `rewrite(*args)` gives a cheaper equal value, or None.
 
-    def register(f):
-        for fun in functions:
-            SIMPLIFY[fun] = f
-        return f
+    `example(x)` is an expression in a recorded positive array x of shape (3, 2) on which it fires.
+    """
+
+    name: str
+    operations: tuple[Callable, ...]
+    rewrite: Callable[..., Any]
+    example: Callable[[Any], Any]
+
+
+RULES: list[Rule] = []
+
+
+def rule(*operations: Callable, example: Callable[[Any], Any]):
+    """Register a simplification of these operations, tried in the order of the file."""
+
+    def register(rewrite):
+        RULES.append(Rule(rewrite.__name__, operations, rewrite, example))
+        for fun in operations:
+            SIMPLIFY.setdefault(fun, []).append(rewrite)
+        return rewrite
 
     return register
+
+
+def _is_constant(x) -> bool:
+    return not isinstance(x, Recorded)
 
 
 def _is_number(x, value) -> bool:
     return not isinstance(x, Recorded) and np.ndim(x) == 0 and x == value
 
 
-def _same(x, *others) -> bool:
+def _made_by(x, fun) -> bool:
+    return isinstance(x, Recorded) and x.fun is fun
+
+
+def _uniform(x) -> bool:
+    """Is this a constant array of one number?  Three places are looked at before all are."""
+    if not isinstance(x, np.ndarray) or x.size < 2 or x.dtype.kind != "f":
+        return False
+    first = x.flat[0]
+    return bool(first == x.flat[-1] == x.flat[x.size // 2] and np.all(x == first))
+
+
+def _keeps(x, *others) -> bool:
     """Would an elementwise operation of x with the others have the shape and dtype of x?"""
+    if not isinstance(x, Recorded):
+        return False
     shape, dtype = elementwise_signature(np.add, x, *others)
-    return isinstance(x, Recorded) and shape == x.shape and dtype == x.dtype
+    return shape == x.shape and dtype == x.dtype
 
 
-@rule(np.power)
-def power(x, exponent):
+@rule(np.power, example=lambda x: x**2.0 + x**3 + x**0.5 + x**-1 + x**-2 + x**-0.5 + x**1)
+def small_powers(x, exponent):
     """Small whole and half powers as products and roots."""
     if isinstance(exponent, Recorded) or np.ndim(exponent) != 0 or not isinstance(x, Recorded) or x.dtype.kind != "f":
         return None
@@ -52,71 +92,104 @@ def power(x, exponent):
     return form() if form else None
 
 
-@rule(np.multiply)
-def multiply(a, b):
-    """1 * x = x, -1 * x = -x, and a product with something that only repeats along axes."""
+@rule(np.multiply, example=lambda x: (1.0 * x) + (x * -1.0))
+def product_with_one(a, b):
+    """1 x = x and -1 x = -x."""
     for x, y in ((a, b), (b, a)):
-        if _is_number(x, 1.0) and _same(y, x):
+        if _is_number(x, 1.0) and _keeps(y, x):
             return y
-        if _is_number(x, -1.0) and _same(y, x):
+        if _is_number(x, -1.0) and _keeps(y, x):
             return -y
-    return _without_repeats(np.multiply, a, b)
-
-
-@rule(np.add)
-def add(a, b):
-    """0 + x = x; x + (-y) = x - y."""
-    for x, y in ((a, b), (b, a)):
-        if _is_number(x, 0.0) and _same(y, x):
-            return y
-    return _without_repeats(np.add, a, b)
-
-
-@rule(np.subtract)
-def subtract(a, b):
-    """x - 0 = x; 0 - x = -x."""
-    if _is_number(b, 0.0) and _same(a, b):
-        return a
-    if _is_number(a, 0.0) and _same(b, a):
-        return -b
-    return _without_repeats(np.subtract, a, b)
-
-
-@rule(np.true_divide)
-def divide(a, b):
-    """x / 1 = x."""
-    if _is_number(b, 1.0) and _same(a, b):
-        return a
-    return _without_repeats(np.true_divide, a, b)
-
-
-@rule(np.negative)
-def negative(x):
-    """-(-x) = x."""
-    return x.args[0] if isinstance(x, Recorded) and x.fun is np.negative else None
-
-
-@rule(op.total.run)
-def total_of_repeats(x, axes):
-    """The sum of something repeated is a multiple of it."""
-    if not isinstance(x, Recorded) or x.fun is not op.broadcast.run:
-        return None
-    inner = x.args[0]
-    if np.ndim(inner) == 0 and len(axes) == x.ndim:
-        return inner * (x.size if x.dtype.kind in "iu" else float(x.size))
     return None
 
 
-@rule(op.broadcast.run, op.reshape.run)
-def no_change(x, shape):
+@rule(np.add, example=lambda x: 0.0 + x)
+def sum_with_zero(a, b):
+    """0 + x = x."""
+    for x, y in ((a, b), (b, a)):
+        if _is_number(x, 0.0) and _keeps(y, x):
+            return y
+    return None
+
+
+@rule(np.subtract, example=lambda x: (x - 0.0) * (0.0 - x))
+def difference_with_zero(a, b):
+    """x - 0 = x and 0 - x = -x."""
+    if _is_number(b, 0.0) and _keeps(a, b):
+        return a
+    return -b if _is_number(a, 0.0) and _keeps(b, a) else None
+
+
+@rule(np.true_divide, example=lambda x: x / 1.0)
+def quotient_by_one(a, b):
+    """x / 1 = x."""
+    return a if _is_number(b, 1.0) and _keeps(a, b) else None
+
+
+@rule(np.negative, example=lambda x: np.negative(-(x + 1.0)) + -(2.5 * x))
+def negative_of_product(x):
+    """-(-x) = x, and -(c x) = (-c) x."""
+    if _made_by(x, np.negative):
+        return x.args[0]
+    if _made_by(x, np.multiply) and _is_constant(x.args[0]):
+        return (-x.args[0]) * x.args[1]
+    return None
+
+
+@rule(np.multiply, example=lambda x: 2.0 * (np.array([1.0, 3.0]) * x))
+def constants_together(a, b):
+    """c (d x) = (c d) x; a constant factor stands first."""
+    if _is_constant(b):
+        return b * a if isinstance(a, Recorded) else None
+    if _is_constant(a) and _made_by(b, np.multiply) and _is_constant(b.args[0]):
+        c = a * b.args[0]
+        return c * b.args[1] if np.size(c) <= max(np.size(a), np.size(b.args[0])) else None
+    return None
+
+
+@rule(np.multiply, example=lambda x: (-0.5 * (x + 1.0)) * (x + 1.0))
+def constant_before_square(a, b):
+    """(c x) x = c (x x): its derivative is one product."""
+    for x, y in ((a, b), (b, a)):
+        if _made_by(x, np.multiply) and _is_constant(x.args[0]) and x.args[1] is y:
+            return x.args[0] * (y * y)
+    return None
+
+
+def _repeated_argument(fun):
+    @rule(fun, example=lambda x: fun(np.broadcast_to(x[0], (3, 2)), x))
+    def repeated_argument(a, b):
+        """Elementwise arithmetic repeats its arguments itself."""
+        for x, y in ((a, b), (b, a)):
+            inner = None
+            if _made_by(x, op.broadcast.run) and np.shape(y) == x.shape:
+                inner = x.args[0]
+            elif isinstance(y, Recorded) and np.shape(y) == np.shape(x) and _uniform(x):
+                inner = x.flat[0]
+            if inner is not None:
+                return fun(inner, y) if x is a else fun(y, inner)
+        return None
+
+
+for _fun in (np.add, np.subtract, np.multiply, np.true_divide):
+    _repeated_argument(_fun)
+
+
+@rule(op.total.run, example=lambda x: np.sum(np.broadcast_to(np.sum(x), (4, 2))))
+def total_of_repeats(x, axes):
+    """The sum of a repeated number is a multiple of it."""
+    if _made_by(x, op.broadcast.run) and np.ndim(x.args[0]) == 0 and len(axes) == x.ndim:
+        return x.args[0] * float(x.size)
+    return None
+
+
+@rule(op.reshape.run, op.broadcast.run, example=lambda x: np.reshape(np.reshape(x, 6), (2, 3)))
+def no_change_of_shape(x, shape):
     """A reshape to the same shape."""
     return x if np.shape(x) == tuple(shape) else None
 
 
-def _without_repeats(fun, a, b):
-    """Elementwise arithmetic repeats its arguments itself: an explicit repetition is not needed."""
-    for x, y, swap in ((a, b, False), (b, a, True)):
-        if isinstance(x, Recorded) and x.fun is op.broadcast.run and np.shape(y) == x.shape:
-            inner = x.args[0]
-            return fun(y, inner) if swap else fun(inner, y)
-    return None
+@rule(op.reshape.run, example=lambda x: np.reshape(np.reshape(x, 6), (2, 3)))
+def reshape_of_reshape(x, shape):
+    """Only the last of several reshapes counts."""
+    return op.reshape(x.args[0], shape) if _made_by(x, op.reshape.run) else None

@@ -25,7 +25,7 @@ from .program import Input, Program, Ref, Step, run
 
 SHAPES: dict[Callable, Callable] = {}  # operation -> rule(*args, **kwargs) -> (shape, dtype), without values
 FUNCTIONS: dict[Callable, Callable] = {}  # NumPy function -> the same in recordable operations (functions.py)
-SIMPLIFY: dict[Callable, Callable] = {}  # operation -> rule(*args) -> a simpler equal value, or None (passes.py)
+SIMPLIFY: dict[Callable, list[Callable]] = {}  # operation -> rules(*args) -> a simpler equal value, or None (passes.py)
 COPIED = 1 << 16  # constants up to this size are copied, so that a buffer may be used again while recording
 
 
@@ -59,11 +59,11 @@ class Tape:
     def add(self, fun: Callable, args: tuple, kwargs: dict[str, Any] | None = None) -> Any:
         """The value of `fun(*args, **kwargs)`, recorded once however often it is asked for."""
         kwargs = kwargs or {}
-        simplify = SIMPLIFY.get(fun)
-        if simplify is not None and not kwargs:
-            simpler = simplify(*args)
-            if simpler is not None:
-                return simpler
+        if not kwargs:
+            for simplify in SIMPLIFY.get(fun, ()):
+                simpler = simplify(*args)
+                if simpler is not None:
+                    return simpler
         key = (fun, self._key(args), self._key(tuple(kwargs.items())) if kwargs else None)
         node = self._seen.get(key)
         if node is None:

@@ -101,6 +101,7 @@ class Problem:
     graph: ModelGraph
     shapes: dict[str, tuple[int, ...]]  # continuous latent sites on the unconstrained axis
     sites: dict[str, Site]
+    shown: ModelGraph | None = None  # the user's own graph, where the model is fitted in another form
 
 
 def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0) -> Problem:

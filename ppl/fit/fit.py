@@ -68,7 +68,7 @@ class Fit:
     @property
     def graph(self) -> ModelGraph:
         """The model as a graph of distributions."""
-        return self.problem.graph
+        return self.problem.shown or self.problem.graph
 
     @property
     def executor(self) -> str:
@@ -100,8 +100,11 @@ class Fit:
         if not isinstance(num_samples, int | np.integer) or num_samples < 1:
             raise ModelError(f"num_samples={num_samples!r}", "a whole number of at least 1")
         seed = self.seed if seed is None else seed
-        if self.executor == "eager":
-            return self._sample_eagerly(num_samples, seed)
+        draws = self._sample_eagerly(num_samples, seed) if self.executor == "eager" else self._sample(num_samples, seed)
+        return {n: x for n, x in draws.items() if n in self.graph.nodes}
+
+    def _sample(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
+        """Draws of everything, auxiliary sites of a rewritten model included."""
         d = self._full
         names = {**d.site_outputs, **d.deterministic_outputs}
         program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
@@ -209,11 +212,8 @@ class Fit:
         if not args and not kwargs:
             args, kwargs = self.problem.args, dict(self.problem.kwargs)
         seed = self.seed if seed is None else seed
-        draws = {
-            n: x for n, x in self.sample(num_samples, seed=seed).items() if n in self.solution.derivation.site_outputs
-        }
-        if not draws:
-            draws = {}
+        everything = self._sample_eagerly if self.executor == "eager" else self._sample
+        draws = {n: x for n, x in everything(num_samples, seed).items() if n in self.solution.derivation.site_outputs}
         sizes = {p.name: p.size for p in self.solution.derivation.plates.values()}
         return posterior_predictive(self.problem.model, args, kwargs, draws, self.params, sizes, new, seed + 1)
 

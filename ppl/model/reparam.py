@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..distributions import TransformedDistribution, constraints
 from ..errors import ModelError
@@ -33,13 +34,20 @@ class LocScaleReparam:
         if self.centered == 1:
             return site
         loc, scale = arguments["loc"], arguments["scale"]
-        c = self.centered
+        c: Any = self.centered
         if c is None:
             c = param(f"{site.name}_centered", 0.5, constraints.unit_interval)
-        new = {**arguments, "loc": c * loc, "scale": scale**c if c is not self.centered or c else 1.0 + 0.0 * scale}
+        # Written out for c = 0, so that the auxiliary site visibly depends on nothing.
+        moved = {"loc": 0.0, "scale": 1.0} if self.centered == 0 else {"loc": c * loc, "scale": scale**c}
+        new = {**arguments, **moved}
         decentred = type(site.fn)(**new).expand(site.fn.batch_shape)
         z = sample(f"{site.name}_decentered", decentred)
-        return replace(site, type="deterministic", fn=None, value=loc + scale ** (1 - c) * (z - c * loc))
+        return replace(
+            site,
+            type="deterministic",
+            fn=None,
+            value=loc + scale * z if self.centered == 0 else loc + scale ** (1 - c) * (z - c * loc),
+        )
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ for _f, _domain in UNARY.items():
 BINARY = {
     np.add: "real", np.subtract: "real", np.multiply: "real", np.true_divide: "positive", np.power: "positive",
     np.maximum: "real", np.minimum: "real", np.logaddexp: "real", np.arctan2: "real", np.hypot: "positive",
-    np.remainder: "positive", np.float_power: "positive", special.betaln: "positive", special.beta: "positive",
+    np.remainder: "positive", np.fmod: "positive", np.copysign: "real", np.float_power: "positive", special.betaln: "positive", special.beta: "positive",
     special.xlogy: "positive", special.xlog1py: "positive",
 }  # fmt: skip
 for _f, _domain in BINARY.items():

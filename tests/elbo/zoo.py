@@ -226,7 +226,7 @@ def mixture_bound(at):
     return np.sum(q * (normal(z, 0, 3) + normal(4.0, z**2) - np.log(q + 1e-300))) * (z[1] - z[0])
 
 
-ZOO.append(Exact("a mixture as guide", square, mixture_guide, {"w": 0.3}, mixture_bound, 100_000))
+ZOO.append(Exact("a mixture as guide", square, mixture_guide, {"w": 0.3}, mixture_bound))
 
 
 def pair():
@@ -699,3 +699,133 @@ def learned_bound(at):
 
 
 ZOO.append(Exact("a parameter of the model", learned, normal_guide, {"sd": 0.8, **HERE}, learned_bound))
+
+
+# -- the guide's order and plates are not the model's ------------------------------------------------------------
+def chain():
+    a = ppl.sample("a", dist.Normal(0, 1))
+    b = ppl.sample("b", dist.Normal(a, 1))
+    ppl.sample("x", dist.Normal(b, 1), obs=3.0)
+
+
+def backwards_guide():
+    b = ppl.sample("b", dist.Normal(loc(), scale()))
+    ppl.sample("a", dist.Normal(ppl.param("m", 0.4) * b, 0.6))
+
+
+def backwards_bound(at):
+    b, w = smooth(at["loc"], at["scale"])
+    e, v = smooth(0.0, 0.6)
+    a = at["m"] * b[:, None] + e
+    log_p = normal(a) + normal(b[:, None], a) + normal(3.0, b[:, None])
+    log_q = normal(b, at["loc"], at["scale"])[:, None] + normal(e, 0.0, 0.6)
+    return np.sum(w[:, None] * v * (log_p - log_q))
+
+
+ZOO.append(Exact("a guide in the other order", chain, backwards_guide, {"m": 0.4, **HERE}, backwards_bound))
+
+
+def backwards_coins_guide():
+    p = ppl.param("p", np.array([0.4, 0.3, 0.6]), constraints.unit_interval)
+    b = ppl.sample("b", dist.Bernoulli(p[0]))
+    ppl.sample("a", dist.Bernoulli(np.where(b == 1, p[2], p[1])))
+
+
+def backwards_coins_bound(at):
+    p, total = at["p"], 0.0
+    for a, b in states(2):
+        log_q = bernoulli(b, p[0]) + bernoulli(a, p[2] if b else p[1])
+        log_p = bernoulli(a, 0.3) + bernoulli(b, 0.8 if a else 0.1) + normal(1.4, a + 2 * b)
+        total += np.exp(log_q) * (log_p - log_q)
+    return total
+
+
+ZOO.append(
+    Exact("coins in the other order", two_coins, backwards_coins_guide, {"p": np.array([0.4, 0.3, 0.6])}, backwards_coins_bound)
+)
+
+
+def event_guide():
+    p = ppl.param("p", np.full(3, 0.5), constraints.unit_interval)
+    ppl.sample("b", dist.Bernoulli(p).to_event(1))
+
+
+for _name in ("apart", "cumsum", "matmul"):
+    ZOO.append(
+        Exact(f"a guide without the plate: {_name}", plated(MIXERS[_name]), event_guide, PLATE_AT, plated_bound(MIXERS[_name]))
+    )
+
+
+def unplated():
+    b = ppl.sample("b", dist.Bernoulli(np.array([0.3, 0.5, 0.6])).to_event(1))
+    ppl.sample("x", dist.Normal(np.cumsum(b), 0.7).to_event(1), obs=DATA)
+
+
+ZOO.append(Exact("a guide with a plate of its own", unplated, plated_guide, PLATE_AT, plated_bound(np.cumsum)))
+
+
+def neighbours():
+    """A chain along the plate, and a weight that looks at neighbours, outside the plate."""
+    with ppl.plate("rows", 3):
+        b = ppl.sample("b", dist.Bernoulli(np.array([0.3, 0.5, 0.6])))
+        ppl.sample("x", dist.Normal(2.0 * b, 0.7), obs=DATA)
+    ppl.factor("smooth", -0.8 * np.sum((b[1:] - b[:-1]) ** 2))
+
+
+def neighbours_bound(at):
+    total = 0.0
+    for b in states(3):
+        log_q = np.sum(bernoulli(b, at["p"]))
+        log_p = np.sum(bernoulli(b, np.array([0.3, 0.5, 0.6]))) + np.sum(normal(DATA, 2.0 * b, 0.7))
+        total += np.exp(log_q) * (log_p - 0.8 * np.sum((b[1:] - b[:-1]) ** 2) - log_q)
+    return total
+
+
+ZOO.append(Exact("a factor over neighbours", neighbours, plated_guide, PLATE_AT, neighbours_bound))
+
+
+def sometimes():
+    """One site that is drawn only on one side of a branch."""
+    z = ppl.sample("z", dist.Normal(0, 1))
+    if z > 0:
+        w = ppl.sample("w", dist.Normal(z, 1))
+        ppl.sample("x", dist.Normal(w, 1), obs=2.0)
+    else:
+        ppl.sample("x", dist.Normal(-1, 1), obs=2.0)
+
+
+def sometimes_bound(at):
+    z, w = grid(at["z.loc"], at["z.scale"])
+    up, m, s = z > 0, at["w.loc"], at["w.scale"]
+    site = normal(m, z) - 0.5 * s**2 + np.log(s) + 0.5 * np.log(2 * np.pi * np.e)
+    side = np.where(up, site + normal(2.0, m) - 0.5 * s**2, normal(2.0, -1.0))
+    return np.sum(w * (normal(z) + side)) + np.log(at["z.scale"]) + 0.5 * np.log(2 * np.pi * np.e)
+
+
+ZOO.append(
+    Exact(
+        "a site on one side of a branch",
+        sometimes,
+        "meanfield",
+        {"z.loc": 0.3, "z.scale": 0.7, "w.loc": 0.5, "w.scale": 0.8},
+        sometimes_bound,
+    )
+)
+
+
+def loop_until():
+    """A loop whose length a draw decides."""
+    z = ppl.sample("z", dist.Normal(0, 1))
+    total, k = 0.0, 0
+    while total < z and k < 5:
+        total, k = total + 0.5, k + 1
+    ppl.sample("x", dist.Normal(total, 1), obs=2.0)
+
+
+def steps_taken(z):
+    return np.clip(np.ceil(z / 0.5), 0, 5) * 0.5
+
+
+ZOO.append(
+    Exact("a loop that a draw ends", loop_until, normal_guide, HERE, one_normal(lambda z: normal(z) + normal(2.0, steps_taken(z))))
+)

@@ -1,0 +1,86 @@
+"""Measure in alternation, print the tables and write RESULTS.md.
+
+Run it with a Python that has the other libraries; those that are missing are reported as absent.
+
+    python -m benchmarks --rounds 5              everything
+    python -m benchmarks --only imports          one workload, printed and not written
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from . import report
+from .eight_schools import PEERS
+from .harness import Workplace, import_seconds, measure
+
+HERE = Path(__file__).parent
+EIGHT_SCHOOLS = ("ppl", "ppl watched", "ppl steps", "ppl steps, one draw", "autograd by hand", *PEERS)
+IMPORTS = ("pass", "import numpy", "import ppl", "import numpyro")
+FRESH = "pymc, nothing compiled"
+IMPORT_ROUNDS = 9  # at least
+
+
+def eight_schools(place: Workplace, rounds: int) -> dict[str, list[dict]]:
+    """Rows by name. A first round, not counted, fills the caches of compiled code."""
+    rows: dict[str, list[dict]] = {name: [] for name in EIGHT_SCHOOLS}
+    for number in range(-1, rounds):
+        for name in EIGHT_SCHOOLS:
+            if rows[name] and rows[name][-1]["status"] == "absent":
+                continue
+            row = measure(place, "eight_schools", name)
+            _progress("eight schools", number, name, row)
+            if number >= 0 or row["status"] == "absent":
+                rows[name].append(row)
+    if rows["pymc"][-1]["status"] == "ok":
+        rows[FRESH] = [measure(place, "eight_schools", "pymc", fresh=True)]
+        _progress("eight schools", rounds, FRESH, rows[FRESH][0])
+    return rows
+
+
+def imports(place: Workplace, rounds: int) -> dict[str, list[dict]]:
+    """Rows by statement; a first round, not counted, writes the bytecode."""
+    rows: dict[str, list[dict]] = {name: [] for name in IMPORTS}
+    for number in range(-1, max(rounds, IMPORT_ROUNDS)):
+        for name in IMPORTS:
+            row = import_seconds(place, name)
+            _progress("imports", number, name, row)
+            if number >= 0:
+                rows[name].append(row)
+    return rows
+
+
+WORKLOADS = {"eight_schools": eight_schools, "imports": imports}
+
+
+def _progress(workload: str, number: int, name: str, row: dict) -> None:
+    figures = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float))
+    print(f"{workload} round {number + 1}: {name}: {row['status']} {figures}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=sorted(WORKLOADS), help="one workload; RESULTS.md is left as it is")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=Path, help="also write every measurement to this file, as JSON")
+    options = parser.parse_args()
+    place = Workplace()
+    try:
+        names = [options.only] if options.only else list(WORKLOADS)
+        rows = {name: WORKLOADS[name](place, options.rounds) for name in names}
+    finally:
+        place.close()
+    if options.rows:
+        options.rows.write_text(json.dumps(rows, indent=1))
+    text = report.results(rows)
+    print(text)
+    if not options.only:
+        (HERE / "RESULTS.md").write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,118 @@
+"""What the engine chooses where the user says nothing: the form of the model, and its guide.
+
+Each choice is tried: a few quasi-Newton steps with fixed draws give its bound, and what costs
+more is taken only where it buys a better bound. The figures are kept, in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..array import is_recorded
+from ..elbo import Objective, Problem, choose, derive, problem
+from ..errors import PPLError
+from ..model.handlers import LocScaleReparam, reparam
+from . import noise
+from .coordinates import Coordinates
+from .start import LARGEST_DENSE, fixed_draws, good_start
+
+WORTH = 0.1  # nats that a choice must buy, and as much again for every ten latent dimensions
+WORK = 2_000_000  # counted cost of the model up to which alternatives are tried
+LOCATION_SCALE = ("Normal", "StudentT", "Cauchy", "Laplace", "Logistic", "Gumbel")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The problem as it will be fitted, its guide, where to start (or None), and why."""
+
+    problem: Problem
+    guide: Any
+    starts: Mapping[str, np.ndarray] | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One form of the model under one guide, after a deterministic pilot."""
+
+    problem: Problem
+    guide: str
+    starts: dict[str, np.ndarray]
+    bound: float
+    size: int
+
+
+def set_up(p: Problem, seed: int) -> Setup:
+    """Choose the form of the model and the automatic guide by short pilots."""
+    plain = Setup(p, "meanfield", None, ())
+    size = sum(int(np.prod(s, dtype=np.int64)) for s in p.shapes.values())
+    if (
+        not size
+        or any(q.subsampled for q in p.graph.plates.values())
+        or any(s.guide is not None for s in p.sites.values())
+    ):
+        return plain
+    best = _trial(p, "meanfield", seed)
+    if best is None:
+        return plain
+    notes = []
+    names = _hierarchical(p)
+    other = _trial(_noncentred(p, names, seed), "meanfield", seed) if names else None
+    if other is not None and other.bound > best.bound + WORTH:
+        notes.append(
+            f"{', '.join(names)} fitted in non-centred form (loc + scale * a standard draw): "
+            f"the pilot's bound is {other.bound:.2f}, centred {best.bound:.2f}"
+        )
+        best = other
+    if 1 < size <= LARGEST_DENSE // 5:
+        joint = _trial(best.problem, "fullrank", seed)
+        if joint is not None and joint.bound > best.bound + WORTH * (1.0 + size / 10.0):
+            notes.append(f"full-rank guide: the pilot's bound is {joint.bound:.2f}, mean-field {best.bound:.2f}")
+            best = joint
+        else:
+            notes.append("mean-field guide: a full-rank one buys too little in the pilot")
+    return Setup(best.problem, best.guide, best.starts, tuple(notes))
+
+
+def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
+    """The pilot of a guide; None where there is no deterministic one, or it fails."""
+    try:
+        d = derive(p, guide, seed=seed)
+    except PPLError:
+        return None
+    objective = Objective(d, choose(d))
+    work = objective.values.work
+    if objective.plan.any_score or work > WORK:
+        return None
+    if guide == "fullrank":
+        starts, _ = good_start(p, guide, d, objective, seed)
+    else:
+        starts, _ = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
+    draws = 2 * int(np.clip(WORK // work, 8, 256))
+    eps = {n: e[0] for n, e in noise.draw(noise.generator(seed, 0, stream=4), d.factors, 1, draws).items()}
+    with np.errstate(all="ignore"):
+        bound = float(objective.evaluate(starts, {}, eps, draws)[0].mean())
+    size = sum(int(np.prod(f.noise_shape, dtype=np.int64)) for f in d.factors)
+    return Trial(p, guide, starts, bound, size) if np.isfinite(bound) else None
+
+
+def _hierarchical(p: Problem) -> tuple[str, ...]:
+    """Latent location-scale sites whose scale is itself latent."""
+    return tuple(
+        s.name
+        for s in p.sites.values()
+        if s.type == "sample"
+        and not s.is_observed
+        and type(s.fn).__name__ in LOCATION_SCALE
+        and is_recorded(s.fn.parameters["scale"])
+        and s.plates
+    )
+
+
+def _noncentred(p: Problem, names: tuple[str, ...], seed: int) -> Problem:
+    model = reparam(p.model, config={n: LocScaleReparam(0.0) for n in names})
+    return replace(problem(model, p.args, p.kwargs, seed=seed), shown=p.graph)
