@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from .array import BranchOnDraw
 from .elbo import problem
 from .errors import ModelError
 from .fit import Fit, evaluate, judge
+from .model.calls import refuse_own_names
 
 OWN = ("guide", "algorithm", "seed", "progress", "executor")
 
@@ -61,8 +61,6 @@ def infer(
     >>> round(float(fit["mu"].mean), 2)
     1.49
     """
-    if not callable(model):
-        raise ModelError(f"infer({model!r}, ...)", "a model function as first argument", "ppl.infer(model, data)")
     refuse_own_names(model, OWN, "infer")
     if not isinstance(seed, int) or seed < 0:
         raise ModelError(f"seed={seed!r}", "a whole number, zero or more", "seed=0")
@@ -76,7 +74,9 @@ def infer(
         p = problem(model, args, kwargs, eager=True, seed=seed)
         executor = "eager"
     setup = Setup(p, guide, None, ())
-    if guide is None and executor != "eager":
+    if guide is None and isinstance(getattr(chosen, "init", None), dict):
+        setup = Setup(p, "meanfield", None, ())  # its parameters have the names that init uses
+    elif guide is None and executor != "eager":
         try:
             setup = set_up(p, seed)
         except BranchOnDraw:
@@ -91,21 +91,6 @@ def infer(
     if solution.interrupted:
         warnings = (*warnings, "the run was interrupted: this is where it stood")
     return Fit(p, guide, solution, bound, judge(solution.converged, solution.stop_reason, warnings), seed)
-
-
-def refuse_own_names(model: Callable, names: tuple[str, ...], verb: str) -> None:
-    """A model argument must not have the name of one of the call's own."""
-    try:
-        parameters = inspect.signature(model).parameters
-    except (TypeError, ValueError):
-        return
-    taken = [n for n in names if n in parameters]
-    if taken:
-        raise ModelError(
-            f"a model with an argument '{taken[0]}', which ppl.{verb} takes for itself",
-            f"other names than {', '.join(names)}",
-            f"rename it, or bind it: ppl.{verb}(functools.partial(model, {taken[0]}=...), ...)",
-        )
 
 
 def _algorithm(algorithm: Any) -> Any:

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from ..array import BranchOnDraw, Ref, compile_program, reachable
-from ..elbo import Derivation, EagerObjective, Objective, Plan, Problem, choose, derive
+from ..elbo import Derivation, EagerObjective, Objective, Plan, Problem, choose, derive, minibatches
 from ..errors import ModelError, NumericalError
+from ..model.calls import check_names
 from ..optim import Adam, Moments
 from . import noise
 from .coordinates import Coordinates, pull_to_coordinates
@@ -121,6 +122,7 @@ class BBVI:
         init = {n: x.init for n, x in d.parameters.items()}
         notes = []
         if isinstance(self.init, dict):
+            check_names("init", self.init, init)
             starts = {**init, **{n: np.asarray(v, dtype=float) for n, v in self.init.items()}}
         elif eager:
             starts = init
@@ -218,18 +220,6 @@ class BBVI:
             return State(state.step + 1, x, moments, state.rate), Info(elbo, True)
 
         return step
-
-
-def minibatches(rng: np.random.Generator, plate: Any, steps: int) -> np.ndarray:
-    """Row numbers for some steps, without repetition within a step."""
-    size, n = plate.subsample_size, plate.size
-    if size * 10 > n:
-        return (
-            np.argsort(rng.random((steps, n)), axis=1)[:, :size]
-            if steps * n < 5_000_000
-            else np.stack([rng.permutation(n)[:size] for _ in range(steps)])
-        )
-    return np.stack([rng.choice(n, size, replace=False, shuffle=True) for _ in range(steps)])
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivation, bool]:

@@ -111,7 +111,8 @@ STEPWISE: tuple = (
     np.sign, np.floor, np.ceil, np.rint, np.trunc, np.floor_divide, np.heaviside,
     np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal,
     np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isfinite, np.isnan, np.isinf, np.signbit,
-    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, op.position_of_largest.run, op.order_of.run, op.rank_of.run,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
+    op.position_of_largest.run, op.order_of.run, op.rank_of.run,
 )  # fmt: skip
 JUMPS = frozenset((*STEPWISE, np.remainder, np.fmod, np.copysign))
 JUMP_RULES: dict[Callable, Callable] = {}  # operations that jump or not by what their arguments are

@@ -58,6 +58,13 @@ def _made_by(x, fun) -> bool:
     return isinstance(x, Recorded) and x.fun is fun
 
 
+def _in_dtype(fun, dtype, *constants):
+    """A function of constants in the type that they meet: bytes and booleans would wrap around by themselves."""
+    if all(type(c) in (int, float) for c in constants):
+        return fun(*constants).item()
+    return fun(*(np.asarray(c, dtype) for c in constants))[()]
+
+
 def _uniform(x) -> bool:
     """Is this a constant array of one number?  Three places are looked at before all are."""
     if not isinstance(x, np.ndarray) or x.size < 2 or x.dtype.kind != "f":
@@ -132,7 +139,7 @@ def negative_of_product(x):
     if _made_by(x, np.negative):
         return x.args[0]
     if _made_by(x, np.multiply) and _is_constant(x.args[0]):
-        return (-x.args[0]) * x.args[1]
+        return _in_dtype(np.negative, x.dtype, x.args[0]) * x.args[1]
     return None
 
 
@@ -142,7 +149,7 @@ def constants_together(a, b):
     if _is_constant(b):
         return b * a if isinstance(a, Recorded) else None
     if _is_constant(a) and _made_by(b, np.multiply) and _is_constant(b.args[0]):
-        c = a * b.args[0]
+        c = _in_dtype(np.multiply, elementwise_signature(np.multiply, a, b)[1], a, b.args[0])
         return c * b.args[1] if np.size(c) <= max(np.size(a), np.size(b.args[0])) else None
     return None
 
@@ -179,11 +186,11 @@ for _fun in (np.add, np.subtract, np.multiply, np.true_divide):
 def total_of_repeats(x, axes):
     """The sum of a repeated number is a multiple of it."""
     if _made_by(x, op.broadcast.run) and np.ndim(x.args[0]) == 0 and len(axes) == x.ndim:
-        return x.args[0] * float(x.size)
+        return x.args[0] * (x.size if x.dtype.kind in "iu" else float(x.size))
     return None
 
 
-@rule(op.reshape.run, op.broadcast.run, example=lambda x: np.reshape(np.reshape(x, 6), (2, 3)))
+@rule(op.reshape.run, op.broadcast.run, example=lambda x: np.reshape(np.reshape(x, 6), (3, 2)) * 2.0)
 def no_change_of_shape(x, shape):
     """A reshape to the same shape."""
     return x if np.shape(x) == tuple(shape) else None

@@ -7,6 +7,7 @@ from .choose import Choice, Plan, choose, exact_reason
 from .derivation import Derivation, FactorFacts, Problem, Term, derive, problem
 from .eager import EagerObjective
 from .measure import GradientRecord, gradient
+from .minibatch import minibatches
 from .objective import Objective
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "derive",
     "exact_reason",
     "gradient",
+    "minibatches",
     "problem",
 ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from ..array import Ref
-from ..errors import GuideError, Reason
+from ..errors import GuideError, ModelError, Reason
 from .derivation import Derivation, FactorFacts, Term
 from .estimators import NAMES, exact, pathwise, score
 from .flow import Flow, flow, separable_axis
@@ -55,20 +55,42 @@ class Plan:
 def choose(d: Derivation, overrides: Mapping[str, str] | None = None) -> Plan:
     """The estimator of every term, with the reason."""
     bits = {f.name: 1 << i for i, f in enumerate(d.factors)}
-    seen = flow(d.program, bits)
-    branch_reads = [0]
+    parameter_bits = {n: 1 << (len(bits) + i) for i, n in enumerate(d.parameter_inputs)}
+    seen = flow(d.program, bits, {d.parameter_inputs[n]: bit for n, bit in parameter_bits.items()})
+    outputs, draws = d.program.outputs, (1 << len(bits)) - 1
+    branched = [(0, 0)]  # draws, and parameters that move a jump, behind the branches so far
     for b in d.branches:
-        branch_reads.append(branch_reads[-1] | seen.of(d.program.outputs[b])[0])
+        reads, edges = branched[-1]
+        branched.append((reads | (seen.of(outputs[b])[0] & draws), edges | seen.edges_of(outputs[b])))
     wanted = {f.name: _override(f, overrides) for f in d.factors}
     inner = {f.name: seen.of(seen.into[f.name]) for f in d.factors}
-    log_q = {f.name: seen.of(d.program.outputs[f.log_q_output]) for f in d.factors}
+    log_q = {f.name: seen.of(outputs[f.log_q_output]) for f in d.factors}
     choices = []
     for term in d.terms:
-        reads, jumps = seen.of(d.program.outputs[term.output])
-        branched = branch_reads[term.branches]
-        choices.append((term, _term_choices(d, reads | branched, jumps, branched, bits, wanted, inner, log_q, seen)))
+        reads, jumps = seen.of(outputs[term.output])
+        behind, edges = branched[term.branches]
+        _refuse_moving_jumps(edges | seen.edges_of(outputs[term.output]), parameter_bits, seen, term.text)
+        found = _term_choices(d, (reads & draws) | behind, jumps, behind, bits, wanted, inner, log_q, seen)
+        choices.append((term, found))
     plan = Plan(tuple(choices), {})
+    scored = {name for i in range(len(choices)) for name in plan.scored(i)}
+    for f in d.factors:
+        if f.name in scored:
+            _refuse_moving_jumps(seen.edges_of(outputs[f.log_q_output]), parameter_bits, seen, f"log q({f.name})")
     return Plan(plan.choices, _kept_axes(d, plan))
+
+
+def _refuse_moving_jumps(edges: int, parameter_bits: Mapping[str, int], seen: Flow, where: str) -> None:
+    """A learned parameter that moves the place of a jump has a gradient that no estimator here sees."""
+    for name, bit in parameter_bits.items():
+        if edges & bit:
+            jump = seen.jump_names.get(bit, "a comparison")
+            raise ModelError(
+                f"parameter '{name}' inside '{jump}' beside a draw, on the way to {where}",
+                "jumps whose place is not learned: the gradient would miss how the jump moves",
+                f"a latent site '{name}' instead of a parameter, or a smooth function such as scipy.special.expit",
+                site=name,
+            )
 
 
 def _override(f: FactorFacts, overrides: Mapping[str, str] | None) -> str | None:
@@ -91,17 +113,22 @@ def _term_choices(d, reads, jumps, branch_reads, bits, wanted, inner, log_q, see
     while todo:  # from the last factor to the first: a draw reads earlier ones only
         bit = 1 << (todo.bit_length() - 1)
         f = d.factors[bit.bit_length() - 1]
-        todo = (todo | inner[f.name][0]) & ~bit
-        choice = _factor_choice(f, bit, through, branch_reads, seen, wanted[f.name])
+        todo = (todo | (inner[f.name][0] & (bit - 1))) & ~bit
+        own_jumps = inner[f.name][1] >> len(bits)  # parameters that its draw jumps in
+        choice = _factor_choice(f, bit, through, branch_reads, seen, wanted[f.name], own_jumps)
         found[f.name] = choice
         through |= (inner if choice.estimator == "pathwise" else log_q)[f.name][1] & ~bit
     return dict(reversed(found.items()))
 
 
-def _factor_choice(f: FactorFacts, bit: int, through: int, branches: int, seen: Flow, wanted: str | None) -> Choice:
+def _factor_choice(
+    f: FactorFacts, bit: int, through: int, branches: int, seen: Flow, wanted: str | None, own_jumps: int
+) -> Choice:
     obstacle = None
     if not f.reparameterized:
         obstacle = pathwise.NOT_REPARAMETERIZED.format(family=f.family)
+    elif own_jumps:
+        obstacle = pathwise.OWN_JUMP
     elif branches & bit:
         obstacle = pathwise.BRANCH
     elif through & bit:

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from ..array import Program, Recorded, Tape, program_of
+from ..array.operations import draw_of
+from ..array.recording import parents as parents_of
 from ..distributions import biject_to
 from ..distributions.divergence import has_kl, kl_divergence
 from ..errors import DataError
-from ..graph import ModelGraph, Parameter, Recorder, latent_input, model_graph, record_model
+from ..graph import ModelGraph, Parameter, Recorder, latent_input, model_graph, record_model, recorded_in
 from ..guides import Assembly, Factor, unconstrained_shape
 from ..model import PlateFrame, Site
 
@@ -153,6 +155,8 @@ def derive(
         terms.append(Term(kind, site.name, text, scale, site.plates, output(value), before))
 
     parents = {n.name: n.parents for n in p.graph.nodes.values()}
+    bits = {name: 1 << i for i, name in enumerate(assembly.factors)}
+    reads = _reads_through(tape, bits)
 
     def density(site: Site) -> str:
         given = ", ".join(parents.get(site.name, ()))
@@ -165,7 +169,11 @@ def derive(
             continue
         factor = next(f for f in assembly.factors.values() if site.name in f.sites)
         guide_scale = site.plate_scale / site.scale
-        if factor.posterior is not None and site.scale == 1.0 and has_kl(factor.posterior, site.fn):
+        # The closed form needs a prior that does not look back at this very draw, as it does
+        # where the guide draws in another order than the model.
+        looks_back = any(reads.get(id(x), 0) & bits[factor.name] for x in recorded_in(site.fn))
+        known = factor.posterior is not None and site.scale == 1.0 and not looks_back
+        if known and has_kl(factor.posterior, site.fn):
             term(
                 "KL",
                 site,
@@ -206,6 +214,18 @@ def derive(
         branches,
         tuple(x.value for x in tape.inputs),
     )
+
+
+def _reads_through(tape: Tape, bits: Mapping[str, int]) -> dict[int, int]:
+    """For each recorded value the factors it depends on, also through other draws, as bits."""
+    found: dict[int, int] = {}
+    for node in tape.nodes:
+        own = bits[node.args[1]] if node.fun is draw_of.run else 0
+        for x in parents_of(node):
+            own |= found.get(id(x), 0)
+        if own:
+            found[id(node)] = own
+    return found
 
 
 def _entropy_terms(term: Callable, factor: Factor, site: Site, scale: float) -> None:

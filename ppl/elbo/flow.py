@@ -16,14 +16,16 @@ from ..array import operations as op
 
 @dataclass(frozen=True)
 class Flow:
-    """Per value of a program: bits of the factors it reads directly (not through other draws).
+    """Per value of a program: bits of the factors and parameters it reads (not through other draws).
 
     `jumps` are those it reads through an operation that jumps, `jump_names` one such operation
-    for each factor; `into[f]` is the value that factor f's draw is computed from.
+    for each. `edges` are parameters that move the place where a draw jumps: the comparison in
+    `where(z > parameter, ...)`. `into[f]` is the value that factor f's draw is computed from.
     """
 
     reads: list[int]
     jumps: list[int]
+    edges: list[int]
     jump_names: dict[int, str] = field(default_factory=dict)
     into: dict[str, Ref] = field(default_factory=dict)
 
@@ -31,30 +33,41 @@ class Flow:
         """Bits read, and read through a jump, by an output (a constant reads none)."""
         return (self.reads[x.index], self.jumps[x.index]) if type(x) is Ref else (0, 0)
 
+    def edges_of(self, x) -> int:
+        """Parameters that move a jump on the way to an output."""
+        return self.edges[x.index] if type(x) is Ref else 0
 
-def flow(program: Program, bits: dict[str, int]) -> Flow:
-    """One pass over the program; `bits` gives each factor its bit."""
+
+def flow(program: Program, bits: dict[str, int], parameters: dict[int, int] | None = None) -> Flow:
+    """One pass over the program; `bits` gives each factor its bit, `parameters` each input that is one."""
+    parameters = parameters or {}
     n = len(program.inputs)
-    result = Flow([0] * n, [0] * n)
+    result = Flow([parameters.get(i, 0) for i in range(n)], [0] * n, [0] * n)
+    all_parameters, all_draws = sum(parameters.values()), sum(bits.values())
     for step in program.steps:
         if step.fun is op.draw_of.run:
             result.into[step.args[1]] = step.args[0]
             result.reads.append(bits[step.args[1]])
             result.jumps.append(0)
+            result.edges.append(0)
             continue
-        reads = jumps = 0
+        reads = jumps = edges = 0
         for i in refs((step.args, step.kwargs)):
             reads |= result.reads[i]
             jumps |= result.jumps[i]
-        if reads & ~jumps and discontinuous(step.fun, step.args):
+            edges |= result.edges[i]
+        if reads and discontinuous(step.fun, step.args):
             new = reads & ~jumps
             while new:
                 bit = new & -new
                 result.jump_names.setdefault(bit, getattr(step.fun, "__name__", "jump"))
                 new ^= bit
             jumps = reads
+            if reads & all_draws:
+                edges |= reads & all_parameters
         result.reads.append(reads)
         result.jumps.append(jumps)
+        result.edges.append(edges)
     return result
 
 
@@ -110,14 +123,19 @@ def _joined(program, step, nested):
 
 def _through_matmul(program, step, ref, axis):
     left, right = step.args
-    ndim = len(step.shape)
-    other = right if ref == left else left
+    is_left, is_right = (type(x) is Ref and x == ref for x in (left, right))
+    if is_left and is_right:
+        return MIXED
+    other = right if is_left else left
     other_ndim = len(program.signature(other)[0]) if type(other) is Ref else np.ndim(other)
-    if ref == left and ref != right and axis < -1:
-        return axis + (other_ndim == 1)
-    if ref == right and ref != left and axis != -2 and -axis <= ndim and len(program.signature(right)[0]) > 1:
-        return axis if other_ndim > 1 or axis == -1 else axis + 1
-    return MIXED
+    own_ndim = len(program.signature(ref)[0])
+    if is_left:
+        # (..., n, k) @ (k,) loses the last axis; the axis that is summed over mixes.
+        return MIXED if axis == -1 else axis + (other_ndim == 1)
+    if own_ndim == 1 or axis == -2:
+        return MIXED
+    # (k,) @ (..., k, m) loses the axis before the last.
+    return axis if axis == -1 or other_ndim > 1 else axis + 1
 
 
 def _follow(step, shape, position):

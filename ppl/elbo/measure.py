@@ -11,13 +11,16 @@ import numpy as np
 from ..array import BranchOnDraw
 from ..distributions import biject_to, constraints
 from ..errors import GuideError, ModelError, Reason
+from ..model.calls import check_names, refuse_own_names
 from .choose import choose
 from .derivation import Derivation, derive, problem
 from .eager import EagerObjective
 from .estimators.score import leave_one_out
+from .minibatch import minibatches
 from .objective import Objective
 
 CHUNK = 4096
+OWN = ("guide", "params", "estimators", "particles", "seed")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def gradient(
     >>> round(float(g.grad["z.loc"]), 1), g.estimators["z"][0]
     (1.0, 'pathwise')
     """
+    refuse_own_names(model, OWN, "gradient")
     if not isinstance(particles, int) or particles < 1:
         raise ModelError(f"particles={particles!r}", "a whole number of at least 1")
     if estimators == "all":
@@ -83,7 +87,11 @@ def gradient(
 def _overrides(estimators: Any, d: Derivation) -> dict[str, str]:
     if estimators == "auto":
         return {}
-    return dict.fromkeys((f.name for f in d.factors), estimators) if isinstance(estimators, str) else dict(estimators)
+    if isinstance(estimators, str):
+        return dict.fromkeys((f.name for f in d.factors), estimators)
+    known = {s for f in d.factors for s in (f.name, *f.sites)}
+    check_names("estimators", estimators, known)
+    return dict(estimators)
 
 
 def _flat(model, args, kwargs, guide, params, estimators, particles, seed) -> GradientRecord:
@@ -97,7 +105,7 @@ def _flat(model, args, kwargs, guide, params, estimators, particles, seed) -> Gr
     for start in range(0, particles, CHUNK):
         count = min(CHUNK, particles - start)
         eps = independent(rng, d, count)
-        rows = {n: rng.permutation(d.plates[n].size)[: d.plates[n].subsample_size] for n in d.index_inputs}
+        rows = {n: minibatches(rng, d.plates[n], count) for n in d.index_inputs}
         with np.errstate(all="ignore"):
             bound, _, w = objective.evaluate(values, rows, eps, count)
         bounds.append(bound), weights.append(w), blocks.append((rows, eps, count))
@@ -123,7 +131,7 @@ def _eager(model, args, kwargs, guide, params, estimators, particles, seed) -> G
     sums, bounds = {n: _Moments() for n in values}, []
     for start in range(0, particles, CHUNK):
         count = min(CHUNK, particles - start)
-        rows = {n: rng.permutation(d.plates[n].size)[: d.plates[n].subsample_size] for n in d.index_inputs}
+        rows = {n: minibatches(rng, d.plates[n], 1)[0] for n in d.index_inputs}
         bound, grads = objective.contributions(values, rows, independent(rng, d, count), count)
         bounds.append(bound)
         for n in values:
@@ -215,6 +223,4 @@ def independent(rng: np.random.Generator, d: Derivation, count: int) -> dict[str
 
 
 def _check_names(params: Mapping[str, Any] | None, d: Derivation) -> None:
-    unknown = [n for n in params or {} if n not in d.parameters]
-    if unknown:
-        raise ModelError(f"params with '{unknown[0]}'", f"names among {sorted(d.parameters)}", site=unknown[0])
+    check_names("params", params or (), d.parameters)

@@ -165,20 +165,28 @@ class Objective:
     def evaluate(
         self, values: dict, indices: dict, noise: dict, size: int
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Bound, terms and score weights of `size` particles; noise has them along its first axis."""
-        if ("values", size) not in self._batches:
-            flags = [i in set(self.noise_inputs) for i in range(len(self.values.inputs))]
-            self._batches["values", size] = compile_program(batch(self.values, flags, size))
-        bound, terms, *weights = self._batches["values", size](*self.derivation.inputs(values, indices, noise))
+        """Bound, terms and score weights of `size` particles; noise has them along its first axis.
+
+        Minibatch indices are shared by the particles, or have them along a first axis too.
+        """
+        flags = self._flags(indices)
+        if ("values", size, flags) not in self._batches:
+            self._batches["values", size, flags] = compile_program(batch(self.values, flags, size))
+        bound, terms, *weights = self._batches["values", size, flags](*self.derivation.inputs(values, indices, noise))
         return np.asarray(bound), np.asarray(terms), weights
 
     def contributions(self, values: dict, indices: dict, noise: dict, weights: list, size: int) -> list[np.ndarray]:
         """Each particle's contribution to the gradient, by parameter; weights without their baseline."""
-        if ("gradient", size) not in self._batches:
-            flags = [i in set(self.noise_inputs) for i in range(len(self.values.inputs))] + [True] * len(weights)
-            self._batches["gradient", size] = compile_program(batch(self.particle_gradient, flags, size))
+        flags = (*self._flags(indices), *[True] * len(weights))
+        if ("gradient", size, flags) not in self._batches:
+            self._batches["gradient", size, flags] = compile_program(batch(self.particle_gradient, flags, size))
         inputs = self.derivation.inputs(values, indices, noise)
-        return list(self._batches["gradient", size](*inputs, *weights)[1:])
+        return list(self._batches["gradient", size, flags](*inputs, *weights)[1:])
+
+    def _flags(self, indices: dict) -> tuple[bool, ...]:
+        """Which inputs differ from particle to particle."""
+        own = {self.derivation.index_inputs[n] for n, rows in indices.items() if np.ndim(rows) > 1}
+        return tuple(i in self.noise_inputs or i in own for i in range(len(self.derivation.program.inputs)))
 
 
 def _inputs(tape: Tape, program: Program) -> list:

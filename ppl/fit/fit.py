@@ -18,6 +18,7 @@ from ..elbo.flow import flow
 from ..errors import ModelError
 from ..graph import ModelGraph
 from ..guides import FullRank
+from ..model.calls import check_names
 from .evaluate import Bound
 from .explain import explain
 from .marginals import Marginal, from_distribution, from_draws, from_gaussian
@@ -214,8 +215,12 @@ class Fit:
         seed = self.seed if seed is None else seed
         everything = self._sample_eagerly if self.executor == "eager" else self._sample
         draws = {n: x for n, x in everything(num_samples, seed).items() if n in self.solution.derivation.site_outputs}
+        check_names("new", (new,) if isinstance(new, str) else new, self.solution.derivation.plates)
         sizes = {p.name: p.size for p in self.solution.derivation.plates.values()}
-        return posterior_predictive(self.problem.model, args, kwargs, draws, self.params, sizes, new, seed + 1)
+        hidden = {n.name for n in self.graph.of_kind("latent")}
+        return posterior_predictive(
+            self.problem.model, args, kwargs, draws, self.params, sizes, new, num_samples, seed + 1, hidden
+        )
 
     # -- words and pictures --------------------------------------------------------------------------
     def explain(self) -> str:

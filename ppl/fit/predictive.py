@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ModelError, ShapeError
 from ..model import Handler, Site, handlers, parameter_rows
+from ..model.calls import check_call, check_names, refuse_own_names
 
 
 class Draws(dict):
@@ -60,6 +61,8 @@ def prior_predictive(
     >>> draws["y"].shape
     (200,)
     """
+    refuse_own_names(model, ("num_samples", "seed", "sizes"), "prior_predictive")
+    check_call(model, args, kwargs)
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(_positive(num_samples)):
@@ -71,6 +74,7 @@ def prior_predictive(
                 raise
             hint = "sizes= for plates whose length no argument fixes, or arguments of the new length"
             raise ShapeError(f"{error.got}, with sizes={dict(sizes)}", error.expected, hint, site=error.site) from None
+        check_names("sizes", sizes or (), [s.name for s in trace.values() if s.type == "plate"])
         rows.append({s.name: s.value for s in trace.values() if _kept(s)})
     return Draws(_stacked(rows))
 
@@ -83,11 +87,12 @@ def posterior_predictive(
     params: Mapping[str, np.ndarray],
     plate_sizes: Mapping[str, int],
     new: Sequence[str],
+    count: int,
     seed: int,
+    hidden: Collection[str],
 ) -> Draws:
     """Run the model once for each posterior draw, with its observed sites drawn anew."""
     rng = np.random.default_rng(seed)
-    count = len(next(iter(draws.values()))) if draws else 1000
     fresh: set[str] = set()
     rows = []
     for k in range(count):
@@ -106,19 +111,13 @@ def posterior_predictive(
             handlers.trace() as trace,
             handlers.seed(rng_seed=rng),
             handlers.substitute(substitute_fn=value_of),
-            _Watch(trace),
+            _Unobserved(),  # innermost: substitute sees observed sites as latent ones
         ):
             model(*args, **kwargs)
-        rows.append({s.name: s.value for s in trace.values() if s.name not in draws and _kept(s)})
+        known = {*draws, *hidden}
+        rows.append({s.name: s.value for s in trace.values() if s.name not in known and _kept(s)})
     notes = [f"plate '{p}' is new: its latent sites are drawn from the prior given the others" for p in sorted(fresh)]
     return Draws(_stacked(rows), notes=notes)
-
-
-class _Watch(_Unobserved):
-    """`_Unobserved`, innermost, so that `substitute` outside it sees the sites as latent."""
-
-    def __init__(self, trace: dict):
-        super().__init__()
 
 
 def _kept(site: Site) -> bool:

@@ -9,10 +9,8 @@ model), or a guide's draw (to derive a bound).
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from ..array import Argument, Recorded, Tape
 from ..distributions import constraints
 from ..errors import ModelError, ShapeError
 from ..model import Handler, PlateFrame, Site, full_parameter, parameter_rows
+from ..model.calls import check_call
 from ..model.handlers import check_repeat
 
 
@@ -140,25 +139,6 @@ def record_model(model: Callable, args: tuple, kwargs: Mapping[str, Any], record
     )
     _check_subsampling(recorded)
     return recorded
-
-
-def check_call(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
-    """The arguments must fit the model's signature."""
-    try:
-        signature = inspect.signature(model)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as problem:
-        names = list(signature.parameters)
-        unknown = [k for k in kwargs if k not in names]
-        close = get_close_matches(unknown[0], names, 1) if unknown else []
-        raise ModelError(
-            f"a call of the model that does not fit: {problem}",
-            f"{getattr(model, '__name__', 'model')}{signature}",
-            f"{close[0]}= for {unknown[0]}=" if close else "the model's own arguments after the model",
-        ) from None
 
 
 def as_argument(x: Any) -> Any:

@@ -126,6 +126,14 @@ def check_support(factor: Factor, site: Site) -> None:
             "the same plates and event axes as in the model",
             site=site.name,
         )
+    if factor.posterior.is_discrete != site.fn.is_discrete:
+        kinds = ("discrete" if d.is_discrete else "continuous" for d in (factor.posterior, site.fn))
+        raise GuideError(
+            f"a {next(kinds)} guide {family_name_of(factor.posterior)} of a {next(kinds)} site",
+            f"a family like {family_name(site)}, with values in {site.fn.support}",
+            "Normal for real sites, Bernoulli or Categorical for discrete ones",
+            site=site.name,
+        )
     arrays, rebuild = site.fn.tree_flatten()
     fn = rebuild(tuple(concrete(a) for a in arrays))
     q_arrays, q_rebuild = factor.posterior.tree_flatten()

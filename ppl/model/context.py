@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ class Context:
 
     handlers: tuple[Any, ...] = ()
     plates: tuple[PlateFrame, ...] = ()
+    rows: tuple[tuple[str, Any], ...] = ()  # the indices in use, by plate
 
 
 _NOTHING = Context()
@@ -26,16 +26,6 @@ _current: ContextVar[Context] = ContextVar("ppl_context", default=_NOTHING)
 def current() -> Context:
     """The context that `sample` sees."""
     return _current.get()
-
-
-@contextmanager
-def entered(**changes):
-    """The context with other handlers or plates, for the span of a `with` block."""
-    token = _current.set(replace(_current.get(), **changes))
-    try:
-        yield
-    finally:
-        _current.reset(token)
 
 
 def set_context(context: Context):
@@ -75,4 +65,5 @@ def _default_value(site: Site) -> Any:
                 site=site.name,
             )
         return site.fn.sample(site.rng)
-    return site.options.get("default")
+    default = site.options.get("default")
+    return default() if callable(default) else default

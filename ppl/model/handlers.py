@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from .context import Context, current, reset_context, send, set_context
+from .context import current, reset_context, send, set_context
 from .reparam import LocScaleReparam, TransformReparam
 from .site import Site
 
@@ -32,7 +32,7 @@ class Handler:
 
     def __enter__(self) -> Any:
         context = current()
-        self._tokens.append(set_context(Context((*context.handlers, self), context.plates)))
+        self._tokens.append(set_context(replace(context, handlers=(*context.handlers, self))))
         return self
 
     def __exit__(self, *_) -> None:
@@ -194,7 +194,7 @@ class do(Handler):
         if site.type != "sample" or site.name not in self.data:
             return site
         outer = current().handlers
-        token = set_context(Context(outer[: outer.index(self)], current().plates))
+        token = set_context(replace(current(), handlers=outer[: outer.index(self)]))
         try:
             send(site)
         finally:

@@ -125,7 +125,8 @@ def param(
     plates = current().plates
     options = {"init": init, "constraint": constraint, "event_dim": event_dim, "default": None}
     site = Site(name, "param", None, None, False, plates, options=options, where=user_line())
-    options["default"] = parameter_rows(full_parameter(site, np.random.default_rng(0)), site, {})
+    rows = dict(current().rows)
+    options["default"] = lambda: parameter_rows(full_parameter(site, np.random.default_rng(0)), site, rows)
     return send(site).value
 
 
@@ -223,7 +224,9 @@ class plate:
     def __enter__(self) -> Any:
         context = current()
         frame, indices = self._open(context)
-        self._tokens.append(set_context(Context(context.handlers, (*context.plates, frame))))
+        self._tokens.append(
+            set_context(replace(context, plates=(*context.plates, frame), rows=(*context.rows, (frame.name, indices))))
+        )
         return indices
 
     def __exit__(self, *_) -> None:

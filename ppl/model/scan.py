@@ -15,7 +15,7 @@ import numpy as np
 from ..array.scan import BodyRecorder, flatten, steps_of
 from ..distributions import Distribution
 from ..errors import ModelError
-from .context import Context, current, reset_context, set_context
+from .context import current, reset_context, set_context
 from .handlers import Handler
 from .site import Site
 
@@ -95,7 +95,7 @@ def _asked(handler: Handler, site: Site, length: int) -> Site:
     """What the handlers outside the scan make of a site with its time axis."""
     context = current()
     outer = context.handlers[: context.handlers.index(handler)]
-    token = set_context(Context(outer, context.plates))
+    token = set_context(replace(context, handlers=outer))
     try:
         site = replace(site, fn=ScannedDistribution(site.fn, length))
         for h in reversed(outer):

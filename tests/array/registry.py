@@ -65,29 +65,81 @@ def case(label, fun, *shapes, domain: str | tuple[str, ...] = "real", covers=(),
     CASES.append(Case(label, fun, shapes, domains, tuple(covers), smooth, autograd and smooth))
 
 
-# -- elementwise, one row per function ---------------------------------------------------------------
+# -- elementwise, one row per function -------------------------------------------------------------
 UNARY = {
-    np.exp: "real", np.expm1: "real", np.log: "positive", np.log1p: "positive", np.sqrt: "positive", np.cbrt: "positive",
-    np.reciprocal: "positive", np.abs: "real", np.sin: "real", np.cos: "real", np.tan: "unit", np.arcsin: "unit",
-    np.arccos: "unit", np.arctan: "real", np.sinh: "real", np.cosh: "real", np.tanh: "real", np.arcsinh: "real",
-    np.arccosh: "above one", np.arctanh: "unit", np.deg2rad: "real", np.rad2deg: "real", np.square: "real",
-    np.positive: "real", np.negative: "real", np.fabs: "real", np.log2: "positive", np.log10: "positive", np.exp2: "real",
-    special.log_expit: "real", special.expit: "real", special.logit: "unit", special.gammaln: "positive",
-    special.digamma: "positive", special.gamma: "positive", special.entr: "positive", special.erf: "real",
-    special.erfc: "real", special.erfcx: "real", special.erfinv: "unit", special.ndtr: "real", special.log_ndtr: "real",
-    special.ndtri: "unit", special.ndtri_exp: "negative", special.i0: "real", special.i1: "positive", special.i0e: "real",
+    np.exp: "real",
+    np.expm1: "real",
+    np.log: "positive",
+    np.log1p: "positive",
+    np.sqrt: "positive",
+    np.cbrt: "positive",
+    np.reciprocal: "positive",
+    np.abs: "real",
+    np.sin: "real",
+    np.cos: "real",
+    np.tan: "unit",
+    np.arcsin: "unit",
+    np.arccos: "unit",
+    np.arctan: "real",
+    np.sinh: "real",
+    np.cosh: "real",
+    np.tanh: "real",
+    np.arcsinh: "real",
+    np.arccosh: "above one",
+    np.arctanh: "unit",
+    np.deg2rad: "real",
+    np.rad2deg: "real",
+    np.square: "real",
+    np.positive: "real",
+    np.negative: "real",
+    np.fabs: "real",
+    np.log2: "positive",
+    np.log10: "positive",
+    np.exp2: "real",
+    special.log_expit: "real",
+    special.expit: "real",
+    special.logit: "unit",
+    special.gammaln: "positive",
+    special.digamma: "positive",
+    special.gamma: "positive",
+    special.entr: "positive",
+    special.erf: "real",
+    special.erfc: "real",
+    special.erfcx: "real",
+    special.erfinv: "unit",
+    special.ndtr: "real",
+    special.log_ndtr: "real",
+    special.ndtri: "unit",
+    special.ndtri_exp: "negative",
+    special.i0: "real",
+    special.i1: "positive",
+    special.i0e: "real",
     special.i1e: "positive",
-}  # fmt: skip
+}
 for _f, _domain in UNARY.items():
     case(_f.__name__, lambda np, x, f=_f: f(x), (2, 3), domain=_domain, covers=[_f], autograd=False)
     case(f"{_f.__name__} of a scalar", lambda np, x, f=_f: f(x), (), domain=_domain, autograd=False)
 
 BINARY = {
-    np.add: "real", np.subtract: "real", np.multiply: "real", np.true_divide: "positive", np.power: "positive",
-    np.maximum: "real", np.minimum: "real", np.logaddexp: "real", np.arctan2: "real", np.hypot: "positive",
-    np.remainder: "positive", np.fmod: "positive", np.copysign: "real", np.float_power: "positive", special.betaln: "positive", special.beta: "positive",
-    special.xlogy: "positive", special.xlog1py: "positive",
-}  # fmt: skip
+    np.add: "real",
+    np.subtract: "real",
+    np.multiply: "real",
+    np.true_divide: "positive",
+    np.power: "positive",
+    np.maximum: "real",
+    np.minimum: "real",
+    np.logaddexp: "real",
+    np.arctan2: "real",
+    np.hypot: "positive",
+    np.remainder: "positive",
+    np.fmod: "positive",
+    np.copysign: "real",
+    np.float_power: "positive",
+    special.betaln: "positive",
+    special.beta: "positive",
+    special.xlogy: "positive",
+    special.xlog1py: "positive",
+}
 for _f, _domain in BINARY.items():
     for _a, _b in (((2, 3), (2, 3)), ((3,), (2, 1)), ((), (2,)), ((4, 1, 2), (3, 1))):
         case(
@@ -108,9 +160,18 @@ STEPS = (np.sign, np.floor, np.ceil, np.rint, np.trunc, np.isfinite, np.isnan, n
 for _f in STEPS:
     case(_f.__name__, lambda np, x, f=_f: f(x) * 1.0, (2, 3), covers=[_f], autograd=False)
 COMPARISONS = (
-    np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.floor_divide, np.heaviside,
-    np.logical_and, np.logical_or, np.logical_xor,
-)  # fmt: skip
+    np.greater,
+    np.greater_equal,
+    np.less,
+    np.less_equal,
+    np.equal,
+    np.not_equal,
+    np.floor_divide,
+    np.heaviside,
+    np.logical_and,
+    np.logical_or,
+    np.logical_xor,
+)
 for _f in COMPARISONS:
     case(_f.__name__, lambda np, x, y, f=_f: f(x, y) * 1.0, (2, 3), (3,), covers=[_f], autograd=False)
 for _f in (np.bitwise_and, np.bitwise_or, np.bitwise_xor):
@@ -125,7 +186,7 @@ case(
 )
 case("reflected operators", lambda np, x: 2**x + 3 / (x * x + 1) - 1.5 * x + (np.ones(3) - x), (2, 3))
 
-# -- reductions ---------------------------------------------------------------------------------------
+# -- reductions ------------------------------------------------------------------------------------
 for _axis in (None, 0, -1, (0, 2), (), (1, -1)):
     for _keep in (False, True):
         _label = f"axis={_axis}" + (", keepdims" if _keep else "")
@@ -153,8 +214,13 @@ for _axis in (None, 0, 1, (0, 1)):
         covers=[np.linalg.norm],
         autograd=False,
     )
-    case(f"any, all {_axis}", lambda np, x, a=_axis: np.any(x > 0, axis=a) + 2.0 * np.all(x > 0, axis=a), (3, 2),
-         covers=[np.any, np.all], autograd=False)  # fmt: skip
+    case(
+        f"any, all {_axis}",
+        lambda np, x, a=_axis: np.any(x > 0, axis=a) + 2.0 * np.all(x > 0, axis=a),
+        (3, 2),
+        covers=[np.any, np.all],
+        autograd=False,
+    )
 for _ord in (1, 2, 3, np.inf):
     case(f"norm ord={_ord}", lambda np, x, o=_ord: np.linalg.norm(x, o, axis=1), (3, 4), autograd=False)
     case(f"norm of a vector ord={_ord}", lambda np, x, o=_ord: np.linalg.norm(x, o), (4,), autograd=False)
@@ -194,13 +260,29 @@ for _axis in (0, -1, 1):
     case(
         f"argmin {_axis}", lambda np, x, a=_axis: np.argmin(x, axis=a) * 1.0, (3, 4), covers=[np.argmin], autograd=False
     )
-    case(f"logaddexp.reduce {_axis}", lambda np, x, a=_axis: numpy.logaddexp.reduce(x, axis=a), (3, 4),
-         covers=[np.logaddexp.reduce], autograd=False)  # fmt: skip
+    case(
+        f"logaddexp.reduce {_axis}",
+        lambda np, x, a=_axis: numpy.logaddexp.reduce(x, axis=a),
+        (3, 4),
+        covers=[np.logaddexp.reduce],
+        autograd=False,
+    )
     case(f"logsumexp {_axis}", lambda np, x, a=_axis: A.logsumexp(x, a), (3, 4), autograd=False)
 for _axis in (0, -1):
-    case(f"argsort {_axis}", lambda np, x, a=_axis: np.argsort(x, axis=a) * 1.0, (3, 4), covers=[np.argsort], autograd=False)
+    case(
+        f"argsort {_axis}",
+        lambda np, x, a=_axis: np.argsort(x, axis=a) * 1.0,
+        (3, 4),
+        covers=[np.argsort],
+        autograd=False,
+    )
 case("sort flat", lambda np, x: np.sort(x, axis=None), (2, 3), autograd=False)
-case("argmax kept", lambda np, x: np.argmax(x, axis=1, keepdims=True) + np.argmin(x, axis=0, keepdims=True) + x, (2, 3), autograd=False)
+case(
+    "argmax kept",
+    lambda np, x: np.argmax(x, axis=1, keepdims=True) + np.argmin(x, axis=0, keepdims=True) + x,
+    (2, 3),
+    autograd=False,
+)
 case("cumsum flat", lambda np, x: np.cumsum(x), (2, 3))
 case("cumprod flat", lambda np, x: np.cumprod(x), (2, 3), autograd=False)
 case("second difference", lambda np, x: np.diff(x, n=2), (5,))
@@ -219,7 +301,7 @@ case(
     autograd=False,
 )
 
-# -- shapes ---------------------------------------------------------------------------------------------
+# -- shapes ----------------------------------------------------------------------------------------
 case("reshape", lambda np, x: np.reshape(x, (3, -1)), (2, 3, 2), covers=[np.reshape])
 case("ravel", lambda np, x: np.ravel(x), (2, 3), covers=[np.ravel])
 case("squeeze", lambda np, x: np.squeeze(x), (1, 3, 1), covers=[np.squeeze])
@@ -247,10 +329,21 @@ case("swapaxes", lambda np, x: np.swapaxes(x, 0, -1), (2, 3, 4), covers=[np.swap
 case("moveaxis", lambda np, x: np.moveaxis(x, 0, -1), (2, 3, 4), covers=[np.moveaxis])
 case("moveaxis several", lambda np, x: np.moveaxis(x, (0, 1), (-1, 0)), (2, 3, 4), autograd=False)
 case("broadcast_to", lambda np, x: np.broadcast_to(x, (2, 3, 4)), (3, 1), covers=[np.broadcast_to], autograd=False)
-case("broadcast_arrays", lambda np, x, y: np.broadcast_arrays(x, y)[0] * np.broadcast_arrays(x, y)[1], (3, 1), (2,),
-     covers=[np.broadcast_arrays], autograd=False)  # fmt: skip
-case("likes", lambda np, x: x * np.ones_like(x) + np.zeros_like(x) + np.full_like(x, 2.0) * x, (2, 3),
-     covers=[np.ones_like, np.zeros_like, np.full_like, np.empty_like], autograd=False)  # fmt: skip
+case(
+    "broadcast_arrays",
+    lambda np, x, y: np.broadcast_arrays(x, y)[0] * np.broadcast_arrays(x, y)[1],
+    (3, 1),
+    (2,),
+    covers=[np.broadcast_arrays],
+    autograd=False,
+)
+case(
+    "likes",
+    lambda np, x: x * np.ones_like(x) + np.zeros_like(x) + np.full_like(x, 2.0) * x,
+    (2, 3),
+    covers=[np.ones_like, np.zeros_like, np.full_like, np.empty_like],
+    autograd=False,
+)
 case("concatenate", lambda np, x, y: np.concatenate([x, y, x * y[:1]], axis=0), (2, 3), (4, 3), covers=[np.concatenate])
 case("concatenate last", lambda np, x, y: np.concatenate((x, np.ones((2, 1)), y), axis=-1), (2, 3), (2, 1))
 case("concatenate flat", lambda np, x, y: np.concatenate([x, y], axis=None), (2, 3), (2,), autograd=False)
@@ -278,8 +371,13 @@ for _axis in (None, 0, -1):
 case("roll two axes", lambda np, x: np.roll(x, (1, 2), (0, 1)), (3, 4), autograd=False)
 case("repeat unequally", lambda np, x: np.repeat(x, [1, 0, 3], axis=1), (2, 3), autograd=False)
 case("tile", lambda np, x: np.tile(x, (2, 1, 3)), (2, 3), covers=[np.tile], autograd=False)
-case("take_along_axis", lambda np, x: np.take_along_axis(x, numpy.array([[0, 1], [2, 2]]), axis=1), (2, 3),
-     covers=[np.take_along_axis], autograd=False)  # fmt: skip
+case(
+    "take_along_axis",
+    lambda np, x: np.take_along_axis(x, numpy.array([[0, 1], [2, 2]]), axis=1),
+    (2, 3),
+    covers=[np.take_along_axis],
+    autograd=False,
+)
 for _k in (-1, 0, 2):
     case(f"diag {_k}", lambda np, x, k=_k: np.diag(x, k), (3,), covers=[np.diag], autograd=False)
     case(f"diag of a matrix {_k}", lambda np, x, k=_k: np.diag(x, k), (3, 4), autograd=False)
@@ -299,7 +397,7 @@ case(
     autograd=False,
 )
 
-# -- choices -----------------------------------------------------------------------------------------------
+# -- choices ---------------------------------------------------------------------------------------
 case("where", lambda np, x, y: np.where(x > 0, x * y, np.exp(y)), (2, 3), (3,), covers=[np.where], autograd=False)
 case("where with numbers", lambda np, x: np.where(x > 0, x, 0), (4,))
 case("where, recorded condition only", lambda np, x: np.where(x > 0, 1, -1) * x, (4,), autograd=False)
@@ -314,11 +412,22 @@ case(
 case("astype int", lambda np, x: x.astype(int) * 1.0 + x, (5,), autograd=False)
 case("round", lambda np, x: np.round(x) + np.around(x, 1), (5,), covers=[np.round, np.around], autograd=False)
 
-# -- products and linear algebra ---------------------------------------------------------------------------
+# -- products and linear algebra -------------------------------------------------------------------
 MATMULS = [
-    ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
-    ((5, 2, 3), (5, 3, 4)), ((5, 1, 2, 3), (4, 3, 2)), ((5, 1, 2, 3), (3,)), ((3,), (5, 2, 3, 4)), ((5, 2, 3), (3,)), ((3,), (5, 3, 4)), ((2, 1), (1, 3)),
-]  # fmt: skip
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 2)),
+    ((2, 3), (3, 4)),
+    ((5, 2, 3), (3, 4)),
+    ((2, 3), (5, 3, 4)),
+    ((5, 2, 3), (5, 3, 4)),
+    ((5, 1, 2, 3), (4, 3, 2)),
+    ((5, 1, 2, 3), (3,)),
+    ((3,), (5, 2, 3, 4)),
+    ((5, 2, 3), (3,)),
+    ((3,), (5, 3, 4)),
+    ((2, 1), (1, 3)),
+]
 for _a, _b in MATMULS:
     case(f"matmul {_a} {_b}", lambda np, x, y: x @ y, _a, _b, covers=[np.matmul], autograd=False)
     case(
@@ -359,16 +468,40 @@ for _sum, *_shapes in (
     case(f"einsum {_sum}", lambda np, *x, s=_sum: np.einsum(s, *x), *_shapes, covers=[np.einsum], autograd=False)
 _pd = "positive definite"
 for _shape in ((3, 3), (2, 3, 3)):
-    case(f"cholesky {_shape}", lambda np, x: np.linalg.cholesky((x + np.swapaxes(x, -1, -2)) / 2), _shape, domain=_pd,
-         covers=[np.linalg.cholesky], autograd=False)  # fmt: skip
-    case(f"slogdet {_shape}", lambda np, x: np.linalg.slogdet(x)[1] * np.linalg.slogdet(x)[0], _shape, domain=_pd,
-         covers=[np.linalg.slogdet], autograd=False)  # fmt: skip
+    case(
+        f"cholesky {_shape}",
+        lambda np, x: np.linalg.cholesky((x + np.swapaxes(x, -1, -2)) / 2),
+        _shape,
+        domain=_pd,
+        covers=[np.linalg.cholesky],
+        autograd=False,
+    )
+    case(
+        f"slogdet {_shape}",
+        lambda np, x: np.linalg.slogdet(x)[1] * np.linalg.slogdet(x)[0],
+        _shape,
+        domain=_pd,
+        covers=[np.linalg.slogdet],
+        autograd=False,
+    )
     case(f"inv {_shape}", lambda np, x: np.linalg.inv(x), _shape, domain=_pd, covers=[np.linalg.inv])
     case(f"det {_shape}", lambda np, x: np.linalg.det(x), _shape, domain=_pd, covers=[np.linalg.det])
-    case(f"solve {_shape}", lambda np, a, b: np.linalg.solve(a, b), _shape, (*_shape[:-1], 2), domain=(_pd, "real"),
-         covers=[np.linalg.solve])  # fmt: skip
-    case(f"triangular_solve {_shape}", lambda np, a, b: A.triangular_solve(np.tril(a), b), _shape, (*_shape[:-1], 2),
-         domain=("lower", "real"), autograd=False)  # fmt: skip
+    case(
+        f"solve {_shape}",
+        lambda np, a, b: np.linalg.solve(a, b),
+        _shape,
+        (*_shape[:-1], 2),
+        domain=(_pd, "real"),
+        covers=[np.linalg.solve],
+    )
+    case(
+        f"triangular_solve {_shape}",
+        lambda np, a, b: A.triangular_solve(np.tril(a), b),
+        _shape,
+        (*_shape[:-1], 2),
+        domain=("lower", "real"),
+        autograd=False,
+    )
 case(
     "triangular_solve of one matrix",
     lambda np, a, b: A.triangular_solve(np.tril(a), b),
@@ -380,13 +513,58 @@ case(
 case("solve a vector", lambda np, a, b: np.linalg.solve(a, b), (3, 3), (3,), domain=(_pd, "real"))
 case("upper cholesky", lambda np, x: np.linalg.cholesky((x + x.T) / 2, upper=True), (3, 3), domain=_pd, autograd=False)
 for _shape in ((3, 3), (2, 3, 3)):
-    case(f"eigh {_shape}", lambda np, x: np.linalg.eigh(symmetric(x)).eigenvalues[..., None, :] * np.linalg.eigh(symmetric(x))[1] ** 2,
-         _shape, covers=[np.linalg.eigh], autograd=False)  # fmt: skip
+    case(
+        f"eigh {_shape}",
+        lambda np, x: np.linalg.eigh(symmetric(x)).eigenvalues[..., None, :] * np.linalg.eigh(symmetric(x))[1] ** 2,
+        _shape,
+        covers=[np.linalg.eigh],
+        autograd=False,
+    )
 case("eigvalsh", lambda np, x: np.linalg.eigvalsh(symmetric(x)), (3, 3), covers=[np.linalg.eigvalsh], autograd=False)
 case("sinc", lambda np, x: np.sinc(x), (3,), covers=[np.sinc])
 case("cross", lambda np, x, y: np.cross(x, y), (2, 3), (2, 3), covers=[np.cross], autograd=False)
 
-# -- methods of an array -----------------------------------------------------------------------------------
+
+# -- loops over time -------------------------------------------------------------------------------
+def decay(np, carry, x):
+    return 0.5 * carry + np.tanh(x), carry * x
+
+
+def swap_pair(np, pair, x):
+    a, b = pair
+    return (b, np.where(x > 0, a * x, b - a)), (a + b, np.exp(-x) * b)
+
+
+case("scan: stacked", lambda np, c, x: A.scan(lambda s, v: decay(np, s, v), c, x)[1], (), (5,), autograd=False)
+case("scan: last carry", lambda np, c, x: A.scan(lambda s, v: decay(np, s, v), c, x)[0], (2,), (5, 2), autograd=False)
+case("scan: constant start", lambda np, x: np.stack(A.scan(lambda s, v: (s * v, s), 1.5, x)[1]), (4,), autograd=False)
+case(
+    "scan: pairs",
+    lambda np, c, x: A.scan(lambda s, v: swap_pair(np, s, v), (c, 2 * c), x)[1][1],
+    (),
+    (5,),
+    autograd=False,
+)
+case(
+    "scan: what stands outside",
+    lambda np, c, x, w: A.scan(lambda s, v: (np.tanh(w @ s + v), w[0] @ s), c, x)[1],
+    (3,),
+    (4, 3),
+    (3, 3),
+    autograd=False,
+)
+case("scan: length alone", lambda np, c: A.scan(lambda s, v: (s * c, s + c), c, None, length=4)[1], (), autograd=False)
+case(
+    "scan: both ends used",
+    lambda np, c, x: (
+        A.scan(lambda s, v: (s + np.sin(v) * s, s * s), c, x)[0] * A.scan(lambda s, v: decay(np, s, v), c, x)[1]
+    ),
+    (),
+    (3,),
+    autograd=False,
+)
+
+# -- methods of an array ---------------------------------------------------------------------------
 METHOD_CALLS = {
     "reshape": lambda x: x.reshape(3, 2) + x.reshape((3, -1)),
     "transpose": lambda x: x.transpose() + x.transpose(1, 0) + x.transpose((1, 0)) + x.T,

@@ -95,7 +95,7 @@ def prob(start=0.5):
 ZOO: list[Exact] = []
 
 
-# -- discrete ------------------------------------------------------------------------------------------------
+# -- discrete --------------------------------------------------------------------------------------
 def coin(x=1.4):
     z = ppl.sample("z", dist.Bernoulli(0.3))
     ppl.sample("x", dist.Normal(2 * z, 1), obs=x)
@@ -144,7 +144,15 @@ def two_coins_bound(at):
     return total
 
 
-ZOO.append(Exact("two coins, one guide after the other", two_coins, two_coins_guide, {"p": np.array([0.4, 0.3, 0.6])}, two_coins_bound))
+ZOO.append(
+    Exact(
+        "two coins, one guide after the other",
+        two_coins,
+        two_coins_guide,
+        {"p": np.array([0.4, 0.3, 0.6])},
+        two_coins_bound,
+    )
+)
 
 
 def counts():
@@ -165,7 +173,7 @@ def counts_bound(at):
 ZOO.append(Exact("a latent count", counts, counts_guide, {"rate": 2.5}, counts_bound))
 
 
-# -- continuous ------------------------------------------------------------------------------------------------
+# -- continuous ------------------------------------------------------------------------------------
 def line():
     z = ppl.sample("z", dist.Normal(0, 2))
     ppl.sample("x", dist.StudentT(3.0, np.sin(z) + z, 1.0), obs=1.0)
@@ -185,7 +193,13 @@ def one_normal(log_joint, points=grid):
 
 HERE = {"loc": 0.3, "scale": 0.7}
 ZOO.append(
-    Exact("heavy tails", line, normal_guide, HERE, one_normal(lambda z: normal(z, 0, 2) + stats.t(3).logpdf(1.0 - np.sin(z) - z), smooth))
+    Exact(
+        "heavy tails",
+        line,
+        normal_guide,
+        HERE,
+        one_normal(lambda z: normal(z, 0, 2) + stats.t(3).logpdf(1.0 - np.sin(z) - z), smooth),
+    )
 )
 
 
@@ -253,7 +267,7 @@ def shared_bound(at):
 ZOO.append(Exact("parameters that two sites share", pair, shared_guide, HERE, shared_bound))
 
 
-# -- jumps ------------------------------------------------------------------------------------------------------
+# -- jumps -----------------------------------------------------------------------------------------
 def jump_model(f):
     def model():
         z = ppl.sample("z", dist.Normal(0, 1))
@@ -307,7 +321,13 @@ JUMPS = {
 }
 for _name, (_f, _g) in JUMPS.items():
     ZOO.append(
-        Exact(f"jump: {_name}", jump_model(_f), normal_guide, HERE, one_normal(lambda z, g=_g: normal(z) + normal(2.0, g(z))))
+        Exact(
+            f"jump: {_name}",
+            jump_model(_f),
+            normal_guide,
+            HERE,
+            one_normal(lambda z, g=_g: normal(z) + normal(2.0, g(z))),
+        )
     )
 
 
@@ -318,7 +338,7 @@ def upstream_jump():
 
 
 def upstream_guide():
-    a = ppl.sample("a", dist.Normal(loc(), 1))
+    ppl.sample("a", dist.Normal(loc(), 1))
     ppl.sample("b", dist.Normal(ppl.param("m", 0.2), scale()))
 
 
@@ -331,7 +351,15 @@ def upstream_bound(at):
     return np.sum(w * normal(a)) + np.sum(v * (prior_b + normal(2.0, b))) + entropy
 
 
-ZOO.append(Exact("a jump in another site's prior", upstream_jump, upstream_guide, {"loc": 0.3, "m": 0.2, "scale": 0.7}, upstream_bound))
+ZOO.append(
+    Exact(
+        "a jump in another site's prior",
+        upstream_jump,
+        upstream_guide,
+        {"loc": 0.3, "m": 0.2, "scale": 0.7},
+        upstream_bound,
+    )
+)
 
 
 def guide_jump_guide():
@@ -349,10 +377,18 @@ def guide_jump_bound(at):
     return total
 
 
-ZOO.append(Exact("a jump inside the guide", upstream_jump, guide_jump_guide, {"loc": 0.3, "m": 0.2, "scale": 0.7}, guide_jump_bound))
+ZOO.append(
+    Exact(
+        "a jump inside the guide",
+        upstream_jump,
+        guide_jump_guide,
+        {"loc": 0.3, "m": 0.2, "scale": 0.7},
+        guide_jump_bound,
+    )
+)
 
 
-# -- supports that move ----------------------------------------------------------------------------------------------
+# -- supports that move ----------------------------------------------------------------------------
 def limit():
     z = ppl.sample("z", dist.LogNormal(0.5, 1.0))
     ppl.sample("x", dist.Uniform(0, z), obs=1.2)
@@ -395,7 +431,7 @@ def inside_bound(at):
 ZOO.append(Exact("a latent value in a support that moves", inside, inside_guide, HERE, inside_bound))
 
 
-# -- mixed ---------------------------------------------------------------------------------------------------------
+# -- mixed -----------------------------------------------------------------------------------------
 def above():
     b = ppl.sample("b", dist.Bernoulli(0.4))
     z = ppl.sample("z", dist.Normal(2 * b - 1, 1))
@@ -466,7 +502,7 @@ CLUSTERS_AT = {"m": np.array([-0.5, 1.0]), "scale": 0.7, "p": np.array([[0.7, 0.
 ZOO.append(Exact("clusters: mu[z]", clusters, clusters_guide, CLUSTERS_AT, clusters_bound))
 
 
-# -- plates ----------------------------------------------------------------------------------------------------------
+# -- plates ----------------------------------------------------------------------------------------
 DATA = np.array([0.5, -1.0, 2.0])
 
 
@@ -490,7 +526,15 @@ def schools_bound(at):
     return prior + data + np.log(s) + 3 * np.log(0.6) + 4 * 0.5 * np.log(2 * np.pi * np.e)
 
 
-ZOO.append(Exact("a hierarchy in a plate", schools, schools_guide, {"loc": 0.3, "scale": 0.7, "m": np.array([0.1, -0.4, 1.2])}, schools_bound))
+ZOO.append(
+    Exact(
+        "a hierarchy in a plate",
+        schools,
+        schools_guide,
+        {"loc": 0.3, "scale": 0.7, "m": np.array([0.1, -0.4, 1.2])},
+        schools_bound,
+    )
+)
 
 MATRIX = np.array([[1.0, 0.5, -1.0], [0.0, 2.0, 0.3], [-0.4, 0.1, 1.0]])
 MIXERS = {
@@ -640,7 +684,13 @@ def outer_latent_bound(at):
 
 
 ZOO.append(
-    Exact("a plate in a plate", outer_latent, outer_latent_guide, {"p": np.array([[0.3, 0.6], [0.5, 0.2], [0.7, 0.4]])}, outer_latent_bound)
+    Exact(
+        "a plate in a plate",
+        outer_latent,
+        outer_latent_guide,
+        {"p": np.array([[0.3, 0.6], [0.5, 0.2], [0.7, 0.4]])},
+        outer_latent_bound,
+    )
 )
 
 
@@ -665,7 +715,11 @@ def events_bound(at):
     return total
 
 
-ZOO.append(Exact("vectors in a plate", events, events_guide, {"p": np.array([[0.3, 0.6], [0.5, 0.2], [0.7, 0.4]])}, events_bound))
+ZOO.append(
+    Exact(
+        "vectors in a plate", events, events_guide, {"p": np.array([[0.3, 0.6], [0.5, 0.2], [0.7, 0.4]])}, events_bound
+    )
+)
 
 
 def weighted():
@@ -701,7 +755,7 @@ def learned_bound(at):
 ZOO.append(Exact("a parameter of the model", learned, normal_guide, {"sd": 0.8, **HERE}, learned_bound))
 
 
-# -- the guide's order and plates are not the model's ------------------------------------------------------------
+# -- the guide's order and plates are not the model's ----------------------------------------------
 def chain():
     a = ppl.sample("a", dist.Normal(0, 1))
     b = ppl.sample("b", dist.Normal(a, 1))
@@ -741,7 +795,13 @@ def backwards_coins_bound(at):
 
 
 ZOO.append(
-    Exact("coins in the other order", two_coins, backwards_coins_guide, {"p": np.array([0.4, 0.3, 0.6])}, backwards_coins_bound)
+    Exact(
+        "coins in the other order",
+        two_coins,
+        backwards_coins_guide,
+        {"p": np.array([0.4, 0.3, 0.6])},
+        backwards_coins_bound,
+    )
 )
 
 
@@ -752,7 +812,13 @@ def event_guide():
 
 for _name in ("apart", "cumsum", "matmul"):
     ZOO.append(
-        Exact(f"a guide without the plate: {_name}", plated(MIXERS[_name]), event_guide, PLATE_AT, plated_bound(MIXERS[_name]))
+        Exact(
+            f"a guide without the plate: {_name}",
+            plated(MIXERS[_name]),
+            event_guide,
+            PLATE_AT,
+            plated_bound(MIXERS[_name]),
+        )
     )
 
 
@@ -827,5 +893,11 @@ def steps_taken(z):
 
 
 ZOO.append(
-    Exact("a loop that a draw ends", loop_until, normal_guide, HERE, one_normal(lambda z: normal(z) + normal(2.0, steps_taken(z))))
+    Exact(
+        "a loop that a draw ends",
+        loop_until,
+        normal_guide,
+        HERE,
+        one_normal(lambda z: normal(z) + normal(2.0, steps_taken(z))),
+    )
 )

@@ -116,7 +116,11 @@ def test_parameters_of_a_subsampled_plate_have_all_rows():
             ppl.sample("y", dist.Normal(np.sum(z, -1) + b + c, 1), obs=y[i])
 
     fit = ppl.infer(model, np.arange(6.0), algorithm=ppl.BBVI(steps=60), progress=False)
-    assert fit.params["z.loc"].shape == (6, 3) and fit.params["b.probs"].shape == (6,) and fit.params["c.probs"].shape == (6, 4)
+    assert (
+        fit.params["z.loc"].shape == (6, 3)
+        and fit.params["b.probs"].shape == (6,)
+        and fit.params["c.probs"].shape == (6, 4)
+    )
     np.testing.assert_allclose(fit.params["c.probs"].sum(-1), 1.0)
     draws = fit.sample(5)
     assert draws["z"].shape == (5, 6, 3) and draws["b"].shape == (5, 6) and draws["c"].shape == (5, 6)

@@ -34,7 +34,7 @@ def both_forms(make):
     return sites_of(make(model), 1.0), inside
 
 
-# -- each handler -----------------------------------------------------------------------------------------
+# -- each handler ----------------------------------------------------------------------------------
 def test_seed_gives_the_same_draws_again():
     assert handlers.seed(model, 0)() == handlers.seed(model, 0)() != handlers.seed(model, 1)()
     with handlers.seed(rng_seed=0):
@@ -129,7 +129,13 @@ def test_scale_and_mask_change_log_densities():
         assert log_joint(sites) == pytest.approx(3 * plain)
     for sites in both_forms(lambda fn: handlers.mask(fn, mask=False)):
         assert log_joint(sites) == 0.0
-    for sites in both_forms(lambda fn: handlers.scale(handlers.scale(fn or (lambda *a: None), scale=2.0), scale=3.0) if fn else handlers.scale(scale=6.0)):
+    for sites in both_forms(
+        lambda fn: (
+            handlers.scale(handlers.scale(fn or (lambda *a: None), scale=2.0), scale=3.0)
+            if fn
+            else handlers.scale(scale=6.0)
+        )
+    ):
         assert log_joint(sites) == pytest.approx(6 * plain)
 
 
@@ -169,7 +175,9 @@ def test_locscale_reparam_keeps_the_law(centered):
 def test_locscale_reparam_keeps_the_posterior(centered):
     y = np.array([1.0, 2.0, 0.0])
     plain = ppl.infer(hierarchical, y, guide="fullrank", progress=False)
-    rewritten = ppl.infer(handlers.reparam(hierarchical, config={"theta": LocScaleReparam(centered)}), y, guide="fullrank", progress=False)
+    rewritten = ppl.infer(
+        handlers.reparam(hierarchical, config={"theta": LocScaleReparam(centered)}), y, guide="fullrank", progress=False
+    )
     np.testing.assert_allclose(rewritten["theta"].mean, plain["theta"].mean, atol=0.06)
     np.testing.assert_allclose(rewritten["theta"].sd, plain["theta"].sd, rtol=0.1)
     assert rewritten.elbo == pytest.approx(plain.elbo, abs=0.05)
@@ -203,7 +211,7 @@ def test_reparam_of_the_wrong_site_is_an_error():
         sites_of(handlers.reparam(lambda: ppl.sample("g", dist.Gamma(1.0, 1.0)), config={"g": LocScaleReparam(0)}))
 
 
-# -- inside a model, under inference -----------------------------------------------------------------------------
+# -- inside a model, under inference ---------------------------------------------------------------
 def test_handlers_inside_a_model():
     def tempered(x):
         z = ppl.sample("z", dist.Normal(0, 1))

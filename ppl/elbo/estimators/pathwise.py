@@ -10,3 +10,4 @@ WHY = "a draw is a differentiable function of parameters and noise, and the term
 NOT_REPARAMETERIZED = "draws of {family} are no differentiable function of its parameters"
 JUMP = "'{jump}' jumps on the way from the draw to the term"
 BRANCH = "the model's control flow depends on the draw"
+OWN_JUMP = "the draw itself jumps as a parameter moves"
