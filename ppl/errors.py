@@ -3,8 +3,11 @@
 Every message says what was got, what was expected and what to try, and names the
 site, the plate and the line of the user's own file from which it came.
 
->>> str(ShapeError(got="3 rows", expected="4 rows", hint="y[i]", site="y"))
-"site 'y': got 3 rows; expected 4 rows; try y[i]"
+>>> print(ShapeError(got="3 rows", expected="4 rows", hint="y[i]", site="y"))
+site 'y':
+  got 3 rows
+  expected 4 rows
+  try y[i]
 """
 
 from __future__ import annotations
@@ -44,15 +47,11 @@ class PPLError(Exception):
 
     def __str__(self) -> str:
         names = [f"{kind} '{name}'" for kind, name in (("site", self.site), ("plate", self.plate)) if name]
-        parts = [f"got {self.got}"]
-        if self.expected:
-            parts.append(f"expected {self.expected}")
-        if self.hint:
-            parts.append(f"try {self.hint}")
-        text = "; ".join(parts)
-        if names:
-            text = f"{', '.join(names)}: {text}"
-        return f"{text}\n  at {self.where}" if self.where else text
+        parts = [f"{', '.join(names)}:"] if names else []
+        for word, text in (("got", self.got), ("expected", self.expected), ("try", self.hint), ("at", self.where)):
+            if text:
+                parts.append(f"{word} {text}")
+        return "\n  ".join(parts)
 
 
 class ModelError(PPLError):

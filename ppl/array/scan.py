@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Body:
     def slices(self) -> list[slice]:
         """Where each carry and each y stands in a row."""
         ends = np.cumsum([0] + [int(np.prod(s, dtype=np.int64)) for s in self._shapes])
-        return [slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False)]
+        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
     @property
     def width(self) -> int:

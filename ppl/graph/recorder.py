@@ -9,7 +9,8 @@ model), or a guide's draw (to derive a bound).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from ..array import Argument, Recorded, Tape
 from ..distributions import constraints
-from ..errors import ModelError, ShapeError
+from ..errors import ModelError, PPLError, ShapeError
 from ..model import Handler, PlateFrame, Site, full_parameter, parameter_rows
 from ..model.calls import check_call
 from ..model.handlers import check_repeat
@@ -132,13 +133,24 @@ class RecordedModel:
 def record_model(model: Callable, args: tuple, kwargs: Mapping[str, Any], recorder: Recorder) -> RecordedModel:
     """Run `model(*args, **kwargs)` under the recorder and check what only the whole model shows."""
     check_call(model, args, kwargs)
-    with recorder:
+    with recorder, ours_first():
         model(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
     recorded = RecordedModel(
         recorder.tape, recorder.sites, recorder.plates, recorder.indices, recorder.parameters, recorder.branches_before
     )
     _check_subsampling(recorded)
     return recorded
+
+
+@contextmanager
+def ours_first() -> Iterator[None]:
+    """NumPy wraps an error of ours, raised while it looks at an array, in one of its own: ours says more."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if isinstance(error.__cause__, PPLError):
+            raise error.__cause__ from None
+        raise
 
 
 def as_argument(x: Any) -> Any:

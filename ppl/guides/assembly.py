@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ..errors import GuideError
-from ..graph import ModelGraph, Recorder, as_argument
+from ..graph import ModelGraph, Recorder, as_argument, ours_first
 from ..model import Site
 from . import automatic
 from .factor import Factor, check_support, single_site
@@ -43,7 +43,7 @@ class Assembly:
         )
         guided.rng, guided.parameters = recorder.rng, recorder.parameters
         guided.plates, guided.indices = recorder.plates, recorder.indices
-        with guided:
+        with guided, ours_first():
             self.guide(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
         self._sites = {s.name: s for s in guided.sites.values() if s.type == "sample"}
         observed = [s.name for s in self._sites.values() if s.is_observed]

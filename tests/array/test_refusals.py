@@ -138,7 +138,7 @@ def test_what_cannot_be_recorded_is_refused_in_words(what):
     error = refusal(what)
     assert isinstance(error, ppl.ModelError)
     text = str(error)
-    assert text.startswith("got ") and "; expected " in text
+    assert text.startswith("got ") and "\n  expected " in text
     assert error.expected
     assert "test_refusals.py:" in text.splitlines()[-1]
 

@@ -469,7 +469,7 @@ def test_shapes_that_do_not_fit_are_shape_errors(make):
 
 
 def test_check_value_names_value_place_and_site():
-    with pytest.raises(SupportError, match=r"site 'y'.*-2\.0 at index \(1,\).*Gamma.*a positive number"):
+    with pytest.raises(SupportError, match=r"(?s)site 'y'.*-2\.0 at index \(1,\).*Gamma.*a positive number"):
         dist.Gamma(1.0, 1.0).check_value(np.array([1.0, -2.0]), site="y")
     with pytest.raises(ShapeError, match="event shape"):
         dist.Dirichlet(np.ones(3)).check_value(np.ones(2) / 2)

@@ -169,9 +169,6 @@ def test_minibatches_are_unbiased(model):
         assert np.max(gap) < 4.5, (name, mean, expected)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="all particles of a block share one minibatch, and the variance is that given it"
-)
 def test_the_reported_variance_covers_the_choice_of_the_minibatch():
     """The error of a mean of K particles is `variance / K` or less, minibatches included."""
     records = [

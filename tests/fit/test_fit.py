@@ -249,7 +249,6 @@ def test_predict_draws_observed_sites_anew():
         np.testing.assert_allclose(drawn["y"].mean(0), fit["theta"].mean, atol=0.3)
 
 
-@pytest.mark.xfail(strict=True, reason="after an automatic reparameterization predict also returns the rewritten site")
 def test_what_the_engine_rewrites_does_not_show_in_results():
     """Every result is in the user's own sites, whatever reparameterization was chosen."""
     plain, chosen = fit_of("schools"), fit_of("schools, all chosen")
@@ -314,7 +313,6 @@ def test_predict_for_a_subsampled_plate_is_for_all_rows():
     assert fit_of("subsampled").predict(num_samples=4)["y"].shape == (4, 30)
 
 
-@pytest.mark.xfail(strict=True, reason="names in new=(...) are not checked")
 def test_predict_of_a_misspelt_plate_is_an_error():
     with pytest.raises(ppl.PPLError, match="school"):
         fit_of("schools").predict(num_samples=2, new=("school",))
@@ -341,7 +339,6 @@ def test_prior_predictive_with_other_sizes():
     assert ppl.prior_predictive(model, np.zeros(6), num_samples=5)["y"].shape == (5, 6)
 
 
-@pytest.mark.xfail(strict=True, reason="names in sizes={...} are not checked")
 def test_prior_predictive_of_a_misspelt_plate_is_an_error():
     with pytest.raises(ppl.PPLError, match="school"):
         ppl.prior_predictive(schools, SIGMA, num_samples=2, sizes={"school": 3})
@@ -405,7 +402,6 @@ def test_starting_values_are_taken():
     assert fit.params["mu.loc"] == pytest.approx(7.0, abs=0.5)
 
 
-@pytest.mark.xfail(strict=True, reason="names in init={...} are not checked")
 def test_a_misspelt_starting_value_is_an_error():
     with pytest.raises(ppl.PPLError, match=r"mu\.lok"):
         ppl.infer(schools, SIGMA, y=Y, algorithm=ppl.BBVI(steps=1, init={"mu.lok": 7.0}), progress=False)

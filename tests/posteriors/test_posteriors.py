@@ -29,7 +29,8 @@ REGRESSIONS = [p.name for p in POSTERIORS if p.regression]
 EIGHT_SCHOOLS_BEST = -31.58
 
 NOT_REACHED = pytest.mark.xfail(
-    strict=True, reason="the stochastic steps leave a full-rank Gaussian of 90 dimensions below its own starting point"
+    strict=True,
+    reason="right, not good: sigma_alpha is 0.18 sd off and its sd 0.61 of the reference's, 90 dimensions, a funnel",
 )
 FUNNEL = pytest.mark.xfail(
     strict=True, reason="no Gaussian in (mu, log tau, theta) follows the funnel; the model would have to be rewritten"
@@ -76,7 +77,7 @@ def test_mean_field_sds_are_those_of_the_factorised_optimum(name):
     assert got != pytest.approx({n: sd for n, (_, sd) in reference.items()}, rel=0.094)  # the marginal sds are others
 
 
-@pytest.mark.parametrize("name", marked(NAMES, {RADON: NOT_REACHED}))
+@pytest.mark.parametrize("name", NAMES)
 def test_the_wider_family_has_the_higher_bound(name):
     wide, narrow = fitted(name, "fullrank").fit, fitted(name, "meanfield").fit
     # Four standard errors, and 0.1 nats for two optimisers that stop near, not at, their optima.
