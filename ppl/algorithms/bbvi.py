@@ -89,6 +89,9 @@ class BBVI:
         how well the answer must be known to count as converged: two stages agree to this many
         posterior standard deviations (root mean square), and the error of each is half that.
 
+    dtype
+        the working dtype, np.float32 or np.float64; None: float32 where an argument is.
+
     >>> BBVI(steps=500).particles is None
     True
     """
@@ -99,6 +102,7 @@ class BBVI:
     init: Any = "auto"
     callback: Callable[[State, Info], Any] | None = None
     tolerance: float = 0.08
+    dtype: Any = None
 
     name = "bbvi"
 
@@ -115,6 +119,8 @@ class BBVI:
         """Fit the guide to the problem."""
         if not isinstance(self.steps, int) or self.steps < 1:
             raise ModelError(f"steps={self.steps!r}", "a whole number of at least 1")
+        if self.dtype is not None:
+            p = replace(p, dtype=np.dtype(self.dtype))
         d, eager = _derive(p, guide, seed, executor)
         plan = choose(d)
         objective = Objective(d, plan)
@@ -170,6 +176,7 @@ class BBVI:
         run = compile_program(objective.gradient(particles, where.values, where.split(np.zeros(where.size))))
         pieces = list(zip(where.slices.values(), where.shapes.values(), strict=True))
         order = [f.name for f in d.factors]
+        narrow = d.program.dtype == np.float32
         cache: dict[int, tuple] = {}
 
         def block(number: int) -> tuple:
@@ -190,7 +197,8 @@ class BBVI:
         def step(state: State) -> tuple[State, Info]:
             rest = block(state.step // BLOCK)[state.step % BLOCK]
             x = state.x
-            _, bound, *grads = run(*[x[s].reshape(shape) for s, shape in pieces], *rest)
+            seen = x.astype(np.float32) if narrow else x
+            _, bound, *grads = run(*[seen[s].reshape(shape) for s, shape in pieces], *rest)
             g = np.concatenate([h.ravel() for h in grads]) if len(grads) > 1 else np.ravel(grads[0])
             elbo = float(bound.sum()) / len(bound)
             # One product tells: a sum with an infinity or NaN in it is not finite.

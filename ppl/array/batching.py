@@ -15,6 +15,7 @@ import numpy as np
 from . import operations as op
 from .program import Program, run
 from .recording import Recorded, Tape, call_recording, program_of
+from .rows import rows_of
 
 
 class Batched:
@@ -45,7 +46,7 @@ def rule(*functions):
 
 def batch(program: Program, flags: Sequence[bool], size: int) -> Program:
     """The program of a batch: inputs flagged get a leading axis of `size`; every output has one."""
-    tape = Tape()
+    tape = Tape(dtype=program.dtype)
     inputs = []
     for x, flag in zip(program.inputs, flags, strict=True):
         shape = (size, *x.shape) if flag else x.shape
@@ -300,6 +301,11 @@ def _gather_rows(size, x, key):
         return op.index(x, aligned)
     rows = np.arange(size).reshape((size, *(1,) * ndim))
     return op.index(x.x, (rows, *aligned))
+
+
+@rule(rows_of)
+def _rows_of(size, rows, key):
+    return rows_of(rows, key.x)
 
 
 @rule(op.scatter)

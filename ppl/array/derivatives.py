@@ -20,6 +20,7 @@ from ..errors import ModelError
 from . import operations as op
 from .program import Program, run
 from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of, tape_of
+from .rows import rows_of
 
 
 class _Asked:
@@ -128,6 +129,12 @@ def discontinuous(fun: Callable, args: tuple) -> bool:
     if fun is op.cast.run:
         return np.dtype(args[1]).kind in "iub"
     return JUMP_RULES[fun](args) if fun in JUMP_RULES else fun in JUMPS
+
+
+def _cast_back(g, x, dtype):
+    if np.dtype(dtype).kind != "f":
+        return np.zeros(np.shape(x))
+    return op.cast(g, x.dtype) if isinstance(g, Recorded) and g.dtype != x.dtype else g
 
 
 def _unbroadcast(g, like):
@@ -265,7 +272,7 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     op.scatter.run: {0: lambda g, y, x, key, shape: op.index(g, key)},
     op.log_abs_det.run: {0: lambda g, y, x: g[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2)},
     op.sign_det.run: {},
-    op.cast.run: {0: lambda g, y, x, dtype: g if np.dtype(dtype).kind == "f" else np.zeros(np.shape(x))},
+    op.cast.run: {0: lambda g, y, x, dtype: _cast_back(g, x, dtype)},
     op.in_order.run: {0: lambda g, y, x, axis: np.take_along_axis(g, op.rank_of(x, axis), axis)},
     np.linalg.inv: {0: lambda g, y, a: -(_swap(y) @ g @ _swap(y))},
     np.linalg.det: {0: lambda g, y, a: (g * y)[..., None, None] * _swap(np.linalg.inv(a))},
@@ -287,6 +294,7 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     },
     op.stop_gradient.run: {},
     op.sampled.run: {},
+    rows_of.run: {},
     op.sampled_rows.run: {},
     op.draw_of.run: {0: lambda g, y, x, name: g},
     **{fun: {} for fun in STEPWISE},
@@ -351,7 +359,7 @@ def gradient(program: Program, wrt: Sequence[int]) -> Program:
 
     The first output must be a scalar. Inputs that it does not depend on get zeros.
     """
-    tape = Tape()
+    tape = Tape(dtype=program.dtype)
     inputs = [tape.input(np.broadcast_to(np.zeros((), x.dtype), x.shape), x.name) for x in program.inputs]
     with paused_collector():
         outputs = run(program, *inputs, call=call_recording)

@@ -138,7 +138,7 @@ PUSHES: dict[Callable, Callable] = {
 
 def pushforward(program: Program, wrt: Sequence[int]) -> Program:
     """The program (*inputs, *directions of the inputs `wrt`) -> (*outputs, *their directional derivatives)."""
-    tape = Tape()
+    tape = Tape(dtype=program.dtype)
     inputs = [tape.input(np.broadcast_to(np.zeros((), x.dtype), x.shape), x.name) for x in program.inputs]
     values: list = list(inputs)
     moves: list = [None] * len(inputs)

@@ -58,6 +58,11 @@ class Program:
         """Counted cost of one run: elements written, matrix products by their multiply-adds."""
         return sum(_cost(self, step) for step in self.steps)
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The working dtype: float32 if an input is, else float64."""
+        return np.dtype(np.float32) if any(x.dtype == np.float32 for x in self.inputs) else np.dtype(np.float64)
+
     def signature(self, ref: Ref) -> tuple[tuple[int, ...], np.dtype]:
         """Shape and dtype of a value."""
         n = len(self.inputs)

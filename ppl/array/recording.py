@@ -38,9 +38,14 @@ class Tape:
 
     `eager=True` lets `if z > 0` answer from the example value; the nodes whose truth was
     asked for stand in `branches`, since every later term depends on them.
+
+    `dtype` is the working dtype. With float32, inputs are float32, and whatever meets a float32
+    value in arithmetic is cast to it: constants, integers, rows gathered from wider data.
     """
 
-    def __init__(self, eager: bool = False):
+    def __init__(self, eager: bool = False, dtype: Any = np.float64):
+        self.dtype = np.dtype(dtype)
+        self.narrow = self.dtype == np.float32
         self.nodes: list[Recorded] = []
         self.inputs: list[Recorded] = []
         self.branches: list[Recorded] = []
@@ -51,6 +56,8 @@ class Tape:
     def input(self, example: Any, name: str = "") -> Recorded:
         """A new input that looks like `example`."""
         example = np.asarray(example)
+        if self.narrow and example.dtype == np.float64:
+            example = example.astype(np.float32)
         node = Recorded(self, None, (), {}, example.shape, example.dtype, name or f"input {len(self.inputs)}")
         node._value = example[()] if example.ndim == 0 else example
         self.inputs.append(node)
@@ -59,6 +66,8 @@ class Tape:
     def add(self, fun: Callable, args: tuple, kwargs: dict[str, Any] | None = None) -> Any:
         """The value of `fun(*args, **kwargs)`, recorded once however often it is asked for."""
         kwargs = kwargs or {}
+        if self.narrow:
+            args = self._narrowed(fun, args)
         if not kwargs:
             for simplify in SIMPLIFY.get(fun, ()):
                 simpler = simplify(*args)
@@ -73,6 +82,23 @@ class Tape:
             node._value = value
             self.nodes.append(node)
         return node
+
+    def _narrowed(self, fun: Callable, args: tuple) -> tuple:
+        """Arguments of an arithmetic operation with wider numbers and integers cast to float32."""
+        mixing = isinstance(fun, np.ufunc) or fun in MIXING
+        if not mixing or not any(x.dtype == np.float32 for x in _mentioned([], args, ())):
+            return args
+        return tuple([self._narrow(x) for x in args])
+
+    def _narrow(self, x: Any) -> Any:
+        t = type(x)
+        if t is tuple or t is list:
+            return t([self._narrow(y) for y in x])
+        if t is Recorded:
+            return CAST(x, self.dtype) if x.dtype.kind in "iu" or x.dtype == np.float64 else x
+        if isinstance(x, np.ndarray | np.generic) and (x.dtype.kind in "iu" or x.dtype == np.float64):
+            return x.astype(np.float32)
+        return x
 
     def _signature(self, fun, args, kwargs):
         rule = SHAPES.get(fun)
@@ -481,9 +507,15 @@ def paused_collector():
             gc.enable()
 
 
+def working_dtype(examples: Sequence) -> np.dtype:
+    """float32 if any of the arrays is, else float64."""
+    kinds = {getattr(x, "dtype", None) for x in examples}
+    return np.dtype(np.float32) if np.dtype(np.float32) in kinds else np.dtype(np.float64)
+
+
 def record(fun: Callable[..., Sequence], examples: Sequence, names: Sequence[str] = ()) -> Program:
     """Run `fun(*recorded)` -> sequence of arrays, and return the program of its outputs."""
-    tape = Tape()
+    tape = Tape(dtype=working_dtype(examples))
     roots = [tape.input(x, name) for x, name in zip(examples, names or [""] * len(examples), strict=True)]
     return program_of(tape, fun(*roots))
 
@@ -536,6 +568,13 @@ def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset
             steps.append(Step(node.fun, args, kwargs, node.shape, node.dtype))
     inputs = tuple(Input(x.name, x.shape, x.dtype) for x in tape.inputs)
     return Program(inputs, tuple(steps), tuple(substitute_nodes(list(outputs), number)))
+
+
+MIXING: set[Callable] = set()  # operations of ours in which numbers of several arguments meet (operations.py)
+
+
+def CAST(x, dtype):  # replaced by operations.cast when that is imported
+    return np.asarray(x).astype(dtype)
 
 
 def INDEX(x, key):  # replaced by operations.index when that is imported

@@ -9,7 +9,7 @@ entropy. Each term has its plates' scale; what it depends on is read off the pro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..array.recording import parents as parents_of
 from ..distributions import biject_to
 from ..distributions.divergence import has_kl, kl_divergence
 from ..errors import DataError
-from ..graph import ModelGraph, Parameter, Recorder, latent_input, model_graph, record_model, recorded_in
+from ..graph import ModelGraph, Parameter, Recorder, float32_in, latent_input, model_graph, record_model, recorded_in
 from ..guides import Assembly, Factor, unconstrained_shape
 from ..model import PlateFrame, Site
 
@@ -84,12 +84,15 @@ class Derivation:
     def inputs(self, values: Mapping[str, Any], indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
         """The program's inputs in order, from values by name."""
         out: list[Any] = [None] * len(self.program.inputs)
+        narrow = self.program.dtype == np.float32
         for name, i in self.parameter_inputs.items():
             out[i] = values[name]
         for name, i in self.index_inputs.items():
             out[i] = indices[name]
         for f in self.factors:
             out[f.noise_input] = noise[f.name]
+        if narrow:
+            out = [x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x for x in out]
         return out
 
 
@@ -103,12 +106,14 @@ class Problem:
     graph: ModelGraph
     shapes: dict[str, tuple[int, ...]]  # continuous latent sites on the unconstrained axis
     sites: dict[str, Site]
+    dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float64))  # the working dtype
     shown: ModelGraph | None = None  # the user's own graph, where the model is fitted in another form
 
 
 def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0) -> Problem:
     """Record the model by itself."""
-    recorded = record_model(model, args, kwargs, Recorder(Tape(eager=eager), latent_input, seed=seed))
+    recorder = Recorder(Tape(eager=eager), latent_input, seed=seed)
+    recorded = record_model(model, args, kwargs, recorder)
     graph = model_graph(recorded)
     if not graph.nodes:
         raise DataError(
@@ -119,7 +124,9 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
         for s in recorded.of_kind(observed=False)
         if not s.fn.is_discrete and s.guide is None
     }
-    return Problem(model, args, kwargs, graph, shapes, recorded.sites)
+    narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
+    dtype = np.dtype(np.float32 if narrow else np.float64)
+    return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype)
 
 
 def derive(
@@ -134,7 +141,7 @@ def derive(
     seed: int = 0,
 ) -> Derivation:
     """Record model and guide together, and write the bound as terms."""
-    tape = Tape(eager=eager)
+    tape = Tape(eager=eager, dtype=p.dtype)
     assembly = Assembly(guide, p.graph, p.shapes)
     recorder = Recorder(
         tape, assembly.latent, plate_sizes=plate_sizes, starts=starts, indices=indices, noise=noise, seed=seed

@@ -33,7 +33,7 @@ from ..array import (
     stop_gradient,
 )
 from ..array.batching import Batched, lead, run_batched
-from ..array.operations import TRANSPARENT, draw_of, reshape, total
+from ..array.operations import TRANSPARENT, cast, draw_of, reshape, total
 from ..array.recording import call_recording
 from .choose import Plan
 from .derivation import Derivation
@@ -56,7 +56,7 @@ class Objective:
     @cached_property
     def values(self) -> Program:
         """Program of one particle: (bound, value of every term, score weights...)."""
-        d, tape = self.derivation, Tape()
+        d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
         inputs = _inputs(tape, d.program)
         outputs = _replay(d.program, inputs, frozenset())
         totals = [_sum(outputs[t.output]) * t.scale for t in d.terms]
@@ -80,7 +80,7 @@ class Objective:
     @cached_property
     def surrogate(self) -> Program:
         """Program of one particle: inputs and weights -> scalar."""
-        d, tape = self.derivation, Tape()
+        d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
         inputs = _inputs(tape, d.program)
         shapes = [np.shape(x) for x in _examples(self.values)[2:]]
         weights = [tape.input(np.zeros(s), f"weight of {f}") for s, (_, f) in zip(shapes, self.weights, strict=True)]
@@ -126,7 +126,7 @@ class Objective:
         coordinates (given as examples in `raw`) to parameter values by name, it is in these.
         Inputs: parameters (or raw coordinates), then the other inputs in order.
         """
-        d, tape = self.derivation, Tape()
+        d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
         noise, position = set(self.noise_inputs), {i: n for n, i in d.parameter_inputs.items()}
         with paused_collector():
             if values_of is None:
@@ -210,6 +210,9 @@ def _replay(program: Program, inputs: Sequence, held: frozenset[str]) -> tuple:
 
 
 def _sum(x: Any) -> Any:
+    """The sum of all elements, added up in float64."""
+    if getattr(x, "dtype", None) == np.float32:
+        x = cast(x, np.dtype(np.float64))
     return total(x, tuple(range(np.ndim(x)))) if np.ndim(x) else x
 
 

@@ -4,7 +4,7 @@ model function --Recorder--> RecordedModel --model_graph--> ModelGraph --> netwo
 """
 
 from .model_graph import ModelGraph, Node, dependencies, family_name, graph, latent_input, model_graph, recorded_in
-from .recorder import Parameter, RecordedModel, Recorder, as_argument, ours_first, record_model
+from .recorder import Parameter, RecordedModel, Recorder, as_argument, float32_in, ours_first, record_model
 
 __all__ = [
     "ModelGraph",
@@ -15,6 +15,7 @@ __all__ = [
     "as_argument",
     "dependencies",
     "family_name",
+    "float32_in",
     "graph",
     "latent_input",
     "model_graph",

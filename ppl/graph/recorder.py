@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..array import Argument, Recorded, Tape
+from ..array.rows import Rows, is_row_source
 from ..distributions import constraints
 from ..errors import ModelError, PPLError, ShapeError
 from ..model import Handler, PlateFrame, Site, full_parameter, parameter_rows
@@ -62,6 +63,7 @@ class Recorder(Handler):
         self.plates: dict[str, PlateFrame] = {}
         self.indices: dict[str, Any] = {}
         self.parameters: dict[str, Parameter] = {}
+        self.saw_float32 = False  # in a parameter's starting value
 
     def process(self, site: Site) -> Site:
         if site.type == "plate":
@@ -102,7 +104,9 @@ class Recorder(Handler):
     def parameter(self, name: str, init: Callable[[], Any], constraint: constraints.Constraint) -> Recorded:
         """The recorded value of a parameter; an input of its own, made on first use."""
         if name not in self.parameters:
-            value = np.asarray(self.starts[name] if name in self.starts else init(), dtype=np.float64)
+            value = np.asarray(self.starts[name] if name in self.starts else init())
+            self.saw_float32 |= value.dtype == np.float32
+            value = value.astype(np.float64)
             if not np.all(constraint(value)):
                 raise ModelError(
                     f"parameter '{name}' starting at {np.array2string(value, threshold=5)}",
@@ -142,6 +146,17 @@ def record_model(model: Callable, args: tuple, kwargs: Mapping[str, Any], record
     return recorded
 
 
+def float32_in(x: Any) -> bool:
+    """Is there a float32 array among the arguments?"""
+    if isinstance(x, dict):
+        return any(map(float32_in, x.values()))
+    if isinstance(x, list | tuple):
+        return any(map(float32_in, x))
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        return any(float32_in(getattr(x, f.name)) for f in dataclasses.fields(x))
+    return getattr(x, "dtype", None) == np.float32
+
+
 @contextmanager
 def ours_first() -> Iterator[None]:
     """NumPy wraps an error of ours, raised while it looks at an array, in one of its own: ours says more."""
@@ -156,13 +171,15 @@ def ours_first() -> Iterator[None]:
 def as_argument(x: Any) -> Any:
     """A model argument as the recorder wants it: arrays that a minibatch may index.
 
-    Looks into dicts, lists, tuples and dataclasses; numbers, strings, None and pandas
-    objects pass as they are.
+    So may what is sliced like an array: a memory map, an HDF5 or Zarr data set. Looks into
+    dicts, lists, tuples and dataclasses; numbers, strings, None and pandas objects pass as they are.
     """
     if isinstance(x, np.ma.MaskedArray):
         return x
     if isinstance(x, np.ndarray) and x.dtype != object:
         return x.view(Argument)
+    if is_row_source(x):
+        return Rows(x)
     if isinstance(x, dict):
         return {k: as_argument(v) for k, v in x.items()}
     if isinstance(x, tuple) and hasattr(x, "_fields"):
