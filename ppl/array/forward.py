@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ModelError
 from . import operations as op
-from .derivatives import PARTIALS, PULLS, _spread, gradient
+from .derivatives import PARTIALS, PULLS, _spread, gradient, pull_back
 from .program import Program, Ref, substitute
 from .recording import Tape, call_recording, program_of
 
@@ -96,6 +96,24 @@ def _push_linear_solve(d, y, a, b):
     return np.linalg.solve(a, right)
 
 
+def _push_eigenvalues(d, y, x):
+    v = op.eigenvectors(x)
+    return op.total(v * (d[0] @ v), (np.ndim(x) - 2,))
+
+
+def _push_eigenvectors(d, v, x):
+    # dv_j = sum over i != j of v_i (v_i' dx v_j) / (lambda_j - lambda_i)
+    values, n = op.eigenvalues(x), np.shape(x)[-1]
+    gaps = values[..., None, :] - values[..., :, None] + np.eye(n)
+    inner = np.swapaxes(v, -1, -2) @ (0.5 * (d[0] + np.swapaxes(d[0], -1, -2))) @ v
+    return v @ ((1.0 - np.eye(n)) * inner / gaps)
+
+
+def _push_cross(d, y, a, b, *axes, **more):
+    left = None if d[0] is None else np.cross(d[0], b, *axes, **more)
+    return _plus(left, None if d[1] is None else np.cross(a, d[1], *axes, **more))
+
+
 def _sum_of_changes(d, y, a, b):
     return np.broadcast_to(_plus(d[0], d[1]), np.shape(y))
 
@@ -119,7 +137,7 @@ PUSHES: dict[Callable, Callable] = {
     op.running_sum.run: _each(op.running_sum),
     op.index.run: _each(op.index),
     op.scatter.run: _each(op.scatter),
-    op.cast.run: lambda d, y, x, dtype: d[0],
+    op.cast.run: lambda d, y, x, dtype: d[0] if np.dtype(dtype).kind == "f" else None,
     op.draw_of.run: lambda d, y, x, name: d[0],
     op.where.run: _push_where,
     op.largest.run: _push_largest,
@@ -129,10 +147,15 @@ PUSHES: dict[Callable, Callable] = {
     op.cholesky.run: _push_cholesky,
     op.triangular_solve.run: _push_solve(op.triangular_solve, False),
     op.triangular_solve_transposed.run: _push_solve(op.triangular_solve_transposed, True),
+    op.in_order.run: lambda d, y, x, axis: np.take_along_axis(d[0], op.order_of(x, axis), axis),
+    op.eigenvalues.run: _push_eigenvalues,
+    op.eigenvectors.run: _push_eigenvectors,
     np.einsum: _push_einsum,
     np.linalg.solve: _push_linear_solve,
     np.linalg.inv: lambda d, y, x: -y @ d[0] @ y,
     np.linalg.det: lambda d, y, x: y * np.trace(np.linalg.inv(x) @ d[0], axis1=-2, axis2=-1),
+    np.cross: _push_cross,
+    np.sinc: lambda d, y, x: pull_back(d[0], np.sinc, y, (x,), {}, (0,))[0],  # elementwise: forwards as backwards
 }
 
 
@@ -147,7 +170,7 @@ def pushforward(program: Program, wrt: Sequence[int]) -> Program:
     for fun, args, kwargs, *_ in program.steps:
         a, k = substitute(args, values.__getitem__), substitute(kwargs, values.__getitem__)
         values.append(call_recording(fun, a, k))
-        moves.append(_push(fun, values[-1], a, _directions(args, moves)))
+        moves.append(_push(fun, values[-1], a, k, _directions(args, moves)))
     results = substitute(program.outputs, values.__getitem__)
     changes = [
         _zero_or(moves[o.index] if type(o) is Ref else None, x) for o, x in zip(program.outputs, results, strict=True)
@@ -168,11 +191,11 @@ def _directions(args, moves):
     return out
 
 
-def _push(fun, y, args, directions):
+def _push(fun, y, args, kwargs, directions):
     if all(d is None for d in directions):
         return None
     if fun in PUSHES:
-        return PUSHES[fun](directions, y, *args)
+        return PUSHES[fun](directions, y, *args, **kwargs)
     if fun in PARTIALS:
         total = None
         for row, d in zip(PARTIALS[fun], directions, strict=True):
@@ -181,7 +204,7 @@ def _push(fun, y, args, directions):
                     raise ModelError(f"a derivative of {fun.__name__}", "an argument in which its derivative is known")
                 total = _plus(total, d * row(y, *args))
         return np.broadcast_to(total, np.shape(y))
-    if fun in PULLS:  # constant for derivatives
+    if PULLS.get(fun) == {}:  # constant for derivatives
         return None
     raise ModelError(
         f"a second derivative of {getattr(fun, '__name__', fun)}", "an operation whose forward derivative is known"

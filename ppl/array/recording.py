@@ -546,19 +546,19 @@ def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset
         if id(node) not in live:
             live.add(id(node))
             todo += parents(node)
+    kept = [node for node in tape.nodes if id(node) in live]
+    merge = any(node.fun in transparent for node in kept)
     number = {id(x): Ref(i) for i, x in enumerate(tape.inputs)}
     steps: list[Step] = []
     seen: dict[Any, Ref] = {}
 
-    for node in tape.nodes:
-        if id(node) not in live:
-            continue
+    for node in kept:
         args = substitute_nodes(node.args, number)
         if node.fun in transparent:
             number[id(node)] = args[0]
             continue
         kwargs = substitute_nodes(node.kwargs, number)
-        if not transparent:
+        if not merge:
             ref = Ref(len(tape.inputs) + len(steps))
         else:
             key = (node.fun, tape._key(args), tape._key(tuple(kwargs.items())))

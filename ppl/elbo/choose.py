@@ -17,6 +17,7 @@ from difflib import get_close_matches
 
 from ..array import Ref
 from ..errors import GuideError, ModelError, Reason
+from ..graph import bits_of
 from .derivation import Derivation, FactorFacts, Term
 from .estimators import NAMES, exact, pathwise, score
 from .flow import Flow, flow, separable_axis
@@ -82,15 +83,15 @@ def choose(d: Derivation, overrides: Mapping[str, str] | None = None) -> Plan:
 
 def _refuse_moving_jumps(edges: int, parameter_bits: Mapping[str, int], seen: Flow, where: str) -> None:
     """A learned parameter that moves the place of a jump has a gradient that no estimator here sees."""
-    for name, bit in parameter_bits.items():
-        if edges & bit:
-            jump = seen.jump_names.get(bit, "a comparison")
-            raise ModelError(
-                f"parameter '{name}' inside '{jump}' beside a draw, on the way to {where}",
-                "jumps whose place is not learned: the gradient would miss how the jump moves",
-                f"a latent site '{name}' instead of a parameter, or a smooth function such as scipy.special.expit",
-                site=name,
-            )
+    for bit in bits_of(edges):
+        name = next(n for n, b in parameter_bits.items() if b == bit)
+        jump = seen.jump_names.get(bit, "a comparison")
+        raise ModelError(
+            f"parameter '{name}' inside '{jump}' beside a draw, on the way to {where}",
+            "jumps whose place is not learned: the gradient would miss how the jump moves",
+            f"a latent site '{name}' instead of a parameter, or a smooth function such as scipy.special.expit",
+            site=name,
+        )
 
 
 def _override(f: FactorFacts, overrides: Mapping[str, str] | None) -> str | None:

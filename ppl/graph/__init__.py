@@ -3,7 +3,17 @@
 model function --Recorder--> RecordedModel --model_graph--> ModelGraph --> networkx, Mermaid, DOT, a picture
 """
 
-from .model_graph import ModelGraph, Node, dependencies, family_name, graph, latent_input, model_graph, recorded_in
+from .model_graph import (
+    ModelGraph,
+    Node,
+    bits_of,
+    dependencies,
+    family_name,
+    graph,
+    latent_input,
+    model_graph,
+    recorded_in,
+)
 from .recorder import Parameter, RecordedModel, Recorder, as_argument, float32_in, ours_first, record_model
 
 __all__ = [
@@ -13,6 +23,7 @@ __all__ = [
     "RecordedModel",
     "Recorder",
     "as_argument",
+    "bits_of",
     "dependencies",
     "family_name",
     "float32_in",

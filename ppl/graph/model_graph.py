@@ -6,7 +6,7 @@ as it was computed, used the value of z.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -137,6 +137,14 @@ def dependencies(tape: Tape, marks: Mapping[int, int]) -> dict[int, int]:
     return found
 
 
+def bits_of(bits: int) -> Iterator[int]:
+    """The single bits of a set of bits, lowest first."""
+    while bits:
+        bit = bits & -bits
+        yield bit
+        bits ^= bit
+
+
 def recorded_in(x: Any) -> list[Recorded]:
     """Recorded values in a distribution, an array or a tuple of them."""
     if is_recorded(x):
@@ -163,7 +171,7 @@ def model_graph(recorded: RecordedModel) -> ModelGraph:
         bits = 0
         for node in [*recorded_in(x), *recorded.tape.branches[:branches]]:
             bits |= found.get(id(node), 0)
-        return tuple(name for i, name in enumerate(names) if bits >> i & 1) if bits else ()
+        return tuple(names[b.bit_length() - 1] for b in bits_of(bits))
 
     nodes, guide_edges = {}, []
     for site in named.values():
