@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,7 @@ SHORT = 20_000_000  # counted cost up to which a run is short
 PATIENCE = 25  # steps in a row that may fail to be finite
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """What a run needs to go on."""
 
     step: int
@@ -43,8 +42,7 @@ class State:
     skipped: int = 0
 
 
-@dataclass(frozen=True)
-class Info:
+class Info(NamedTuple):
     """What a step is worth looking at for: the bound's estimate, and whether it was finite."""
 
     elbo: float
@@ -200,12 +198,12 @@ class BBVI:
             seen = x.astype(np.float32) if narrow else x
             _, bound, *grads = run(*[seen[s].reshape(shape) for s, shape in pieces], *rest)
             g = np.concatenate([h.ravel() for h in grads]) if len(grads) > 1 else np.ravel(grads[0])
-            elbo = float(bound.sum()) / len(bound)
+            elbo = float(bound)
             # One product tells: a sum with an infinity or NaN in it is not finite.
             if not np.isfinite(g @ g + elbo):
-                return replace(state, step=state.step + 1, skipped=state.skipped + 1), Info(elbo, False)
+                return state._replace(step=state.step + 1, skipped=state.skipped + 1), Info(elbo, False)
             x, moments = update(-g, state.optimizer, x, state.rate)
-            return State(state.step + 1, x, moments, state.rate), Info(elbo, True)
+            return State(state.step + 1, x, moments, state.rate, state.skipped), Info(elbo, True)
 
         return step
 
@@ -223,9 +221,9 @@ class BBVI:
             bounds, parts = objective.contributions(where.concrete(state.x), rows, eps, particles)
             elbo, g = float(bounds.mean()), jacobian(state.x, {n: x.mean(0) for n, x in parts.items()})
             if not np.isfinite(g @ g + elbo):
-                return replace(state, step=state.step + 1, skipped=state.skipped + 1), Info(elbo, False)
+                return state._replace(step=state.step + 1, skipped=state.skipped + 1), Info(elbo, False)
             x, moments = self.optimizer.update(-g, state.optimizer, state.x, state.rate)
-            return State(state.step + 1, x, moments, state.rate), Info(elbo, True)
+            return State(state.step + 1, x, moments, state.rate, state.skipped), Info(elbo, True)
 
         return step
 

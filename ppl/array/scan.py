@@ -71,8 +71,10 @@ class Body:
         return compile_program(self.program)
 
     def carry(self, rows: Any, i: int) -> Any:
-        """Carry i before every step, from the rows of the result."""
-        return self._leaf(rows[: self.length], i)
+        """Carry i before every step, from the rows of the result; whole numbers are whole again."""
+        dtype = self.program.inputs[i].dtype
+        found = self._leaf(rows[: self.length], i)
+        return found if dtype.kind == "f" else op.cast(found, dtype)
 
     def last(self, rows: Any, i: int) -> Any:
         """Carry i after the last step."""
@@ -264,10 +266,10 @@ def flatten(tree: Any) -> tuple[list, Callable[[Sequence], Any]]:
     """Leaves of nested tuples, lists and dicts, and how to put others in their place; None has no leaf."""
     if tree is None:
         return [], lambda leaves: None
-    if isinstance(tree, dict):
-        parts, build = flatten(tuple(tree.values()))
-        names = tuple(tree)
-        return parts, lambda leaves: dict(zip(names, build(leaves), strict=True))
+    if isinstance(tree, dict):  # in the order of the names: that in which they were given means nothing
+        names = sorted(tree, key=str)
+        parts, build = flatten(tuple(tree[k] for k in names))
+        return parts, lambda leaves: {k: x for k, x in sorted(zip(names, build(leaves), strict=True), key=_place(tree))}
     if isinstance(tree, list | tuple):
         flat = [flatten(x) for x in tree]
         counts = np.cumsum([0] + [len(leaves) for leaves, _ in flat])
@@ -279,6 +281,31 @@ def flatten(tree: Any) -> tuple[list, Callable[[Sequence], Any]]:
 
         return [x for leaves, _ in flat for x in leaves], build
     return [tree], lambda leaves: leaves[0]
+
+
+def _place(tree: dict) -> Callable:
+    """A key that puts items of a dict back in its own order."""
+    place = {k: i for i, k in enumerate(tree)}
+    return lambda item: place[item[0]]
+
+
+def structure(tree: Any) -> str:
+    """How a tree is nested, as text: leaves are stars."""
+    if tree is None:
+        return "None"
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{k!r}: {structure(tree[k])}" for k in sorted(tree, key=str)) + "}"
+    if isinstance(tree, list | tuple):
+        return "(" + ", ".join(map(structure, tree)) + ")"
+    return "*"
+
+
+def pair(result: Any) -> tuple:
+    """What a step returned, if it is a carry and a y."""
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        what = f"{len(result)} values" if isinstance(result, tuple | list) else type(result).__name__
+        raise ModelError(f"a step of a scan that returns {what}", "carry, y", "return carry, None")
+    return tuple(result)
 
 
 def scan(f: Callable, init: Any, xs: Any, length: int | None = None, *, tape: Tape | None = None) -> tuple[Any, Any]:
@@ -297,15 +324,19 @@ def scan(f: Callable, init: Any, xs: Any, length: int | None = None, *, tape: Ta
     if tape is None:
         return _loop(f, init, leaves, build, length)
     recorded = BodyRecorder(tape, length, starts, leaves)
-    carry, y = f(rebuild(recorded.carries), build(recorded.xs))
+    carry, y = pair(f(rebuild(recorded.carries), build(recorded.xs)))
     return recorded.finish(carry, y, rebuild)
 
 
 def steps_of(leaves: Sequence, length: int | None) -> int:
     """The common length of the xs."""
+    if not all(map(np.shape, leaves)):
+        raise ShapeError("xs that are one number", "arrays whose first axis is time", "length= where there are no xs")
     lengths = {np.shape(x)[0] for x in leaves}
     if length is not None:
         lengths.add(int(length))
+    if lengths == {0}:
+        raise ShapeError("a scan of no steps", "at least one")
     if len(lengths) != 1:
         raise ShapeError(
             f"xs of lengths {sorted(lengths)}" if lengths else "no xs and no length",
@@ -318,7 +349,7 @@ def steps_of(leaves: Sequence, length: int | None) -> int:
 def _loop(f, carry, leaves, build, length):
     found = []
     for t in range(length):
-        carry, y = f(carry, build([x[t] for x in leaves]))
+        carry, y = pair(f(carry, build([x[t] for x in leaves])))
         found.append(y)
     parts = [flatten(y) for y in found]
     stacked = [np.stack(column) for column in zip(*(p for p, _ in parts), strict=True)]
@@ -356,7 +387,16 @@ class BodyRecorder:
     def finish(self, carry: Any, y: Any, rebuild: Callable, extra: Sequence = ()) -> tuple:
         """The last carry and the stacked ys; with `extra`, further outputs of the step, stacked too."""
         carries, (ys, build) = flatten(carry)[0], flatten(y)
+        before, after = structure(rebuild(self.carries)), structure(carry)
+        if before != after:
+            raise ShapeError(f"a carry {after} after a step", f"the same as before it, {before}")
         for before, after in zip(self.carries, carries, strict=True):
+            if before.dtype.kind in "iub" and _kind(after) not in "iub":
+                raise ModelError(
+                    f"a carry that starts as {before.dtype} and is a fraction after a step",
+                    "one type of carry",
+                    "a start of 1.0 * x",
+                )
             if np.shape(after) != before.shape:
                 raise ShapeError(
                     f"a carry of shape {np.shape(after)} after a step",
@@ -499,6 +539,10 @@ def _live(program: Program) -> list[tuple[int, Step]]:
             needed.add(i)
             todo += refs((program.steps[i - n].args, program.steps[i - n].kwargs))
     return [(i, step) for i, step in enumerate(program.steps, n) if i in needed]
+
+
+def _kind(x) -> str:
+    return (x if isinstance(x, Recorded) else np.asarray(x)).dtype.kind
 
 
 def _as_float(x):

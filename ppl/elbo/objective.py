@@ -102,25 +102,25 @@ class Objective:
         return tuple(f.noise_input for f in self.derivation.factors)
 
     def on_tape(self, inputs: Sequence, particles: int) -> tuple[Any, Any]:
-        """(mean surrogate, bound of each particle), recorded; noise inputs have the particles as first axis."""
+        """(mean surrogate, mean bound), recorded; noise inputs have the particles as first axis."""
         noise = set(self.noise_inputs)
         if particles == 1:
             own = [x[0] if i in noise else x for i, x in enumerate(inputs)]
             bound, _, *weights = run(self.values, *own, call=call_recording)
-            scalar = (
-                run(self.surrogate, *own, *map(stop_gradient, weights), call=call_recording)[0] if weights else bound
-            )
-            return scalar, np.reshape(bound, (1,))
+            if not weights:
+                return bound, bound
+            held = map(stop_gradient, weights)
+            return run(self.surrogate, *own, *held, call=call_recording)[0], bound
         rows = [Batched(x) if i in noise else x for i, x in enumerate(inputs)]
         bound, _, *weights = run_batched(self.values, rows, particles)
-        bounds = lead(bound, particles)
+        mean = np.mean(bound.x) if isinstance(bound, Batched) else bound
         if not weights:
-            return (np.mean(bounds) if isinstance(bound, Batched) else bound), bounds
+            return mean, mean
         centred = [Batched(stop_gradient(leave_one_out(lead(w, particles)))) for w in weights]
-        return np.mean(lead(run_batched(self.surrogate, [*rows, *centred], particles)[0], particles)), bounds
+        return np.mean(lead(run_batched(self.surrogate, [*rows, *centred], particles)[0], particles)), mean
 
     def gradient(self, particles: int, values_of: Callable[..., dict] | None = None, raw: Sequence = ()) -> Program:
-        """The program (mean surrogate, bound of each particle, gradient of the surrogate...).
+        """The program (mean surrogate, mean bound, gradient of the surrogate...).
 
         The gradient is in the parameters' own values. With `values_of`, a function from raw
         coordinates (given as examples in `raw`) to parameter values by name, it is in these.
@@ -142,8 +142,8 @@ class Objective:
                 inputs.append(
                     tape.input(np.broadcast_to(np.zeros((), x.dtype), shape), x.name) if known is None else known
                 )
-            scalar, bounds = self.on_tape(inputs, particles)
-            return program_of(tape, [scalar, bounds, *pull_through(tape, scalar, own)], TRANSPARENT)
+            scalar, bound = self.on_tape(inputs, particles)
+            return program_of(tape, [scalar, bound, *pull_through(tape, scalar, own)], TRANSPARENT)
 
     def rest_of(self, indices: dict, noise: dict) -> list:
         """The inputs after the parameters, in order."""
