@@ -60,8 +60,9 @@ class Program:
 
     @property
     def dtype(self) -> np.dtype:
-        """The working dtype: float32 if an input is, else float64."""
-        return np.dtype(np.float32) if any(x.dtype == np.float32 for x in self.inputs) else np.dtype(np.float64)
+        """The working dtype: float32 if the floating inputs are, else float64."""
+        kinds = {x.dtype for x in self.inputs if x.dtype.kind == "f"}
+        return np.dtype(np.float32) if kinds == {np.dtype(np.float32)} else np.dtype(np.float64)
 
     def signature(self, ref: Ref) -> tuple[tuple[int, ...], np.dtype]:
         """Shape and dtype of a value."""

@@ -507,15 +507,9 @@ def paused_collector():
             gc.enable()
 
 
-def working_dtype(examples: Sequence) -> np.dtype:
-    """float32 if any of the arrays is, else float64."""
-    kinds = {getattr(x, "dtype", None) for x in examples}
-    return np.dtype(np.float32) if np.dtype(np.float32) in kinds else np.dtype(np.float64)
-
-
 def record(fun: Callable[..., Sequence], examples: Sequence, names: Sequence[str] = ()) -> Program:
     """Run `fun(*recorded)` -> sequence of arrays, and return the program of its outputs."""
-    tape = Tape(dtype=working_dtype(examples))
+    tape = Tape()
     roots = [tape.input(x, name) for x, name in zip(examples, names or [""] * len(examples), strict=True)]
     return program_of(tape, fun(*roots))
 

@@ -325,7 +325,7 @@ def scan(f: Callable, init: Any, xs: Any, length: int | None = None, *, tape: Ta
         return _loop(f, init, leaves, build, length)
     recorded = BodyRecorder(tape, length, starts, leaves)
     carry, y = pair(f(rebuild(recorded.carries), build(recorded.xs)))
-    return recorded.finish(carry, y, rebuild)
+    return recorded.finish(carry, y, rebuild)[:2]
 
 
 def steps_of(leaves: Sequence, length: int | None) -> int:
@@ -379,13 +379,15 @@ class BodyRecorder:
 
     def add_x(self, rows: Any) -> Recorded:
         """Another x, one row for each step, met while the step is recorded."""
+        if np.shape(rows)[:1] != (self.length,):
+            raise ShapeError(f"values of shape {np.shape(rows)} inside a scan", f"{self.length} rows, one for each step")
         self.rows.append(rows)
         node = self._placeholder(rows, np.shape(rows)[1:], lambda: concrete(rows)[0])
         self.xs.append(node)
         return node
 
     def finish(self, carry: Any, y: Any, rebuild: Callable, extra: Sequence = ()) -> tuple:
-        """The last carry and the stacked ys; with `extra`, further outputs of the step, stacked too."""
+        """The last carry, the stacked ys, and the stacked `extra`: further outputs of the step."""
         carries, (ys, build) = flatten(carry)[0], flatten(y)
         before, after = structure(rebuild(self.carries)), structure(carry)
         if before != after:
@@ -419,9 +421,7 @@ class BodyRecorder:
         n = len(self.carries)
         last = rebuild([x[self.length - 1] for x in found[:n]])
         stacked = found[n:]
-        if extra:
-            return last, build(stacked[: len(ys)]), stacked[len(ys) :]
-        return last, build(stacked)
+        return last, build(stacked[: len(ys)]), stacked[len(ys) :]
 
     def _cut(self, nodes, inside, outputs):
         live, todo = set(), [o for o in outputs if isinstance(o, Recorded) and id(o) in inside]

@@ -252,12 +252,13 @@ def test_every_method_has_a_row():
 
 def test_every_derivative_has_a_row():
     from ppl.array import operations as op
+    from ppl.array.rows import rows_of
 
     seen = set()
     for c in CASES:
         inputs = inputs_of(c, 0)
         program = A.record(lambda *x, c=c: (np.sum(c.fun(np, *x) * 1.0),), inputs)
         seen |= {s.fun for s in A.gradient(program, range(len(inputs))).steps} | {s.fun for s in program.steps}
-    marks = {op.stop_gradient.run, op.draw_of.run, op.sampled.run, op.sampled_rows.run}
+    marks = {op.stop_gradient.run, op.draw_of.run, op.sampled.run, op.sampled_rows.run, rows_of.run}
     missing = [f.__name__ for f in (*PARTIALS, *PULLS) if f not in seen and f not in marks]
     assert not missing
