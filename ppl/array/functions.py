@@ -14,7 +14,7 @@ from scipy import special
 
 from ..errors import ModelError
 from . import operations as op
-from .recording import FUNCTIONS, Recorded, _dtype
+from .recording import FUNCTIONS, Recorded, _dtype, tape_of
 
 
 def implements(*functions):
@@ -409,8 +409,6 @@ def _matmul(a, b):
 
 
 def _tape_add(fun, *args):
-    from .recording import tape_of
-
     return tape_of(args).add(fun, tuple(map(_array, args)))
 
 
@@ -538,8 +536,6 @@ def _einsum(subscripts, *operands, optimize=False, **more):
     left, arrow, right = subscripts.replace(" ", "").partition("->")
     if not arrow:
         right = "".join(sorted(c for c in set(left) if c != "," and left.count(c) == 1))
-    from .recording import tape_of
-
     return tape_of(operands).add(np.einsum, (f"{left}->{right}", *map(_array, operands)))
 
 

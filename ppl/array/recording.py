@@ -194,6 +194,11 @@ class Recorded(NDArrayOperatorsMixin):
             return np.cumsum(inputs[0], axis=kwargs.get("axis", 0))
         if method != "__call__":
             raise ModelError(f"np.{ufunc.__name__}.{method} of a recorded value", "an operation that can be recorded")
+        if all(set(kinds) <= set("O->") for kinds in ufunc.types):
+            hint = "the formula in NumPy's own functions"
+            raise ModelError(
+                "a ufunc made of a Python function, of a recorded value", "NumPy's or SciPy's ufuncs", hint
+            )
         if kwargs.get("where", True) is not True:
             raise ModelError(f"np.{ufunc.__name__}(..., where=)", "np.where(condition, a, b)")
         if ufunc in FUNCTIONS:

@@ -380,7 +380,8 @@ class BodyRecorder:
     def add_x(self, rows: Any) -> Recorded:
         """Another x, one row for each step, met while the step is recorded."""
         if np.shape(rows)[:1] != (self.length,):
-            raise ShapeError(f"values of shape {np.shape(rows)} inside a scan", f"{self.length} rows, one for each step")
+            got = f"values of shape {np.shape(rows)} inside a scan"
+            raise ShapeError(got, f"{self.length} rows, one for each step")
         self.rows.append(rows)
         node = self._placeholder(rows, np.shape(rows)[1:], lambda: concrete(rows)[0])
         self.xs.append(node)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import BranchOnDraw
+from ..array import BranchOnDraw, Tape, compile_program, program_of, pull_through
 from ..distributions import biject_to, constraints
 from ..errors import GuideError, ModelError, Reason
 from ..model.calls import check_names, refuse_own_names
@@ -197,15 +197,12 @@ def tangent(constraint: Any, g: np.ndarray) -> np.ndarray:
 
 def _unconstrained(constraint: Any, value: np.ndarray, g: np.ndarray) -> np.ndarray:
     """The gradient pulled back through the bijection from the unconstrained axis."""
-    from ..array import Tape, compile_program, program_of
-    from ..array import gradient as differentiate
-
     transform = biject_to(constraint)
     inner = np.asarray(transform.inverse(np.asarray(value, dtype=float)), dtype=float)
     tape = Tape()
     x = tape.input(inner, "x")
     total = np.sum(transform(x) * g)
-    return np.asarray(compile_program(differentiate(program_of(tape, [total]), [0]))(inner)[1])
+    return np.asarray(compile_program(program_of(tape, pull_through(tape, total, [x])))(inner)[0])
 
 
 def independent(rng: np.random.Generator, d: Derivation, count: int) -> dict[str, np.ndarray]:

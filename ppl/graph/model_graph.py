@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..array import Recorded, Tape, is_recorded
-from ..array.recording import parents
+from ..array.recording import concrete, parents
 from ..distributions import biject_to
 from ..model import PlateFrame, Site
 from .recorder import RecordedModel, Recorder, record_model
@@ -111,8 +111,6 @@ def latent_input(recorder: Recorder, site: Site) -> Recorded:
 
 def some_value(site: Site, rng: np.random.Generator) -> np.ndarray:
     """A value in the support of a site: its prior's draw where that can be had, else the support's middle."""
-    from ..array.recording import concrete
-
     arrays, rebuild = site.fn.tree_flatten()
     fn = rebuild(tuple(concrete(a) for a in arrays))
     if fn.has("sample"):

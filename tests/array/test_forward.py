@@ -90,7 +90,7 @@ def test_hessian_product_is_the_difference_of_the_gradient(case):
         found = A.compile_program(A.hessian_product(program, count))(*inputs, *directions)
         for got, expected in zip(found[: len(inputs)], slopes(*inputs)[1:], strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
-        expected = along(lambda *x: slopes(*x)[1:], inputs, directions)
+        expected = along(lambda *x, f=slopes: f(*x)[1:], inputs, directions)
         for got, want in zip(found[len(inputs) :], expected, strict=True):
             assert_close(got, want, 2e-5)
 

@@ -369,7 +369,8 @@ def test_a_carry_of_whole_numbers(table):
 
 
 def test_ys_keep_their_types():
-    program = A.record(lambda z: A.scan(lambda c, x: (c + x, (x > 0, np.argmax(c + np.arange(3)))), z, RETURNS)[1], [0.5])
+    step = lambda c, x: (c + x, (x > 0, np.argmax(c + np.arange(3))))
+    program = A.record(lambda z: A.scan(step, z, RETURNS)[1], [0.5])
     positive, at = A.compile_program(program)(0.5)
     assert positive.dtype == bool and at.dtype.kind == "i"
     np.testing.assert_array_equal(positive, RETURNS > 0)
