@@ -17,8 +17,14 @@ import os
 import sys
 from dataclasses import dataclass, field
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
-_LIBRARIES = (_HERE, os.path.join(sys.prefix, "lib"), os.path.dirname(os.__file__))
+_LIBRARIES = tuple(
+    os.path.join(folder, "")
+    for folder in (
+        os.path.dirname(os.path.abspath(__file__)),
+        os.path.join(sys.prefix, "lib"),
+        os.path.dirname(os.__file__),
+    )
+)
 
 
 def user_line() -> str:

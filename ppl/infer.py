@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from .algorithms import ALGORITHMS, BBVI, Setup, set_up
+from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
-from .elbo import problem
+from .elbo import Problem, problem
 from .errors import ModelError
 from .fit import Fit, evaluate, judge
 from .model.calls import refuse_own_names
@@ -62,8 +63,8 @@ def infer(
     1.49
     """
     refuse_own_names(model, OWN, "infer")
-    if not isinstance(seed, int) or seed < 0:
-        raise ModelError(f"seed={seed!r}", "a whole number, zero or more", "seed=0")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ModelError(f"seed={seed!r}", "a whole number from 0 to 2**63 - 1", "seed=0")
     chosen = _algorithm(algorithm)
     eager = executor == "eager"
     try:
@@ -81,16 +82,23 @@ def infer(
             setup = set_up(p, seed)
         except BranchOnDraw:
             setup = Setup(p, "meanfield", None, ())
+        except KeyboardInterrupt:
+            return _interrupted(p, seed)
     p, guide = setup.problem, setup.guide
     bar = _bar if progress else None
     solution = chosen.run(p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts)
     solution = replace(solution, notes=(*setup.notes, *solution.notes))
     d = solution.derivation
     bound = evaluate(p, guide, d, solution.values, executor=solution.executor, seed=seed)
-    warnings = p.graph.warnings
-    if solution.interrupted:
-        warnings = (*warnings, "the run was interrupted: this is where it stood")
-    return Fit(p, guide, solution, bound, judge(solution.converged, solution.stop_reason, warnings), seed)
+    return Fit(p, guide, solution, bound, judge(solution, bound, p.graph.warnings), seed)
+
+
+def _interrupted(p: Problem, seed: int) -> Fit:
+    """What there is when the first thing that happens is Ctrl-C: the guide as it starts."""
+    solution = BBVI(steps=1).run(p, "meanfield", seed=seed, starts={})
+    solution = replace(solution, stop_reason=INTERRUPTED, converged=False, interrupted=True)
+    bound = evaluate(p, "meanfield", solution.derivation, solution.values, executor=solution.executor, seed=seed)
+    return Fit(p, "meanfield", solution, bound, judge(solution, bound, p.graph.warnings), seed)
 
 
 def _algorithm(algorithm: Any) -> Any:
@@ -120,7 +128,7 @@ class _bar:
                 return
             from tqdm import tqdm
 
-            self.bar = tqdm(total=self.total, initial=len(history), leave=False, unit="step")
+            self.bar = tqdm(total=self.total, initial=len(history), leave=False, unit="step", disable=None)
         self.bar.update(len(history) - self.bar.n)
         recent = history[-50:]
         self.bar.set_postfix_str(f"ELBO {sum(recent) / len(recent):.4g}", refresh=False)

@@ -3,8 +3,9 @@
 set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 """
 
-from .bbvi import BBVI, Info, Solution, State
+from .bbvi import BBVI
 from .setup import Setup, set_up
+from .stages import Info, Solution, State
 
 ALGORITHMS = {"bbvi": BBVI}
 

@@ -13,56 +13,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..array import BranchOnDraw, Ref, compile_program, reachable
-from ..elbo import Derivation, EagerObjective, Objective, Plan, Problem, choose, derive, minibatches
-from ..errors import ModelError, NumericalError
+from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive, minibatches
+from ..errors import ModelError
 from ..model.calls import check_names
-from ..optim import Adam, Moments
+from ..optim import Adam
 from . import noise
 from .coordinates import Coordinates, pull_to_coordinates
+from .stages import INTERRUPTED, Info, Settings, Solution, State, run_stages
 from .start import good_start
 
-WINDOW = 50  # steps whose averages are kept
 BLOCK = 50  # steps whose noise is drawn at once
-SHORT = 20_000_000  # counted cost up to which a run is short
-PATIENCE = 25  # steps in a row that may fail to be finite
-
-
-class State(NamedTuple):
-    """What a run needs to go on."""
-
-    step: int
-    x: np.ndarray
-    optimizer: Any
-    rate: float
-    skipped: int = 0
-
-
-class Info(NamedTuple):
-    """What a step is worth looking at for: the bound's estimate, and whether it was finite."""
-
-    elbo: float
-    finite: bool
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What an algorithm returns to whoever makes a Fit of it."""
-
-    values: dict[str, np.ndarray]
-    history: np.ndarray
-    stop_reason: str
-    converged: bool
-    steps: int
-    derivation: Derivation
-    plan: Plan
-    executor: str
-    notes: tuple[str, ...] = ()
-    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +42,7 @@ class BBVI:
         draws per step; None: 32 where that costs little, fewer for large models.
     optimizer
         `ppl.optim.Adam()`; its step size is where the first stage starts, in posterior
-        standard deviations. A fixed `optimizer` with `stages=False` keeps it.
+        standard deviations; later stages take a third of the one before.
     init
         "auto" (a deterministic optimum with fixed draws where there is one), or a dict of
         parameter values to start from.
@@ -86,7 +51,6 @@ class BBVI:
     tolerance
         how well the answer must be known to count as converged: two stages agree to this many
         posterior standard deviations (root mean square), and the error of each is half that.
-
     dtype
         the working dtype, np.float32 or np.float64; None: float32 where an argument is.
 
@@ -116,7 +80,11 @@ class BBVI:
     ) -> Solution:
         """Fit the guide to the problem."""
         if not isinstance(self.steps, int) or self.steps < 1:
-            raise ModelError(f"steps={self.steps!r}", "a whole number of at least 1")
+            raise ModelError(f"steps={self.steps!r}", "a whole number of at least 1", "BBVI(steps=2000)")
+        if self.particles is not None and (not isinstance(self.particles, int) or self.particles < 1):
+            raise ModelError(f"particles={self.particles!r}", "a whole number of at least 1, or None", "particles=8")
+        if not hasattr(self.optimizer, "update"):
+            raise ModelError(f"optimizer={self.optimizer!r}", "an optimizer", "ppl.optim.Adam(0.05)")
         if self.dtype is not None:
             p = replace(p, dtype=np.dtype(self.dtype))
         d, eager = _derive(p, guide, seed, executor)
@@ -131,26 +99,25 @@ class BBVI:
         elif eager:
             starts = init
         elif starts is None:
-            starts, how = good_start(p, guide, d, objective, seed)
+            try:
+                starts, how = good_start(p, guide, d, objective, seed)
+            except KeyboardInterrupt:
+                return replace(
+                    _unmoved(Coordinates.at(d, init), objective),
+                    converged=False,
+                    interrupted=True,
+                    stop_reason=INTERRUPTED,
+                )
             notes.append(f"started from {how}")
         where = Coordinates.at(d, starts)
         if where.size == 0:
-            return Solution(
-                where.concrete(np.zeros(0)),
-                np.zeros(0),
-                "there is nothing to fit",
-                True,
-                0,
-                d,
-                plan,
-                "numpy",
-                tuple(notes),
-            )
+            return _unmoved(where, objective)
         if eager:
             steps = partial(self._eager_step, p, guide, d, seed)
         else:
             steps = partial(self._step, objective, seed)
-        return _stages(self, steps, where, objective, "eager" if eager else "numpy", tuple(notes), progress)
+        settings = Settings(self, steps, objective, "eager" if eager else "numpy", seed, self.particles_for(objective))
+        return run_stages(settings, where, tuple(notes), progress)
 
     # -- one step --------------------------------------------------------------------------
     def init_state(self, where: Coordinates) -> State:
@@ -175,13 +142,14 @@ class BBVI:
         pieces = list(zip(where.slices.values(), where.shapes.values(), strict=True))
         order = [f.name for f in d.factors]
         narrow = d.program.dtype == np.float32
+        scored = {f for _, f in objective.weights}
         cache: dict[int, tuple] = {}
 
         def block(number: int) -> tuple:
             if number not in cache:
                 cache.clear()
-                rng = noise.generator(seed, number)
-                eps = noise.draw(rng, d.factors, BLOCK, particles)
+                rng = noise.generator(seed, number, noise.Stream.STEPS)
+                eps = noise.draw(rng, d.factors, BLOCK, particles, scored)
                 rows = {n: minibatches(rng, d.plates[n], BLOCK) for n in d.index_inputs}
                 rest = [
                     objective.rest_of({n: r[i] for n, r in rows.items()}, {n: eps[n][i] for n in order})
@@ -212,11 +180,12 @@ class BBVI:
     ) -> Callable[[State], tuple[State, Info]]:
         particles = max(self.particles or 32, 2)
         objective = EagerObjective(p, guide, where.starts)
+        everyone = {f.name for f in d.factors}
         jacobian = pull_to_coordinates(where)
 
         def step(state: State) -> tuple[State, Info]:
-            rng = noise.generator(seed, state.step)
-            eps = {n: e[0] for n, e in noise.draw(rng, d.factors, 1, particles).items()}
+            rng = noise.generator(seed, state.step, noise.Stream.STEPS)
+            eps = {n: e[0] for n, e in noise.draw(rng, d.factors, 1, particles, everyone).items()}
             rows = {n: minibatches(rng, d.plates[n], 1)[0] for n in d.index_inputs}
             bounds, parts = objective.contributions(where.concrete(state.x), rows, eps, particles)
             elbo, g = float(bounds.mean()), jacobian(state.x, {n: x.mean(0) for n, x in parts.items()})
@@ -226,6 +195,14 @@ class BBVI:
             return State(state.step + 1, x, moments, state.rate, state.skipped), Info(elbo, True)
 
         return step
+
+
+def _unmoved(where: Coordinates, objective: Objective) -> Solution:
+    """The solution of a run that takes no step."""
+    d, plan = objective.derivation, objective.plan
+    return Solution(
+        where.concrete(np.zeros(where.size)), np.zeros(0), "there is nothing to fit", True, 0, d, plan, "numpy"
+    )
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivation, bool]:
@@ -252,172 +229,3 @@ def _check_parameters(d: Derivation, objective: Objective) -> None:
                 "use its value in a distribution, or remove it",
                 site=name,
             )
-
-
-# -- the run: stages at falling step sizes ------------------------------------------------------
-def _stages(
-    algorithm: BBVI, steps: Callable, where: Coordinates, objective: Objective, executor: str, notes, progress
-) -> Solution:
-    step, state, start = steps(where), algorithm.init_state(where), where.starts
-    history: list[float] = []
-    answer: np.ndarray | None = None  # of the stage before, in the coordinates of now
-    windows: list[tuple[float, np.ndarray]] = []
-    reason, converged, interrupted = f"the limit of {algorithm.steps} steps was reached", False, False
-    bar = progress(algorithm.steps) if progress else None
-    failed = 0
-    try:
-        while state.step < algorithm.steps:
-            total, elbo, count = np.zeros(where.size), 0.0, 0
-            for _ in range(min(WINDOW, algorithm.steps - state.step)):
-                with np.errstate(all="ignore"):  # what is not finite is counted, not printed
-                    state, info = step(state)
-                history.append(info.elbo)
-                failed = 0 if info.finite else failed + 1
-                if failed > PATIENCE:
-                    raise _not_finite(where, _last(answer, windows, state), state.step, history, objective, executor)
-                if info.finite:
-                    total, elbo, count = total + state.x, elbo + info.elbo, count + 1
-                if algorithm.callback is not None and algorithm.callback(state, info) is False:
-                    reason = "the callback asked for it"
-                    raise StopIteration
-            if bar is not None:
-                bar.update(history)
-            if count:
-                windows.append((elbo / count, total / count))
-            if not _stationary(windows, algorithm.tolerance):
-                continue
-            mean = _average(windows)
-            # Short runs buy more precision than the tolerance asks for: it costs a tenth of a second.
-            share = 8.0 if state.step * algorithm.particles_for(objective) * objective.values.work < SHORT else 2.0
-            known = _error(windows, state, where) < algorithm.tolerance / share
-            agrees = answer is not None and np.sqrt(np.mean((mean - answer) ** 2)) < algorithm.tolerance
-            if agrees and not known:
-                continue  # nothing moves any more: only more steps make the average better
-            answer, windows, converged = mean, [], agrees
-            if converged:
-                reason = "two stages at different step sizes gave the same answer"
-                break
-            rate = max(state.rate / 3.0, 1e-4)
-            if where.rescaled(mean):
-                where = Coordinates.at(objective.derivation, where.concrete(mean))
-                step, answer = steps(where), np.zeros(where.size)
-            state = State(state.step, answer, algorithm.optimizer.init(answer), rate, state.skipped)
-    except StopIteration:
-        pass
-    except KeyboardInterrupt:
-        reason, interrupted = "interrupted from the keyboard", True
-    finally:
-        if bar is not None:
-            bar.close()
-    if state.skipped:
-        notes = (*notes, f"{state.skipped} steps were left out because the gradient was not finite")
-    values = where.concrete(answer if converged else _last(answer, windows, state))
-    if executor == "numpy" and _start_is_better(objective, start, values):
-        values = start
-        notes = (*notes, "the stochastic steps did not improve on the start, which is kept")
-    return Solution(
-        values,
-        np.array(history),
-        reason,
-        converged,
-        state.step,
-        objective.derivation,
-        objective.plan,
-        executor,
-        notes,
-        interrupted,
-    )
-
-
-def _start_is_better(objective: Objective, start: dict, values: dict) -> bool:
-    """Is the bound at the start higher than at the answer, beyond its error on common draws?
-
-    With many parameters the error of each, though small, adds up in the bound.
-    """
-    d = objective.derivation
-    if d.index_inputs:
-        return False
-    draws = int(np.clip(2_000_000 // max(objective.values.work, 1), 16, 512))
-    eps = {n: e[0] for n, e in noise.draw(noise.generator(0, 0, stream=3), d.factors, 1, draws).items()}
-    with np.errstate(all="ignore"):
-        before, after = (objective.evaluate(v, {}, eps, draws)[0] for v in (start, values))
-    gain = after - before
-    if not np.all(np.isfinite(after)):
-        return bool(np.all(np.isfinite(before)))
-    return bool(gain.mean() < -2.0 * gain.std() / draws**0.5 - 1e-3)
-
-
-def _last(answer, windows, state) -> np.ndarray:
-    """The best there is before a stage has ended."""
-    if len(windows) >= 4:
-        tail = windows[-max(2, len(windows) // 4) :]
-        return np.mean([x for _, x in tail], axis=0)
-    return answer if answer is not None else windows[-1][1] if windows else state.x
-
-
-def _stationary(windows: list[tuple[float, np.ndarray]], tolerance: float) -> bool:
-    """Have the bound and the parameters stopped drifting, as far as their noise shows?
-
-    Over the later two thirds of at least eight windows: the bound's slope is within two
-    standard errors of zero (or stands for less than a hundredth of a nat), and the two halves
-    of the parameters' path differ by no more than their noise (or the tolerance).
-    """
-    n = len(windows)
-    if n < 8 or n % 2:
-        return False
-    late = windows[n // 3 :]
-    y = np.array([e for e, _ in late])
-    t = np.arange(len(y)) - (len(y) - 1) / 2.0
-    slope = (t @ y) / (t @ t)
-    residual = y - y.mean() - slope * t
-    error = np.sqrt(residual @ residual / max(len(y) - 2, 1) / (t @ t))
-    if slope * len(y) > max(2.0 * error * len(y), 0.01):
-        return False
-    x = np.array([x for _, x in late])
-    half = len(x) // 2
-    first, second = x[:half], x[half:]
-    drift = np.mean((second.mean(0) - first.mean(0)) ** 2)
-    noise = np.mean(first.var(0, ddof=1) / len(first) + second.var(0, ddof=1) / len(second))
-    return bool(drift < max(9.0 * noise if drift < 0.25 else 4.0 * noise, tolerance**2))
-
-
-def _average(windows) -> np.ndarray:
-    """Average of the later two thirds of the iterates."""
-    return np.mean([x for _, x in windows[len(windows) // 3 :]], axis=0)
-
-
-def _error(windows, state: State, where: Coordinates) -> float:
-    """Standard error of the average, as a root mean square over the coordinates.
-
-    The larger of two estimates: from means of a few long batches, and from the noise of the
-    gradient, whose average over T steps displaces an optimum of curvature h by sd / (h sqrt(T)).
-    """
-    late = np.array([x for _, x in windows[len(windows) // 3 :]])
-    batches = np.array([b.mean(0) for b in np.array_split(late, min(5, len(late)))])
-    seen = batches.var(0, ddof=1) / len(batches)
-    moments = state.optimizer
-    if isinstance(moments, Moments) and moments.count:
-        noise = moments.second / (1.0 - 0.999**moments.count)
-        expected = noise / where.curvature**2 / (len(late) * WINDOW)
-        seen = np.maximum(seen, np.where(np.isfinite(expected), expected, 0.0))
-    return float(np.sqrt(np.mean(seen)))
-
-
-def _not_finite(where, last, step, history, objective, executor) -> NumericalError:
-    values = where.concrete(last)
-    culprit = ""
-    if executor == "numpy":
-        d = objective.derivation
-        eps = {k: v[0] for k, v in noise.draw(np.random.default_rng(0), d.factors, 1, 64).items()}
-        rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
-        with np.errstate(all="ignore"):
-            _, terms, _ = objective.evaluate(values, rows, eps, 64)
-        bad = [t.text for t, column in zip(d.terms, terms.T, strict=True) if not np.all(np.isfinite(column))]
-        culprit = f" in {', '.join(bad)}" if bad else ""
-    return NumericalError(
-        f"a gradient that is not finite, {PATIENCE} steps in a row up to step {step}{culprit}",
-        "finite log densities where the guide draws",
-        "a look at scales that may reach zero, data of extreme size, or log of a negative number in that term",
-        state=values,
-        history=np.array(history),
-    )

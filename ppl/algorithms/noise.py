@@ -1,13 +1,15 @@
 """Noise for the particles: exact in distribution, arranged so that averages vary less.
 
-Every particle by itself has independent standard noise, so estimates stay unbiased; together
-the particles are spread out. Blocks come from a counter-based generator: block b of seed s is
-always the same, which is what lets a run be resumed.
+Every particle by itself has standard noise; for pathwise factors the particles together are
+spread out, which keeps averages unbiased. Factors with a score weight draw independently: the
+leave-one-out baseline of a particle must know nothing of its draw. Blocks come from a
+counter-based generator: block b of seed s is always the same, which is what lets a run be resumed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from enum import IntEnum
 
 import numpy as np
 from scipy import special
@@ -15,8 +17,22 @@ from scipy import special
 from ..elbo import FactorFacts
 
 
-def generator(seed: int, block: int, stream: int = 0) -> np.random.Generator:
-    """The generator of a block of steps."""
+class Stream(IntEnum):
+    """What randomness is for: every purpose has numbers of its own."""
+
+    STEPS = 0
+    BOUND = 1
+    DRAWS = 2
+    COMPARISON = 3
+    PILOT = 4
+    FIXED = 5
+    STARTS = 6
+    ROWS = 7
+    ORDER = 8
+
+
+def generator(seed: int, block: int, stream: Stream) -> np.random.Generator:
+    """The generator of a block, for one purpose."""
     return np.random.Generator(
         np.random.Philox(
             key=np.array([seed, stream], dtype=np.uint64), counter=np.array([0, 0, 0, block], dtype=np.uint64)
@@ -24,13 +40,24 @@ def generator(seed: int, block: int, stream: int = 0) -> np.random.Generator:
     )
 
 
-def draw(rng: np.random.Generator, factors: Sequence[FactorFacts], steps: int, particles: int) -> dict[str, np.ndarray]:
-    """Noise of every factor for some steps: arrays (steps, particles, *noise_shape)."""
+def draw(
+    rng: np.random.Generator,
+    factors: Sequence[FactorFacts],
+    steps: int,
+    particles: int,
+    independent: Collection[str] = (),
+) -> dict[str, np.ndarray]:
+    """Noise of every factor for some steps: arrays (steps, particles, *noise_shape).
+
+    `independent` names the factors whose particles must not know of each other.
+    """
     out = {}
     for f in factors:
         shape = (steps, particles, *f.noise_shape)
         if f.noise_kind == "normal":
-            out[f.name] = stratified_normal(rng, shape) if particles > 1 else rng.standard_normal(shape)
+            out[f.name] = (
+                rng.standard_normal(shape) if particles == 1 or f.name in independent else stratified_normal(rng, shape)
+            )
         elif f.noise_kind == "uniform":
             out[f.name] = open_uniform(rng, shape)
         else:

@@ -93,7 +93,7 @@ def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
     else:
         starts, _ = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
     draws = 2 * int(np.clip(WORK // work, 8, 256))
-    eps = {n: e[0] for n, e in noise.draw(noise.generator(seed, 0, stream=4), d.factors, 1, draws).items()}
+    eps = {n: e[0] for n, e in noise.draw(noise.generator(seed, 0, noise.Stream.PILOT), d.factors, 1, draws).items()}
     with np.errstate(all="ignore"):
         bound = float(objective.evaluate(starts, {}, eps, draws)[0].mean())
     size = sum(int(np.prod(f.noise_shape, dtype=np.int64)) for f in d.factors)

@@ -16,7 +16,7 @@ from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..guides import FullRank
 from .coordinates import Coordinates
 from .lbfgs import minimize
-from .noise import whitened
+from .noise import Stream, generator, whitened
 
 WORK = 4_000_000  # counted cost that one gradient with fixed draws may have
 MANY_ROWS = 10_000  # rows of a subsampled plate to start from
@@ -56,7 +56,7 @@ def good_start(
 
 def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int) -> tuple[dict[str, np.ndarray], str]:
     """Where plates are subsampled: the start of the same model on many rows at once, all of them if they are few."""
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, 0, Stream.ROWS)
     sizes = {n: min(d.plates[n].size, max(d.plates[n].subsample_size, MANY_ROWS)) for n in d.index_inputs}
     rows = {n: np.sort(rng.permutation(d.plates[n].size)[:size]) for n, size in sizes.items()}
     many = derive(p, guide, plate_sizes=sizes, indices=rows, seed=seed)
@@ -82,7 +82,7 @@ def fixed_draws(
 ) -> tuple[dict[str, np.ndarray], int]:
     """Maximise the bound over fixed draws; returns parameter values and the number of steps."""
     f = _fixed(objective, where, seed, rows)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, 0, Stream.STARTS)
     # Never from the very middle: with symmetric draws a symmetric posterior has a saddle there.
     widths = (0.1, 1.0, 1.0) if objective.values.work * draws_for(objective) < CHEAP else (0.1,)
     best, total = (np.zeros(where.size), np.inf), 0
@@ -98,7 +98,7 @@ def fixed_draws(
 def _fixed(objective: Objective, where: Coordinates, seed: int, rows: dict | None = None):
     d = objective.derivation
     particles = draws_for(objective)
-    noise = whitened(np.random.default_rng(seed), d.factors, particles)
+    noise = whitened(generator(seed, 0, Stream.FIXED), d.factors, particles)
     run = compile_program(objective.gradient(particles, where.values, where.split(np.zeros(where.size))))
     rest = objective.rest_of(rows or {}, noise)
 

@@ -134,6 +134,7 @@ def _ELEMENTWISE(fun):
 RULES[op.softplus.run] = _ELEMENTWISE(op.softplus)
 RULES[op.stop_gradient.run] = _ELEMENTWISE(op.stop_gradient)
 RULES[op.where.run] = _ELEMENTWISE(op.where)
+RULES[np.sinc] = _ELEMENTWISE(np.sinc)
 
 
 @rule(op.draw_of)
@@ -314,10 +315,10 @@ def _scatter(size, g, key, shape):
     if _mentions_batch(key):
         picked = [k for k in keys if not isinstance(k, slice)]
         ndim = max(k.ndim if isinstance(k, Batched) else np.ndim(k) for k in picked)
-        if any(isinstance(k, slice) and k != slice(None) for k in keys) or not isinstance(
-            keys[0], Batched | np.ndarray
-        ):
-            return None
+        places = [i for i, k in enumerate(keys) if not isinstance(k, slice)]
+        unusual = any(k is None or k is Ellipsis or (isinstance(k, slice) and k != slice(None)) for k in keys)
+        if unusual or places != list(range(len(places))):
+            return None  # only keys before all slices: the rows' numbers go in front of them
         aligned = tuple(_align(ndim, k) if isinstance(k, Batched) else k for k in picked)
         rows = np.arange(size).reshape((size, *(1,) * ndim))
         g = lead(g, size)

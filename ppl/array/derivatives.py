@@ -115,7 +115,7 @@ STEPWISE: tuple = (
     np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
     op.position_of_largest.run, op.order_of.run, op.rank_of.run,
 )  # fmt: skip
-JUMPS = frozenset((*STEPWISE, np.remainder, np.fmod, np.copysign))
+JUMPS = frozenset((*STEPWISE, np.remainder, np.fmod, np.copysign, np.arctan2, np.tan, op.sign_det.run))
 JUMP_RULES: dict[Callable, Callable] = {}  # operations that jump or not by what their arguments are
 
 

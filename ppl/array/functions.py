@@ -253,7 +253,8 @@ def _ones_like(x, dtype=None, order="K", subok=True, shape=None, device=None):
 
 @implements(np.full_like)
 def _full_like(x, fill_value, dtype=None, order="K", subok=True, shape=None, device=None):
-    return np.broadcast_to(fill_value, np.shape(x) if shape is None else shape)
+    fill = _typed(_array(fill_value), dtype or _dtype(x))
+    return np.broadcast_to(fill, np.shape(x) if shape is None else shape)
 
 
 @implements(np.concatenate)
@@ -384,16 +385,20 @@ def _clip(x, a_min=None, a_max=None, out=None, *, min=None, max=None, **more):
     return np.minimum(x, high) if high is not None else x
 
 
+def _truth(x):
+    return op.cast(x if _dtype(x).kind == "b" else x != 0, np.dtype(np.int64))
+
+
 @implements(np.any)
 def _any(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("any", more)
-    return _max(op.cast(x, np.dtype(np.int64)), axis, keepdims=keepdims) > 0
+    return _max(_truth(x), axis, keepdims=keepdims) > 0
 
 
 @implements(np.all)
 def _all(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("all", more)
-    return _min(op.cast(x, np.dtype(np.int64)), axis, keepdims=keepdims) > 0
+    return _min(_truth(x), axis, keepdims=keepdims) > 0
 
 
 @implements(np.isclose)

@@ -118,6 +118,8 @@ class _Writer:
         fun, args = step.fun, step.args
         if fun is op.index.run:
             return f"{self.code(args[0])}[{self.code(args[1])}]"
+        if fun in op.TRANSPARENT:
+            return self.code(args[0])
         if fun in INFIX:
             a, b = map(self.code, args)
             return (

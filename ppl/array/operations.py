@@ -12,7 +12,7 @@ import operator
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import ModelError, ShapeError
 from . import recording
 from .recording import SHAPES, Recorded, operation
 
@@ -83,6 +83,9 @@ def running_sum(x, axis):
 
 def _matmul_signature(a, b):
     sa, sb = np.shape(a), np.shape(b)
+    if not sa or not sb or sa[-1] != sb[max(len(sb) - 2, 0)]:
+        hint = "matrices whose inner lengths agree: as many weights as columns"
+        raise ShapeError(f"a matrix product of shapes {sa} and {sb}", "(..., n, k) @ (..., k, m)", hint)
     lead = np.broadcast_shapes(sa[:-2], sb[:-2])
     return (*lead, *sa[-2:-1], *(sb[-1:] if len(sb) > 1 else ())), np.result_type(*map(recording._dtype, (a, b)))
 

@@ -162,6 +162,9 @@ def _kind(x: Step | Input) -> str:
 
 def _cost(program: Program, step: Step) -> int:
     size = int(np.prod(step.shape, dtype=np.int64))
+    body = step.args[0] if step.args else None
+    if isinstance(getattr(body, "program", None), Program):  # a loop: its body, for every step
+        return size + body.length * body.program.work
     if step.fun is np.matmul:
         first = step.args[0]
         shape = program.signature(first)[0] if isinstance(first, Ref) else np.shape(first)

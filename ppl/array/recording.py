@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..errors import ModelError, user_line
+from ..errors import ModelError, ShapeError, user_line
 from .program import Input, Program, Ref, Step, run
 
 SHAPES: dict[Callable, Callable] = {}  # operation -> rule(*args, **kwargs) -> (shape, dtype), without values
@@ -201,9 +201,10 @@ class Recorded(NDArrayOperatorsMixin):
             )
         if kwargs.get("where", True) is not True:
             raise ModelError(f"np.{ufunc.__name__}(..., where=)", "np.where(condition, a, b)")
+        if kwargs.get("dtype") is not None:
+            raise ModelError(f"np.{ufunc.__name__}(..., dtype=)", "the type as it comes", ".astype(...)")
         if ufunc in FUNCTIONS:
             return FUNCTIONS[ufunc](*inputs)
-        kwargs.pop("dtype", None), kwargs.pop("casting", None)
         if ufunc.nout != 1 or ufunc.signature is not None:
             raise ModelError(
                 f"np.{ufunc.__name__} of a recorded value", "an operation with one result", "see ppl.array.supported()"
@@ -217,6 +218,11 @@ class Recorded(NDArrayOperatorsMixin):
             return len(args[0].shape)
         if fun in ANSWERED:
             return fun(*map(_stand_in, args), **{k: _stand_in(v) for k, v in kwargs.items()})
+        name = f"np.{getattr(fun, '__name__', fun)}"
+        if kwargs.get("out") is not None:
+            raise ModelError(f"{name}(..., out=) of a recorded value", "a new array", f"x = {name}(...)")
+        if kwargs.get("dtype") is not None and fun not in HEEDS_DTYPE:
+            raise ModelError(f"{name}(..., dtype=) of a recorded value", "the type as it comes", ".astype(...)")
         handler = FUNCTIONS.get(fun)
         if handler is None:
             raise ModelError(
@@ -224,7 +230,13 @@ class Recorded(NDArrayOperatorsMixin):
                 "a NumPy function that can be differentiated",
                 "an equivalent from ppl.array.supported(), or apply it to the data before the model",
             )
-        return handler(*args, **kwargs)
+        try:
+            return handler(*args, **kwargs)
+        except TypeError as error:
+            if "unexpected keyword" not in str(error):
+                raise
+            unknown = [k for k in kwargs if f"'{k}'" in str(error)]
+            raise ModelError(f"{name}(..., {', '.join(unknown)}=) of a recorded value", "a call without it") from error
 
     # -- refusals ------------------------------------------------------------------------
     def __array__(self, *_, **__):
@@ -348,6 +360,7 @@ ANSWERED = {
     np.isrealobj,
     np.can_cast,
 }  # from the shape alone
+HEEDS_DTYPE = {np.sum, np.prod, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.astype}
 REDUCTIONS: dict[np.ufunc, Callable] = {
     np.add: np.sum,
     np.multiply: np.prod,
@@ -458,7 +471,13 @@ def elementwise_signature(fun: np.ufunc, *args) -> tuple[tuple[int, ...], np.dty
             kinds.append(a.dtype if t is Recorded else _dtype(a))
             shapes.add(a.shape if t is Recorded else np.shape(a))
     shapes.discard(())
-    shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else next(iter(shapes), ())
+    try:
+        shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else next(iter(shapes), ())
+    except ValueError:
+        shown = " and ".join(str(np.shape(a)) for a in args)
+        raise ShapeError(
+            f"np.{fun.__name__} of shapes {shown}", "shapes that broadcast", "x[:, None], or x @ w"
+        ) from None
     return shape, _ufunc_dtype(fun, tuple(kinds))
 
 

@@ -28,6 +28,7 @@ from .recording import (
     SHAPES,
     Recorded,
     Tape,
+    _dtype,
     call_recording,
     concrete,
     operation,
@@ -61,6 +62,13 @@ class Body:
         """Where each carry and each y stands in a row."""
         ends = np.cumsum([0] + [int(np.prod(s, dtype=np.int64)) for s in self._shapes])
         return [slice(int(a), int(b)) for a, b in pairwise(ends)]
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """float32 if all that a row holds is, else float64."""
+        kinds = {x.dtype for x in self.program.inputs[: self.carries]}
+        kinds |= {self.program.signature(o)[1] if type(o) is Ref else _dtype(o) for o in self.program.outputs}
+        return np.dtype(np.float32) if kinds == {np.dtype(np.float32)} else np.dtype(np.float64)
 
     @property
     def width(self) -> int:
@@ -174,7 +182,7 @@ def _permuted(program: Program, order: Sequence[int], outputs: Sequence[Any]) ->
 @operation
 def scan_rows(body, carries, xs, constants):
     """All rows of a scan: (length + 1, width)."""
-    rows = np.zeros((body.length + 1, body.width))
+    rows = np.zeros((body.length + 1, body.width), body.dtype)
     step, slices, n = body.step, body.slices, body.carries
     for t in range(body.length):
         row = rows[t]
@@ -190,7 +198,7 @@ def scan_rows(body, carries, xs, constants):
     return rows
 
 
-SHAPES[scan_rows.run] = lambda body, carries, xs, constants: ((body.length + 1, body.width), np.dtype(np.float64))
+SHAPES[scan_rows.run] = lambda body, carries, xs, constants: ((body.length + 1, body.width), body.dtype)
 
 
 # -- derivatives -----------------------------------------------------------------------------------
@@ -394,7 +402,7 @@ class BodyRecorder:
         if before != after:
             raise ShapeError(f"a carry {after} after a step", f"the same as before it, {before}")
         for before, after in zip(self.carries, carries, strict=True):
-            if before.dtype.kind in "iub" and _kind(after) not in "iub":
+            if before.dtype.kind in "iub" and _dtype(after).kind not in "iub":
                 raise ModelError(
                     f"a carry that starts as {before.dtype} and is a fraction after a step",
                     "one type of carry",
@@ -540,10 +548,6 @@ def _live(program: Program) -> list[tuple[int, Step]]:
             needed.add(i)
             todo += refs((program.steps[i - n].args, program.steps[i - n].kwargs))
     return [(i, step) for i, step in enumerate(program.steps, n) if i in needed]
-
-
-def _kind(x) -> str:
-    return (x if isinstance(x, Recorded) else np.asarray(x)).dtype.kind
 
 
 def _as_float(x):

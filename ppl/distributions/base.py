@@ -119,6 +119,11 @@ class Distribution:
         return self.batch_shape + self.event_shape
 
     @property
+    def core(self) -> Distribution:
+        """The family itself, without the wrappers that only move or mask axes."""
+        return self
+
+    @property
     def is_discrete(self) -> bool:
         """True when the support is a set of separate points."""
         return self.support.is_discrete
@@ -412,6 +417,11 @@ class Wrapper(Distribution):
     """Base of distributions that change one other distribution and let it answer most questions."""
 
     base_dist: Distribution
+
+    @property
+    def core(self) -> Distribution:
+        """The family itself, without the wrappers that only move or mask axes."""
+        return self.base_dist.core
 
     @property
     def support(self) -> Constraint:

@@ -208,9 +208,36 @@ class TransformedDistribution(Wrapper):
         return self._transform
 
     @property
+    def core(self) -> Distribution:
+        """The family itself: a transformed distribution is one of its own."""
+        return self
+
+    @property
     def support(self) -> Constraint:
-        codomain = self._transform.codomain
+        """The image of the base's support, where it is a set of numbers; else the transform's codomain."""
+        image = self._image()
+        codomain = self._transform.codomain if image is None else image
         return constraints.independent(codomain, self.event_dim - codomain.event_dim)
+
+    def _image(self) -> Constraint | None:
+        found = constraints.bounds(self.base_dist.support)
+        for t in self.transforms:
+            whole, into = constraints.bounds(t.domain), constraints.bounds(t.codomain)
+            if found is None or whole is None or into is None or t.sign is None:
+                return None
+            if any(is_recorded(a) for a in t.tree_flatten()[0]):
+                return None
+            # An end of the domain goes to an end of the codomain, any other point to its image.
+            rising = np.asarray(t.sign) > 0
+            with np.errstate(all="ignore"):
+                low = np.where(np.asarray(found[0]) <= whole[0], np.where(rising, into[0], into[1]), t(found[0]))
+                high = np.where(np.asarray(found[1]) >= whole[1], np.where(rising, into[1], into[0]), t(found[1]))
+            found = np.where(rising, low, high)[()], np.where(rising, high, low)[()]
+        if found is None or (np.shape(found[0]) and np.shape(found[0]) != np.shape(found[1])):
+            return None
+        outer = constraints.bounds(self._transform.codomain)
+        same = outer is not None and np.all(found[0] == outer[0]) and np.all(found[1] == outer[1])
+        return None if same else constraints.between(*found)
 
     def expand(self, batch_shape: Sequence[int]) -> TransformedDistribution:
         """The same distribution over a larger batch."""

@@ -479,3 +479,50 @@ def independent(base: Constraint, reinterpreted_batch_ndims: int) -> Constraint:
     if isinstance(base, Independent):
         return Independent(base.base, base.reinterpreted_batch_ndims + reinterpreted_batch_ndims)
     return Independent(base, reinterpreted_batch_ndims)
+
+
+def bounds(constraint: Constraint) -> tuple[Array, Array] | None:
+    """Least and greatest value of a set of numbers; None for vectors, matrices and moving bounds.
+
+    >>> bounds(positive), bounds(boolean), bounds(simplex)
+    ((0.0, inf), (0.0, 1.0), None)
+    """
+    base = constraint.base if isinstance(constraint, Independent) else constraint
+    if base.depends_on_recorded:
+        return None
+    if isinstance(base, _Real):
+        return -np.inf, np.inf
+    if isinstance(base, _Boolean):
+        return 0.0, 1.0
+    low, high = getattr(base, "lower_bound", None), getattr(base, "upper_bound", None)
+    if low is None and high is None:
+        return None
+    return (-np.inf if low is None else low), (np.inf if high is None else high)
+
+
+def within(inner: Constraint, outer: Constraint) -> bool:
+    """Is every value of one set in the other, as far as their bounds tell?
+
+    >>> within(unit_interval, positive), within(real, positive)
+    (True, False)
+    """
+    first, second = (c.base if isinstance(c, Independent) else c for c in (inner, outer))
+    if first == second:
+        return True
+    if second.is_discrete and not first.is_discrete:
+        return False
+    a, b = bounds(first), bounds(second)
+    return a is not None and b is not None and bool(np.all(a[0] >= b[0]) and np.all(a[1] <= b[1]))
+
+
+def between(low: Array, high: Array) -> Constraint:
+    """The numbers strictly between two concrete bounds, of which either may be infinite.
+
+    >>> str(between(-np.inf, 0.0))
+    'a number below 0.0'
+    """
+    if np.all(np.isinf(low)) and np.all(np.isinf(high)):
+        return real
+    if np.all(np.isinf(high)):
+        return GreaterThan(low)
+    return LessThan(high) if np.all(np.isinf(low)) else OpenInterval(low, high)

@@ -174,7 +174,10 @@ def derive(
             text = site.name if site.options.get("factor") else f"E[log {density(site)}]"
             term("log p", site, text, site.fn.log_prob(site.value), site.plate_scale)
             continue
-        factor = next(f for f in assembly.factors.values() if site.name in f.sites)
+        factor = next((f for f in assembly.factors.values() if site.name in f.sites), None)
+        if factor is None:  # a handler gave it its value
+            term("log p", site, f"log {density(site)}", site.fn.log_prob(site.value), site.plate_scale)
+            continue
         guide_scale = site.plate_scale / site.scale
         # The closed form needs a prior that does not look back at this very draw, as it does
         # where the guide draws in another order than the model.
@@ -256,11 +259,9 @@ def _entropy_terms(term: Callable, factor: Factor, site: Site, scale: float) -> 
 
 def _facts(f: Factor, sites: Mapping[str, Site], position: Mapping[int, int], output: Callable) -> FactorFacts:
     log_q = f.base.log_prob(f.draw)
-    family = type(f.base).__name__ if f.posterior is None else type(f.posterior).__name__
-    base = f.base
-    while type(base).__name__ == "Independent":
-        base = base.base_dist
-    family = type(base).__name__ + (" on the unconstrained axis" if f.log_jacobians and f.posterior is not None else "")
+    family = type(f.base.core).__name__ + (
+        " on the unconstrained axis" if f.log_jacobians and f.posterior is not None else ""
+    )
     return FactorFacts(
         f.name,
         f.sites,

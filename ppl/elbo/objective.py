@@ -62,7 +62,7 @@ class Objective:
         totals = [_sum(outputs[t.output]) * t.scale for t in d.terms]
         parts = [np.reshape(x, (1,)) for x in totals]
         terms = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        return program_of(tape, [_add(totals), terms, *self._weights(outputs)], TRANSPARENT)
+        return program_of(tape, [_add(totals), terms, *self._weights(outputs)])
 
     def _weights(self, outputs: Sequence[Any]) -> list:
         """For each (group, factor): its terms downstream, in the shape of the factor's log q."""

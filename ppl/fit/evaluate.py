@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..algorithms.noise import draw, generator
+from ..algorithms.noise import Stream, draw, generator
 from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive
 
 DRAWS = 2000  # at most
@@ -32,6 +32,7 @@ class Bound:
     se: float
     draws: int
     terms: dict[str, tuple[float, float]]
+    broken: tuple[tuple[str, float], ...] = ()  # terms that are not finite, and for which share of the draws
 
 
 def evaluate(
@@ -50,8 +51,7 @@ def evaluate(
             bounds[who] = bound[who]
             for t, column in zip(path.objective.derivation.terms, terms.T, strict=True):
                 columns.setdefault(t.text, np.zeros(EAGER_DRAWS))[who] = column[who]
-        table = {text: (float(c.mean()), float(_error(c))) for text, c in columns.items()}
-        return Bound(float(bounds.mean()), float(_error(bounds)), len(bounds), table)
+        return _bound(bounds, columns)
     pieces = list(_pieces(p, guide, d, values))
     work = sum(o.values.work for o, _, _ in pieces)
     draws = int(np.clip(WORK // max(work, 1), 8, DRAWS))
@@ -68,10 +68,17 @@ def evaluate(
                 dict(values), rows, {n: e[start : start + count] for n, e in eps.items()}, count
             )
             total[start : start + count] += np.asarray(terms) * counted
-    bounds = total.sum(1)
-    errors = _error(total)
-    table = {t.text: (float(m), float(e)) for t, m, e in zip(d.terms, total.mean(0), errors, strict=True)}
-    return Bound(float(bounds.mean()), float(_error(bounds)), draws, table)
+    return _bound(total.sum(1), {t.text: column for t, column in zip(d.terms, total.T, strict=True)})
+
+
+def _bound(bounds: np.ndarray, columns: Mapping[str, np.ndarray]) -> Bound:
+    """Means and errors of the bound and of its terms, and which terms are not finite."""
+    with np.errstate(all="ignore"):
+        table = {text: (float(c.mean()), float(_error(c))) for text, c in columns.items()}
+        broken = tuple(
+            (text, float(np.mean(~np.isfinite(c)))) for text, c in columns.items() if not np.all(np.isfinite(c))
+        )
+        return Bound(float(bounds.mean()), float(_error(bounds)), len(bounds), table, broken)
 
 
 def _error(x: np.ndarray) -> Any:
@@ -79,12 +86,12 @@ def _error(x: np.ndarray) -> Any:
     groups = x[: len(x) // GROUP * GROUP].reshape(-1, GROUP, *x.shape[1:]).mean(1) if len(x) >= 8 * GROUP else x
     spread = groups.std(0, ddof=1) / len(groups) ** 0.5
     # Rounding apart, what has no noise is exact.
-    return np.where(spread > 1e-13 * np.abs(x).max(0, initial=1.0), spread, 0.0)
+    return np.where(spread <= 1e-13 * np.abs(x).max(0, initial=1.0), 0.0, spread)
 
 
 def _noise(d: Derivation, draws: int, seed: int, number: int) -> dict[str, np.ndarray]:
     group = GROUP if draws >= 8 * GROUP else 1
-    eps = draw(generator(seed, number, stream=1), d.factors, draws // group, group)
+    eps = draw(generator(seed, number, Stream.BOUND), d.factors, draws // group, group)
     return {n: e.reshape(-1, *e.shape[2:]) for n, e in eps.items()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import Solution
-from ..algorithms.noise import draw, generator
+from ..algorithms.noise import Stream, draw, generator
 from ..array import Ref, compile_program, prune
 from ..array.batching import batch
 from ..elbo import Derivation, EagerObjective, Problem, derive
@@ -112,7 +112,7 @@ class Fit:
         size = int(np.clip(CHUNK_WORK // max(program.work, 1), 1, num_samples))
         noise_inputs = {f.noise_input for f in d.factors}
         rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-        eps = {n: e[0] for n, e in draw(generator(seed, 0, stream=2), d.factors, 1, num_samples).items()}
+        eps = {n: e[0] for n, e in draw(generator(seed, 0, Stream.DRAWS), d.factors, 1, num_samples).items()}
         parts, made = [], {}
         for start in range(0, num_samples, size):
             count = min(size, num_samples - start)
@@ -124,7 +124,7 @@ class Fit:
                 parts.append(
                     made[count](*d.inputs(self.params, rows, {n: e[start : start + count] for n, e in eps.items()}))
                 )
-        order = np.random.default_rng(seed).permutation(num_samples)  # antithetic partners apart
+        order = generator(seed, 0, Stream.ORDER).permutation(num_samples)  # antithetic partners apart
         return {n: np.concatenate([np.asarray(p[i]) for p in parts])[order] for i, n in enumerate(names)}
 
     def _sample_eagerly(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
@@ -133,8 +133,8 @@ class Fit:
             self.problem, self.guide, self.params, plate_sizes={p.name: p.size for p in d.plates.values()}
         )
         rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-        eps = {n: e[0] for n, e in draw(generator(seed, 0, stream=2), d.factors, 1, num_samples).items()}
-        order = np.random.default_rng(seed).permutation(num_samples)
+        eps = {n: e[0] for n, e in draw(generator(seed, 0, Stream.DRAWS), d.factors, 1, num_samples).items()}
+        order = generator(seed, 0, Stream.ORDER).permutation(num_samples)
         return {n: x[order] for n, x in objective.sample(self.params, rows, eps, num_samples).items()}
 
     @cached_property
@@ -215,6 +215,10 @@ class Fit:
         seed = self.seed if seed is None else seed
         everything = self._sample_eagerly if self.executor == "eager" else self._sample
         draws = {n: x for n, x in everything(num_samples, seed).items() if n in self.solution.derivation.site_outputs}
+        if not isinstance(num_samples, int | np.integer) or num_samples < 1:
+            raise ModelError(
+                f"num_samples={num_samples!r}", "a whole number of at least 1", "predict(num_samples=1000)"
+            )
         check_names("new", (new,) if isinstance(new, str) else new, self.solution.derivation.plates)
         sizes = {p.name: p.size for p in self.solution.derivation.plates.values()}
         hidden = {n.name for n in self.graph.of_kind("latent")}
@@ -240,6 +244,8 @@ class Fit:
 
     def __str__(self) -> str:
         elbo = f"ELBO {number(self.elbo)}" + (f" (s.e. {number(self.elbo_se)})" if self.elbo_se else " (exact)")
+        if self.bound.broken:
+            elbo = "ELBO not finite"
         head = f"{self.verdict}\n{elbo}; {self.solution.steps} steps."
         d = self.solution.derivation
         learned = [

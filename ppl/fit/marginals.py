@@ -12,6 +12,7 @@ from scipy import special
 
 from ..distributions import Distribution, Normal, TransformedDistribution
 from ..distributions.transforms import ExpTransform
+from ..errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,23 @@ def _short(x: np.ndarray) -> str:
 def from_draws(site: str, draws: np.ndarray) -> Marginal:
     """The marginal of draws along the first axis."""
     draws = np.asarray(draws, dtype=float)
-    return Marginal(site, draws.mean(0), draws.std(0), False, lambda q: np.quantile(draws, q, axis=0))
+    return Marginal(site, draws.mean(0), draws.std(0), False, lambda q: np.quantile(draws, _probabilities(q), axis=0))
+
+
+def _probabilities(q: Any) -> np.ndarray:
+    q = np.asarray(q, dtype=float)
+    if not np.all((q >= 0) & (q <= 1)):
+        raise ModelError(f"quantile({q})", "probabilities between 0 and 1", "quantile(0.95)")
+    return q
 
 
 def from_gaussian(site: str, loc: np.ndarray, sd: np.ndarray, transform: Any | None) -> Marginal:
-    """The marginal of T(Normal(loc, sd)) with an increasing elementwise T."""
+    """The marginal of T(Normal(loc, sd)) with a monotone elementwise T."""
+    falls = False if transform is None else np.asarray(transform(loc + sd)) < np.asarray(transform(loc - sd))
 
     def quantile(q: Any) -> np.ndarray:
-        q = np.reshape(q, np.shape(q) + (1,) * np.ndim(loc))
-        u = loc + sd * special.ndtri(q)
+        q = np.reshape(_probabilities(q), np.shape(q) + (1,) * np.ndim(loc))
+        u = loc + sd * special.ndtri(np.where(falls, 1.0 - q, q))
         return np.asarray(u if transform is None else transform(u))
 
     if transform is None:
@@ -62,7 +71,8 @@ def from_gaussian(site: str, loc: np.ndarray, sd: np.ndarray, transform: Any | N
     weights = (weights / weights.sum()).reshape(-1, *(1,) * np.ndim(loc))
     values = np.asarray(transform(loc + sd * nodes.reshape(-1, *(1,) * np.ndim(loc))))
     mean = np.sum(weights * values, 0)
-    return Marginal(site, mean, np.sqrt(np.sum(weights * (values - mean) ** 2, 0)), True, quantile)
+    # 64 nodes leave an error far below that of any fit, but an error.
+    return Marginal(site, mean, np.sqrt(np.sum(weights * (values - mean) ** 2, 0)), False, quantile)
 
 
 def from_distribution(site: str, q: Distribution, draws: Callable[[], np.ndarray]) -> Marginal:
@@ -70,8 +80,7 @@ def from_distribution(site: str, q: Distribution, draws: Callable[[], np.ndarray
     base, transform = q, None
     if type(q) is TransformedDistribution and len(q.transforms) == 1 and q.transforms[0].domain.event_dim == 0:
         base, transform = q.base_dist, q.transforms[0]
-    while type(base).__name__ == "Independent":
-        base = base.base_dist
+    base = base.core
     if isinstance(base, Normal):
         shape = q.shape()
         loc, sd = (np.broadcast_to(np.asarray(x, dtype=float), shape) for x in (base.loc, base.scale))

@@ -94,13 +94,16 @@ def posterior_predictive(
     """Run the model once for each posterior draw, with its observed sites drawn anew."""
     rng = np.random.default_rng(seed)
     fresh: set[str] = set()
+    started: set[str] = set()  # parameters with a row per element of a plate that has changed its size
     rows = []
     for k in range(count):
 
         def value_of(site: Site, k: int = k) -> Any:
             if site.type == "param" and site.name in params:
-                own = all(plate_sizes.get(p.name) == p.size for p in site.plates)
-                return parameter_rows(params[site.name], site, {}) if own else None
+                if all(plate_sizes.get(p.name) == p.size for p in site.plates):
+                    return parameter_rows(params[site.name], site, {})
+                started.add(site.name)
+                return None
             if site.type != "sample" or site.name not in draws:
                 return None
             changed = [p.name for p in site.plates if p.name in new or plate_sizes.get(p.name) != p.size]
@@ -117,6 +120,10 @@ def posterior_predictive(
         known = {*draws, *hidden}
         rows.append({s.name: s.value for s in trace.values() if s.name not in known and _kept(s)})
     notes = [f"plate '{p}' is new: its latent sites are drawn from the prior given the others" for p in sorted(fresh)]
+    notes += [
+        f"parameter '{n}' has no fitted rows for a plate of this size: its starting value is used"
+        for n in sorted(started)
+    ]
     return Draws(_stacked(rows), notes=notes)
 
 

@@ -29,9 +29,9 @@ class Summary:
         """The table; with `most`, no more than that many rows of a site."""
         shown, hidden = _shorten(self.rows, most)
         width = max([4, *(len(n) for n, _ in shown)])
-        lines = [" " * width + "".join(f"{c:>10}" for c in COLUMNS)]
+        lines = [" " * width + "".join(f"{c:>11}" for c in COLUMNS)]
         for name, numbers in shown:
-            lines.append((f"{name:<{width}}" + "".join(f"{number(x):>10}" for x in numbers)).rstrip())
+            lines.append((f"{name:<{width}}" + "".join(f"{number(x):>11}" for x in numbers)).rstrip())
         if hidden:
             lines.append(f"({hidden} more rows: fit.summary())")
         return "\n".join(lines)
@@ -69,6 +69,9 @@ def summarize(marginals: Mapping[str, Marginal]) -> Summary:
     return Summary(tuple(rows))
 
 
+MOST_ROWS = 60  # of a shortened table
+
+
 def _shorten(rows, most):
     if most is None:
         return rows, 0
@@ -80,4 +83,8 @@ def _shorten(rows, most):
             shown.append((name, numbers))
         elif counts[site] == most + 1:
             shown.append(("...", ()))
-    return shown, sum(max(c - most, 0) for c in counts.values())
+    hidden = sum(max(c - most, 0) for c in counts.values())
+    if len(shown) > MOST_ROWS:
+        hidden += len(shown) - MOST_ROWS
+        shown = [*shown[:MOST_ROWS], ("...", ())]
+    return shown, hidden

@@ -5,6 +5,9 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
+from ..algorithms import Solution
+from .evaluate import Bound
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -27,6 +30,10 @@ class Verdict:
         return textwrap.fill(text, 100)
 
 
-def judge(converged: bool, stop_reason: str, warnings: tuple[str, ...]) -> Verdict:
-    """Usable when the optimisation converged; warnings of the model stand beside the word."""
-    return Verdict("usable" if converged else "not trusted", converged, stop_reason, warnings)
+def judge(solution: Solution, bound: Bound, warnings: tuple[str, ...]) -> Verdict:
+    """Usable when the optimisation converged to a finite bound; warnings stand beside the word."""
+    for text, share in bound.broken:
+        what = f"{text} is not finite for {share:.0%} of the draws"
+        warnings = (*warnings, f"{what}: an argument leaves its constraint there (np.exp makes a free number positive)")
+    converged = solution.converged and not bound.broken
+    return Verdict("usable" if converged else "not trusted", converged, solution.stop_reason, warnings)

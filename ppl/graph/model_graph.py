@@ -17,6 +17,7 @@ from ..array import Recorded, Tape, is_recorded
 from ..array.recording import concrete, parents
 from ..distributions import biject_to
 from ..model import PlateFrame, Site
+from ..model.scan import ScannedDistribution
 from .recorder import RecordedModel, Recorder, record_model
 
 
@@ -197,10 +198,7 @@ def family_name(site: Site) -> str:
         return "factor"
     if site.type in ("param", "deterministic"):
         return {"param": "parameter"}.get(site.type, site.type)
-    fn = site.fn
-    while type(fn).__name__ in ("Independent", "MaskedDistribution", "ScannedDistribution"):
-        fn = fn.base_dist
-    return type(fn).__name__
+    return type(site.fn.core).__name__
 
 
 def _kind(site: Site) -> str:
@@ -221,7 +219,8 @@ def _warnings(recorded: RecordedModel) -> tuple[str, ...]:
     for site in observed:
         shape = np.shape(site.value)
         rows = shape[: len(shape) - site.fn.event_dim] if not site.options.get("factor") else ()
-        if not site.plates and rows and rows[0] > 1:
+        chain = isinstance(site.fn, ScannedDistribution)  # its rows are steps of a loop
+        if not site.plates and rows and rows[0] > 1 and not chain:
             found.append(
                 f"site '{site.name}' has {rows[0]} rows and no plate: "
                 f"`with ppl.plate(...)` around it says that they are independent"

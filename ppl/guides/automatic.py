@@ -74,9 +74,7 @@ def mean_field(recorder: Recorder, site: Site) -> Factor:
 
 
 def _discrete(recorder: Recorder, site: Site) -> Factor:
-    fn = site.fn
-    while type(fn).__name__ in ("Independent", "MaskedDistribution", "ScannedDistribution"):
-        fn = fn.base_dist
+    fn = site.fn.core
     event_dim = site.fn.event_dim
     name = f"{site.name}.probs"
     if isinstance(fn, Bernoulli):

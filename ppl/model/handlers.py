@@ -229,8 +229,8 @@ class scale(Handler):
 
     def __init__(self, fn=None, scale: float = 1.0):
         super().__init__(fn)
-        if not np.all(np.asarray(scale) > 0):
-            raise ModelError(f"scale={scale}", "a positive number")
+        if np.ndim(scale) != 0 or not scale > 0:
+            raise ModelError(f"scale={scale}", "one positive number", "mask, or a factor, for single elements")
         self.factor = scale
 
     def process(self, site: Site) -> Site:

@@ -6,15 +6,16 @@ Each makes one frozen `Site`, shows it to the handlers in force, and returns its
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..array import is_recorded
+from ..array.operations import index
 from ..distributions import Distribution, Unit, constraints
-from ..errors import DataError, ModelError, ShapeError, user_line
+from ..errors import DataError, ModelError, ShapeError, SupportError, user_line
 from .context import Context, current, reset_context, send, set_context
 from .site import PlateFrame, Site, plate_shape
 
@@ -320,7 +321,8 @@ def _into_plates(name: str, d: Distribution, plates: tuple[PlateFrame, ...]) -> 
                 + (f" (it is subsampled from {frame.size})" if frame.subsampled else ""),
                 "index the data by the plate: x[i]"
                 if frame.subsampled
-                else "the plate's size, len(x), to match the data",
+                else f"{type(d).__name__}(...).to_event(1) if these {n} numbers are one event, "
+                "or the plate's size, len(x), to match the data",
                 site=name,
                 plate=frame.name,
             )
@@ -334,10 +336,15 @@ def _check_value(site: Site) -> None:
         return
     value, wanted = site.value, site.fn.shape()
     shape = np.shape(value)
-    if is_recorded(value) or shape == wanted:
-        if not is_recorded(value):
-            site.fn.check_value(value, site=site.name)
-        return
+    if shape != wanted:
+        _check_shape(site, shape, wanted)
+    if not is_recorded(value):
+        site.fn.check_value(value, site=site.name)
+    elif value.fun is index.run and isinstance(value.args[0], np.ndarray) and site.fn.event_dim == 0:
+        _check_all_rows(site, value.args[0])
+
+
+def _check_shape(site: Site, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     for p in site.plates:
         axis = p.dim - site.fn.event_dim
         if p.subsampled and -axis <= len(shape) and shape[axis] == p.size:
@@ -352,20 +359,29 @@ def _check_value(site: Site) -> None:
         fits = np.broadcast_shapes(shape, wanted) == wanted if site.plates else np.broadcast_shapes(shape, wanted)
     except ValueError:
         fits = False
-    if not fits or (site.plates and np.ndim(value) > 0):
+    if not fits or (site.plates and shape):
+        claims = f"plates {plate_shape(site.plates)} and event {site.fn.event_shape}"
         raise ShapeError(
             f"obs of shape {shape}",
-            f"shape {wanted}: "
-            + (
-                f"plates {plate_shape(site.plates)} and event {site.fn.event_shape}"
-                if site.plates
-                else "batch and event of its distribution"
-            ),
+            f"shape {wanted}: {claims if site.plates else 'batch and event of its distribution'}",
             "a plate of the data's length, or to_event() for the axes of one observation",
             site=site.name,
             plate=site.plates[-1].name if site.plates else None,
         )
-    site.fn.check_value(value, site=site.name)
 
 
-InitCallable = Callable[[np.random.Generator, np.ndarray], Any]
+def _check_all_rows(site: Site, rows: np.ndarray) -> None:
+    """Observations of a minibatch come from an array that is known: all of it must be in the support."""
+    support = site.fn.support
+    if support.depends_on_recorded:
+        return
+    with np.errstate(all="ignore"):
+        inside = np.asarray(support(rows))
+    if inside.shape == rows.shape and not inside.all():
+        place = tuple(int(i) for i in np.argwhere(~inside)[0])
+        raise SupportError(
+            f"the value {rows[place]} at index {place} for {type(site.fn.core).__name__}",
+            str(support),
+            "a family whose support holds the data, or dropping the entry",
+            site=site.name,
+        )

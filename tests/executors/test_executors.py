@@ -157,7 +157,7 @@ def close(got, expected, tolerance=1e-9):
 
 @pytest.mark.parametrize("name", CASES)
 def test_compiled_interpreted_and_batched_agree(name):
-    p, guide, d, values = prepared(name)
+    _, _, d, values = prepared(name)
     if d is None:
         pytest.skip("branches on a draw")
     objective = Objective(d, choose(d))
@@ -186,7 +186,7 @@ def test_compiled_interpreted_and_batched_agree(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_program_of_the_optimizer_is_the_mean_over_particles(name):
-    p, guide, d, values = prepared(name)
+    _, _, d, values = prepared(name)
     if d is None:
         pytest.skip("branches on a draw")
     objective = Objective(d, choose(d))
@@ -224,7 +224,7 @@ def test_the_eager_objective_gives_the_same_numbers(name):
 
 def test_branches_and_where_are_the_same_bound():
     """A coin with an if, and the same coin without, at equal noise."""
-    p, guide, d, values = prepared("zoo: coin")
+    _, _, d, values = prepared("zoo: coin")
     q, other, none, at = prepared("zoo: coin, with if")
     assert none is None
     noise = noise_of(d, size=50)

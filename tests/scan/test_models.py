@@ -685,3 +685,85 @@ def test_sites_in_a_scan_in_a_scan_are_right_or_refused():
     assert found["y", "log p"] == pytest.approx(stats.norm.logpdf(y, z, 1.0).sum(), rel=1e-10)
     steps = np.diff(z.ravel(), prepend=0.0)
     assert found["z", "log p"] == pytest.approx(stats.norm.logpdf(steps).sum(), rel=1e-10)
+
+
+@known_fault("the step's result is unpacked before it is looked at")
+def test_a_step_that_does_not_return_a_pair_is_refused():
+    for step in (lambda z, y: z, lambda z, y: (z, y, y), lambda z, y: None):
+        assert "carry, y" in str(refusal(step))
+
+
+# -- jumps ---------------------------------------------------------------------------------------------
+def jumping(where):
+    def model(y):
+        a = ppl.sample("a", dist.Normal(0.0, 1.0))
+
+        def step(level, y_t):
+            if where == "on what feeds on itself":
+                level = 0.8 * level + np.where(level > a, 1.0, -1.0)
+            elif where == "on the side":
+                level = 0.8 * level + a
+                ppl.sample("side", dist.Normal(np.floor(level), 1.0), obs=y_t)
+            elif where == "on data alone":
+                level = 0.8 * level + a * np.where(y_t > 0, 1.0, 2.0)
+            ppl.sample("y", dist.Normal(level, 1.0), obs=y_t)
+            return level, level
+
+        ppl.scan(step, 0.0, y)
+
+    return model
+
+
+@pytest.mark.parametrize("where", ["on what feeds on itself", "on the side", "on data alone"])
+def test_a_jump_inside_a_step_takes_the_score(where):
+    """No pathwise gradient through a loop whose step jumps; with no jump on a draw, the pathwise one."""
+    record = ppl.gradient(jumping(where), Y, guide="meanfield", particles=2)
+    assert record.estimators["a"][0] == ("pathwise" if where == "on data alone" else "score")
+
+
+@pytest.mark.parametrize("where", ["on what feeds on itself", "on the side"])
+def test_the_gradient_of_a_jump_inside_a_step_is_unbiased(where):
+    at = {"a.loc": 0.2, "a.scale": 0.5}
+    record = ppl.gradient(jumping(where), Y, guide="meanfield", params=at, particles=20_000)
+    a = np.linspace(-5.0, 5.0, 20_001) + 1e-5 * np.pi
+    level, total = np.zeros_like(a), stats.norm.logpdf(a)
+    for y in Y:
+        level = 0.8 * level + (np.where(level > a, 1.0, -1.0) if where != "on the side" else a)
+        total += stats.norm.logpdf(y, level)
+        if where == "on the side":
+            total += stats.norm.logpdf(y, np.floor(level))
+
+    def bound(loc):
+        return np.sum(stats.norm.pdf(a, loc, 0.5) * total) * (a[1] - a[0])
+
+    exact = (bound(0.2 + 1e-4) - bound(0.2 - 1e-4)) / 2e-4
+    assert abs(record.grad["a.loc"] - exact) < 4 * np.sqrt(record.variance["a.loc"] / 20_000) + 1e-3
+
+
+def test_the_eager_executor_scans_too():
+    """A branch before the scan, none inside."""
+
+    def model(y):
+        a = ppl.sample("a", dist.Normal(0.5, 0.1))
+        drift = 1.0 if a > 0.5 else -1.0
+
+        def step(z, y_t):
+            z = np.tanh(z * a + drift)
+            ppl.sample("y", dist.Normal(z, 1.0), obs=y_t)
+            return z, z
+
+        ppl.scan(step, 0.0, y)
+
+    at = {"a.loc": 0.45, "a.scale": 0.2}
+    record = ppl.gradient(model, Y, guide="meanfield", params=at, particles=10_000)
+    a = np.linspace(-1.0, 2.0, 20_001) + 1e-5 * np.pi
+    z, total = np.zeros_like(a), stats.norm.logpdf(a, 0.5, 0.1)
+    for y in Y:
+        z = np.tanh(z * a + np.where(a > 0.5, 1.0, -1.0))
+        total += stats.norm.logpdf(y, z)
+
+    def bound(loc):
+        return np.sum(stats.norm.pdf(a, loc, 0.2) * total) * (a[1] - a[0])
+
+    exact = (bound(0.45 + 1e-4) - bound(0.45 - 1e-4)) / 2e-4
+    assert abs(record.grad["a.loc"] - exact) < 4 * np.sqrt(record.variance["a.loc"] / 10_000) + 1e-3

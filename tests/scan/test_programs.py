@@ -462,3 +462,37 @@ def test_a_whole_carry_that_becomes_a_fraction_is_refused_or_right():
         assert "carry" in str(error)
         return
     assert A.compile_program(program)(0.7)[0] == pytest.approx(fun(plain, 0.7))
+
+
+def test_float32_stays_float32():
+    def fun(scan, a, c, x):
+        last, ys = scan(lambda c, v: (np.tanh(a * c + v), c * v), c, x)
+        return np.sum(ys) * last
+
+    inputs = [np.float32(0.4), np.float32(0.1), np.arange(4, dtype=np.float32)]
+    ours, loop = (A.record(lambda *x, s=s: (fun(s, *x),), inputs) for s in (A.scan, plain))
+    got, expected = (A.compile_program(p)(*inputs)[0] for p in (ours, loop))
+    assert got.dtype == expected.dtype == np.float32
+    assert got == pytest.approx(expected, rel=1e-5)
+    slopes = [A.compile_program(A.gradient(p, [0, 1, 2]))(*inputs) for p in (ours, loop)]
+    for a, b in zip(*slopes, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_carry_that_becomes_double_is_double():
+    x = np.linspace(0.1, 0.9, 5)
+
+    def fun(scan, c):
+        return scan(lambda c, v: (c * 0.9 + v, c), c, x)[0]
+
+    start = np.float32(0.1)
+    ours = A.record(lambda c: (fun(A.scan, c),), [start])
+    assert A.compile_program(ours)(start)[0] == pytest.approx(fun(plain, start), rel=1e-12)
+
+
+def test_the_work_of_a_scan_is_that_of_its_steps():
+    work = []
+    for length in (10, 100):
+        xs = np.ones(length)
+        work.append(A.record(lambda a, xs=xs: A.scan(lambda c, x: (np.tanh(a * c + x), c), a, xs), [0.5]).work)
+    assert work[1] > 8 * work[0] > 8 * 10 * 3

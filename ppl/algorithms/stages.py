@@ -1,0 +1,269 @@
+"""The run of a stochastic algorithm: stages at falling step sizes, averaged iterates, an honest stop.
+
+A stage runs at one step size until neither the bound nor the parameters drift any more, as far
+as their noise shows; its average is the stage's answer. The run has converged when two stages at
+different step sizes agree and the later answer is known well enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..elbo import Derivation, Objective, Plan
+from ..errors import NumericalError
+from ..optim import Moments
+from . import noise
+from .coordinates import Coordinates
+
+WINDOW = 50  # steps whose averages are kept
+SHORT = 20_000_000  # counted cost up to which a run is short
+PATIENCE = 25  # steps in a row that may fail to be finite
+INTERRUPTED = "interrupted from the keyboard: this is where it stood"
+
+
+class State(NamedTuple):
+    """What a run needs to go on."""
+
+    step: int
+    x: np.ndarray
+    optimizer: Any
+    rate: float
+    skipped: int = 0
+
+
+class Info(NamedTuple):
+    """What a step is worth looking at for: the bound's estimate, and whether it was finite."""
+
+    elbo: float
+    finite: bool
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What an algorithm returns to whoever makes a Fit of it."""
+
+    values: dict[str, np.ndarray]
+    history: np.ndarray
+    stop_reason: str
+    converged: bool
+    steps: int
+    derivation: Derivation
+    plan: Plan
+    executor: str
+    notes: tuple[str, ...] = ()
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What stays the same through a run: `steps(where)` makes the step function of some coordinates."""
+
+    algorithm: Any
+    steps: Callable[[Coordinates], Callable[[State], tuple[State, Info]]]
+    objective: Objective
+    executor: str
+    seed: int
+    particles: int
+
+
+class Window(NamedTuple):
+    """Averages over some steps."""
+
+    elbo: float
+    x: np.ndarray
+
+
+def run_stages(settings: Settings, where: Coordinates, notes: tuple[str, ...], progress: Callable | None) -> Solution:
+    """Steps, windows, stages, until the answer stands or the steps are used up."""
+    algorithm, objective = settings.algorithm, settings.objective
+    step, state, start = settings.steps(where), algorithm.init_state(where), where.starts
+    history: list[float] = []
+    windows: list[Window] = []
+    answer: np.ndarray | None = None  # of the stage before, in the coordinates of now
+    reason, converged, interrupted = f"the limit of {algorithm.steps} steps was reached", False, False
+    bar = progress(algorithm.steps) if progress else None
+    try:
+        while state.step < algorithm.steps:
+            state, window, stopped = _window(settings, step, state, history)
+            if bar is not None:
+                bar.update(history)
+            if window is not None:
+                windows.append(window)
+            if _hopeless(state, history):
+                raise _not_finite(where, _last(answer, windows, state), state.step, history, settings)
+            if stopped:
+                reason = "the callback asked for it"
+                break
+            if not _stationary(windows, algorithm.tolerance):
+                continue
+            mean = _average(windows)
+            agrees = answer is not None and np.sqrt(np.mean((mean - answer) ** 2)) < algorithm.tolerance
+            if agrees and not _known(settings, windows, state, where):
+                continue  # nothing moves any more: only more steps make the average better
+            answer, windows, converged = mean, [], agrees
+            if converged:
+                reason = "two stages at different step sizes gave the same answer"
+                break
+            if where.rescaled(mean):
+                where = Coordinates.at(objective.derivation, where.concrete(mean))
+                step, answer = settings.steps(where), np.zeros(where.size)
+            state = State(state.step, answer, algorithm.optimizer.init(answer), state.rate / 3.0, state.skipped)
+    except KeyboardInterrupt:
+        reason, interrupted = INTERRUPTED, True
+    finally:
+        if bar is not None:
+            bar.close()
+    if state.skipped:
+        notes = (*notes, f"{state.skipped} steps were left out because the gradient was not finite")
+    values = where.concrete(answer if converged else _last(answer, windows, state))
+    if settings.executor == "numpy" and _start_is_better(objective, start, values, settings.seed):
+        values = start
+        reason = "the start with fixed draws is kept: the stochastic steps, which stopped because " + (
+            f"{reason}, did not improve on it"
+        )
+    return Solution(
+        values,
+        np.array(history),
+        reason,
+        converged,
+        state.step,
+        objective.derivation,
+        objective.plan,
+        settings.executor,
+        notes,
+        interrupted,
+    )
+
+
+def _window(
+    settings: Settings, step: Callable, state: State, history: list[float]
+) -> tuple[State, Window | None, bool]:
+    """Some steps: the state after them, their averages, and whether the callback wants to stop."""
+    algorithm = settings.algorithm
+    total, elbo, count = np.zeros_like(state.x), 0.0, 0
+    for _ in range(min(WINDOW, algorithm.steps - state.step)):
+        with np.errstate(all="ignore"):  # what is not finite is counted, not printed
+            state, info = step(state)
+        history.append(info.elbo)
+        if info.finite:
+            total, elbo, count = total + state.x, elbo + info.elbo, count + 1
+        if algorithm.callback is not None and algorithm.callback(state, info) is False:
+            return state, None, True
+    return state, Window(elbo / count, total / count) if count else None, False
+
+
+def _hopeless(state: State, history: list[float]) -> bool:
+    """Were the last steps all without a finite bound?"""
+    return len(history) >= PATIENCE and not np.any(np.isfinite(history[-PATIENCE:]))
+
+
+def _known(settings: Settings, windows: list[Window], state: State, where: Coordinates) -> bool:
+    """Is the stage's answer known well enough? A short run buys more precision: it costs a tenth of a second."""
+    cost = state.step * settings.particles * settings.objective.values.work
+    return _error(windows, state, where, settings.algorithm.optimizer) < settings.algorithm.tolerance / (
+        8.0 if cost < SHORT else 2.0
+    )
+
+
+def _start_is_better(objective: Objective, start: dict, values: dict, seed: int) -> bool:
+    """Is the bound at the start higher than at the answer, beyond its error on common draws?
+
+    With many parameters the error of each, though small, adds up in the bound.
+    """
+    d = objective.derivation
+    if d.index_inputs:
+        return False
+    draws = int(np.clip(2_000_000 // max(objective.values.work, 1), 16, 512))
+    eps = {
+        n: e[0] for n, e in noise.draw(noise.generator(seed, 0, noise.Stream.COMPARISON), d.factors, 1, draws).items()
+    }
+    with np.errstate(all="ignore"):
+        before, after = (objective.evaluate(v, {}, eps, draws)[0] for v in (start, values))
+    gain = after - before
+    if not np.all(np.isfinite(after)):
+        return bool(np.all(np.isfinite(before)))
+    return bool(gain.mean() < -2.0 * gain.std() / draws**0.5 - 1e-3)
+
+
+def _last(answer, windows, state) -> np.ndarray:
+    """The best there is before a stage has ended."""
+    if len(windows) >= 4:
+        tail = windows[-max(2, len(windows) // 4) :]
+        return np.mean([x for _, x in tail], axis=0)
+    return answer if answer is not None else windows[-1][1] if windows else state.x
+
+
+def _stationary(windows: list[tuple[float, np.ndarray]], tolerance: float) -> bool:
+    """Have the bound and the parameters stopped drifting, as far as their noise shows?
+
+    Over the later two thirds of at least eight windows: the bound's slope is within two
+    standard errors of zero (or stands for less than a hundredth of a nat), and the two halves
+    of the parameters' path differ by no more than their noise (or the tolerance).
+    """
+    n = len(windows)
+    if n < 8 or n % 2:
+        return False
+    late = windows[n // 3 :]
+    y = np.array([e for e, _ in late])
+    t = np.arange(len(y)) - (len(y) - 1) / 2.0
+    slope = (t @ y) / (t @ t)
+    residual = y - y.mean() - slope * t
+    error = np.sqrt(residual @ residual / max(len(y) - 2, 1) / (t @ t))
+    if slope * len(y) > max(2.0 * error * len(y), 0.01):
+        return False
+    x = np.array([x for _, x in late])
+    half = len(x) // 2
+    first, second = x[:half], x[half:]
+    drift = np.mean((second.mean(0) - first.mean(0)) ** 2)
+    noise = np.mean(first.var(0, ddof=1) / len(first) + second.var(0, ddof=1) / len(second))
+    return bool(drift < max(9.0 * noise if drift < 0.25 else 4.0 * noise, tolerance**2))
+
+
+def _average(windows) -> np.ndarray:
+    """Average of the later two thirds of the iterates."""
+    return np.mean([x for _, x in windows[len(windows) // 3 :]], axis=0)
+
+
+def _error(windows, state: State, where: Coordinates, optimizer: Any) -> float:
+    """Standard error of the average, as a root mean square over the coordinates.
+
+    The larger of two estimates: from means of a few long batches, and from the noise of the
+    gradient, whose average over T steps displaces an optimum of curvature h by sd / (h sqrt(T)).
+    """
+    late = np.array([x for _, x in windows[len(windows) // 3 :]])
+    batches = np.array([b.mean(0) for b in np.array_split(late, min(5, len(late)))])
+    seen = batches.var(0, ddof=1) / len(batches)
+    moments = state.optimizer
+    if isinstance(moments, Moments) and moments.count:
+        noise = moments.second / (1.0 - optimizer.b2**moments.count)
+        expected = noise / where.curvature**2 / (len(late) * WINDOW)
+        seen = np.maximum(seen, np.where(np.isfinite(expected), expected, 0.0))
+    return float(np.sqrt(np.mean(seen)))
+
+
+def _not_finite(where, last, step, history, settings) -> NumericalError:
+    values = where.concrete(last)
+    culprit = ""
+    objective = settings.objective
+    if settings.executor == "numpy":
+        d = objective.derivation
+        eps = {
+            k: v[0]
+            for k, v in noise.draw(noise.generator(settings.seed, 0, noise.Stream.COMPARISON), d.factors, 1, 64).items()
+        }
+        rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
+        with np.errstate(all="ignore"):
+            _, terms, _ = objective.evaluate(values, rows, eps, 64)
+        bad = [t.text for t, column in zip(d.terms, terms.T, strict=True) if not np.all(np.isfinite(column))]
+        culprit = f" in {', '.join(bad)}" if bad else ""
+    return NumericalError(
+        f"a gradient that is not finite, {PATIENCE} steps in a row up to step {step}{culprit}",
+        "finite log densities where the guide draws",
+        "a look at scales that may reach zero, data of extreme size, or log of a negative number in that term",
+        state=values,
+        history=np.array(history),
+    )
