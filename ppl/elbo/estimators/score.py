@@ -1,9 +1,10 @@
 """Score function: d E[f(z)] = E[(f(z) - b) d log q(z)], always right.
 
 The baseline b of a particle is the mean of the other particles' f. As long as the particles draw
-independently it knows nothing of this particle's draw, and the estimate stays unbiased (Kool, van Hoof and Welling 2019, "Buy 4 REINFORCE samples,
-get a baseline for free"). Only terms downstream of the draw enter f, per plate element where
-the program keeps the elements apart (Rao-Blackwellization; Ranganath, Gerrish and Blei 2014).
+independently it knows nothing of this particle's draw, and the estimate stays unbiased (Kool, van
+Hoof and Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free"). Only terms downstream
+of the draw enter f, per plate element where the program keeps the elements apart
+(Rao-Blackwellization; Ranganath, Gerrish and Blei 2014).
 """
 
 from __future__ import annotations
