@@ -20,6 +20,8 @@ from .minibatch import minibatches
 from .objective import Objective
 
 CHUNK = 4096
+FEW = 64  # particles below which the variance of a leave-one-out mean is measured over groups
+GROUPS = 200
 OWN = ("guide", "params", "estimators", "particles", "seed")
 
 
@@ -100,7 +102,16 @@ def _flat(model, args, kwargs, guide, params, estimators, particles, seed) -> Gr
     _check_names(params, d)
     objective = Objective(d, choose(d, _overrides(estimators, d)))
     values = {n: x.init for n, x in d.parameters.items()}
-    rng = np.random.default_rng(seed)
+    bound, sums = _estimate(objective, values, np.random.default_rng(seed), particles)
+    variance = {n: m.variance for n, m in sums.items()}
+    if objective.weights and particles < FEW:
+        variance = _between_groups(objective, values, np.random.default_rng([seed, 1]), particles)
+    return _record(d, objective, values, bound, {n: m.mean for n, m in sums.items()}, variance)
+
+
+def _estimate(objective: Objective, values: dict, rng: np.random.Generator, particles: int) -> tuple[float, dict]:
+    """Mean bound, and moments of the particles' contributions, by parameter."""
+    d = objective.derivation
     bounds, weights, blocks = [], [], []
     for start in range(0, particles, CHUNK):
         count = min(CHUNK, particles - start)
@@ -118,7 +129,21 @@ def _flat(model, args, kwargs, guide, params, estimators, particles, seed) -> Gr
         for n, part in zip(values, parts, strict=True):
             sums[n].add(part)
         start += count
-    return _record(d, objective, values, float(np.concatenate(bounds).mean()), sums)
+    return float(np.concatenate(bounds).mean()), sums
+
+
+def _between_groups(
+    objective: Objective, values: dict, rng: np.random.Generator, particles: int
+) -> dict[str, np.ndarray]:
+    """`particles` times the variance of a mean of so many: seen over groups of their own.
+
+    The contributions of a few particles share their baselines, so their spread says too little.
+    """
+    means = {n: _Moments() for n in values}
+    for _ in range(GROUPS):
+        for n, m in _estimate(objective, values, rng, particles)[1].items():
+            means[n].add(m.mean[None])
+    return {n: particles * m.variance for n, m in means.items()}
 
 
 def _eager(model, args, kwargs, guide, params, estimators, particles, seed) -> GradientRecord:
@@ -136,7 +161,8 @@ def _eager(model, args, kwargs, guide, params, estimators, particles, seed) -> G
         bounds.append(bound)
         for n in values:
             sums[n].add(grads[n])
-    return _record(d, objective.paths[0].objective, values, float(np.concatenate(bounds).mean()), sums)
+    means, variances = ({n: f(m) for n, m in sums.items()} for f in (lambda m: m.mean, lambda m: m.variance))
+    return _record(d, objective.paths[0].objective, values, float(np.concatenate(bounds).mean()), means, variances)
 
 
 class _Moments:
@@ -167,12 +193,12 @@ class _Moments:
 
 
 def _record(
-    d: Derivation, objective: Objective, values: dict, elbo: float, sums: dict[str, _Moments]
+    d: Derivation, objective: Objective, values: dict, elbo: float, means: dict, variances: dict
 ) -> GradientRecord:
     grad, raw = {}, {}
     for n, x in d.parameters.items():
-        grad[n] = tangent(x.constraint, sums[n].mean)
-        raw[n] = _unconstrained(x.constraint, values[n], sums[n].mean)
+        grad[n] = tangent(x.constraint, means[n])
+        raw[n] = _unconstrained(x.constraint, values[n], means[n])
     chosen = {}
     for f in d.factors:
         picked = objective.plan.of_site(f.name) or (
@@ -184,7 +210,7 @@ def _record(
         elbo,
         grad,
         raw,
-        {n: m.variance for n, m in sums.items()},
+        variances,
         objective.values.work + objective.particle_gradient.work,
         chosen,
     )

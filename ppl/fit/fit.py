@@ -11,9 +11,10 @@ import numpy as np
 
 from ..algorithms import Solution
 from ..algorithms.noise import Stream, draw, generator
-from ..array import Ref, compile_program, prune
+from ..array import compile_program, prune
 from ..array.batching import batch
-from ..elbo import Derivation, EagerObjective, Problem, derive
+from ..distributions.transforms import IdentityTransform
+from ..elbo import Derivation, EagerObjective, FactorFacts, Problem, derive
 from ..elbo.flow import flow
 from ..errors import ModelError
 from ..graph import ModelGraph
@@ -98,8 +99,7 @@ class Fit:
         >>> ppl.infer(model, progress=False).sample(10)["z"].shape
         (10,)
         """
-        if not isinstance(num_samples, int | np.integer) or num_samples < 1:
-            raise ModelError(f"num_samples={num_samples!r}", "a whole number of at least 1")
+        _check_count(num_samples)
         seed = self.seed if seed is None else seed
         draws = self._sample_eagerly(num_samples, seed) if self.executor == "eager" else self._sample(num_samples, seed)
         return {n: x for n, x in draws.items() if n in self.graph.nodes}
@@ -148,37 +148,39 @@ class Fit:
     def __getitem__(self, site: str) -> Marginal:
         """The marginal of a latent site or a deterministic."""
         d = self.solution.derivation
-        if site not in d.site_outputs and site not in d.deterministic_outputs:
-            known = [*d.site_outputs, *d.deterministic_outputs]
-            raise ModelError(f"fit['{site}']", f"a latent site or deterministic: {known}", site=site)
+        known = self._draws if self.executor == "eager" else {**d.site_outputs, **d.deterministic_outputs}
+        if site not in known:
+            hint = "a site that every branch of the model has" if site in self.graph.nodes else ""
+            raise ModelError(f"fit['{site}']", f"a latent site or deterministic: {list(known)}", hint, site=site)
         if site not in self._marginals:
             self._marginals[site] = self._marginal(site)
         return self._marginals[site]
 
+    @cached_property
+    def _guides(self) -> dict[str, tuple | None]:
+        """For each factor the concrete parameters of its guide; None where they depend on other draws."""
+        d = self._full
+        seen = flow(d.program, {f.name: 1 << i for i, f in enumerate(d.factors)})
+        refs = {name: [d.program.outputs[i] for i in outputs] for name, (outputs, _) in d.guides.items()}
+        fixed = {name: xs for name, xs in refs.items() if not any(seen.of(x)[0] for x in xs)}
+        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+        noise = {f.name: d.examples[f.noise_input] for f in d.factors}
+        program = prune(d.program, tuple(x for xs in fixed.values() for x in xs))
+        arrays = iter(compile_program(program)(*d.inputs(self.params, rows, noise)))
+        found = {name: tuple(next(arrays) for _ in xs) for name, xs in fixed.items()}
+        return {name: found.get(name) for name in refs}
+
     def _marginal(self, site: str) -> Marginal:
         d = self._full
         factor = next((f for f in d.factors if site in f.sites), None)
-        if factor is None or self.executor == "eager":
+        if factor is None or self.executor == "eager" or self._guides[factor.name] is None:
             return from_draws(site, self._draws[site])
-        outputs, rebuild = d.guides[factor.name]
-        bits = {f.name: 1 << i for i, f in enumerate(d.factors)}
-        seen = flow(d.program, bits)
-        refs = [d.program.outputs[i] for i in outputs]
-        if any(seen.of(r)[0] for r in refs):  # the guide of this site reads another draw
-            return from_draws(site, self._draws[site])
-        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-        noise = {f.name: d.examples[f.noise_input] for f in d.factors}
-        program = prune(d.program, tuple(refs))
-        arrays = (
-            compile_program(program)(*d.inputs(self.params, rows, noise))
-            if any(type(r) is Ref for r in refs)
-            else tuple(refs)
-        )
         if factor.name == FullRank.NAME:
-            return self._from_joint(site, d, factor, *arrays)
-        return from_distribution(site, rebuild(tuple(arrays)), lambda: self._draws[site])
+            return self._from_joint(site, d, factor)
+        _, rebuild = d.guides[factor.name]
+        return from_distribution(site, rebuild(self._guides[factor.name]), lambda: self._draws[site])
 
-    def _from_joint(self, site: str, d: Derivation, factor: Any, *_: Any) -> Marginal:
+    def _from_joint(self, site: str, d: Derivation, factor: FactorFacts) -> Marginal:
         loc, tril = self.params[f"{factor.name}.loc"], self.params[f"{factor.name}.scale_tril"]
         start = 0
         for name in factor.sites:
@@ -191,14 +193,19 @@ class Fit:
         if transform.domain.event_dim:
             return from_draws(site, self._draws[site])
         sd = np.sqrt(np.sum(tril[start:stop] ** 2, 1)).reshape(shape)
-        identity = type(transform).__name__ == "IdentityTransform"
-        return from_gaussian(site, loc[start:stop].reshape(shape), sd, None if identity else transform)
+        plain = isinstance(transform, IdentityTransform)
+        return from_gaussian(site, loc[start:stop].reshape(shape), sd, None if plain else transform)
 
     def summary(self) -> Summary:
         """The table of all latent sites and deterministics."""
+        return summarize({n: self[n] for n in self.sites})
+
+    @property
+    def sites(self) -> list[str]:
+        """Latent sites and deterministics with results; those of some branches only have none."""
         d = self.solution.derivation
-        order = [n for n in self.graph.nodes if n in d.site_outputs or n in d.deterministic_outputs]
-        return summarize({n: self[n] for n in order})
+        known = self._draws if self.executor == "eager" else {**d.site_outputs, **d.deterministic_outputs}
+        return [n for n in self.graph.nodes if n in known]
 
     # -- predictions -----------------------------------------------------------------------------
     def predict(
@@ -212,13 +219,10 @@ class Fit:
         """
         if not args and not kwargs:
             args, kwargs = self.problem.args, dict(self.problem.kwargs)
+        _check_count(num_samples)
         seed = self.seed if seed is None else seed
         everything = self._sample_eagerly if self.executor == "eager" else self._sample
         draws = {n: x for n, x in everything(num_samples, seed).items() if n in self.solution.derivation.site_outputs}
-        if not isinstance(num_samples, int | np.integer) or num_samples < 1:
-            raise ModelError(
-                f"num_samples={num_samples!r}", "a whole number of at least 1", "predict(num_samples=1000)"
-            )
         check_names("new", (new,) if isinstance(new, str) else new, self.solution.derivation.plates)
         sizes = {p.name: p.size for p in self.solution.derivation.plates.values()}
         hidden = {n.name for n in self.graph.of_kind("latent")}
@@ -263,3 +267,8 @@ class Fit:
         return "\n".join(parts)
 
     __repr__ = __str__
+
+
+def _check_count(num_samples: Any) -> None:
+    if not isinstance(num_samples, int | np.integer) or num_samples < 1:
+        raise ModelError(f"num_samples={num_samples!r}", "a whole number of at least 1", "num_samples=1000")

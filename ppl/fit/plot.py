@@ -18,12 +18,7 @@ def plot(fit: Any, sites: Sequence[str] | None = None) -> Any:
         import matplotlib.pyplot as plt
     except ImportError:
         raise ModelError("plot() without matplotlib", "the extra 'plot'", "pip install 'ppl[plot]'") from None
-    d = fit.solution.derivation
-    names = (
-        list(sites)
-        if sites is not None
-        else [n for n in fit.graph.nodes if n in d.site_outputs or n in d.deterministic_outputs]
-    )
+    names = list(sites) if sites is not None else fit.sites
     names = names[: MOST - 1]
     columns = min(3, len(names) + 1)
     rows = -(-(len(names) + 1) // columns)
@@ -71,6 +66,7 @@ def _marginal(ax: Any, name: str, fit: Any) -> None:
         return
     mean, (low, high) = np.ravel(m.mean), (np.ravel(q) for q in m.quantile(np.array([0.05, 0.95])))
     at = np.arange(mean.size)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.vlines(at, low, high, color="C0", lw=max(0.5, min(3.0, 60.0 / mean.size)))
     ax.plot(at, mean, "o", color="C1", ms=max(1.0, min(4.0, 80.0 / mean.size)))
-    ax.set_xlabel("index")
+    ax.set_xlabel("index (bar: 5 to 95 %, dot: mean)")

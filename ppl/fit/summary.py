@@ -63,9 +63,10 @@ def summarize(marginals: Mapping[str, Marginal]) -> Summary:
         quantiles = m.quantile(np.array([0.05, 0.5, 0.95]))
         for index in np.ndindex(np.shape(m.mean)):
             label = f"{name}[{','.join(map(str, index))}]" if index else name
-            rows.append(
-                (label, tuple(float(v) for v in (m.mean[index], m.sd[index], *quantiles[(slice(None), *index)])))
-            )
+            sd, five = float(m.sd[index]), quantiles[(slice(None), *index)]
+            # A mean of 1e-7 beside an sd of 1 is rounding.
+            mean, *rest = (0.0 if abs(v) < 1e-6 * sd else float(v) for v in (m.mean[index], *five))
+            rows.append((label, (mean, sd, *rest)))
     return Summary(tuple(rows))
 
 
