@@ -351,5 +351,5 @@ def axes_of(axis, ndim) -> tuple[int, ...]:
     return tuple(sorted(operator.index(a) + ndim * (a < 0) for a in axes))
 
 
-recording.INDEX, recording.CAST = index, cast
+recording.FUNCTIONS[operator.getitem] = index
 recording.MIXING.update((where.run, concatenate.run, np.matmul))

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from .program import Input, Program, Ref, Step, run
 SHAPES: dict[Callable, Callable] = {}  # operation -> rule(*args, **kwargs) -> (shape, dtype), without values
 FUNCTIONS: dict[Callable, Callable] = {}  # NumPy function -> the same in recordable operations (functions.py)
 SIMPLIFY: dict[Callable, list[Callable]] = {}  # operation -> rules(*args) -> a simpler equal value, or None (passes.py)
-COPIED = 1 << 16  # constants up to this size are copied, so that a buffer may be used again while recording
 
 
 class BranchOnDraw(ModelError):
@@ -95,7 +95,7 @@ class Tape:
         if t is tuple or t is list:
             return t([self._narrow(y) for y in x])
         if t is Recorded:
-            return CAST(x, self.dtype) if x.dtype.kind in "iu" or x.dtype == np.float64 else x
+            return FUNCTIONS[np.astype](x, self.dtype) if x.dtype.kind in "iu" or x.dtype == np.float64 else x
         if isinstance(x, np.ndarray | np.generic) and (x.dtype.kind in "iu" or x.dtype == np.float64):
             return x.astype(np.float32)
         return x
@@ -123,8 +123,10 @@ class Tape:
             return ("s", self._key((x.start, x.stop, x.step)))
         if t is float or t is int or t is bool or t is str or x is None or x is Ellipsis:
             return (t, repr(x))  # repr: -0.0 is not 0.0
-        if isinstance(x, np.generic | np.ndarray) and (x.size <= 16 or (x.size <= COPIED and x.flags.writeable)):
+        if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.size <= 16):
             return (x.dtype.str, x.shape, x.tobytes())
+        if isinstance(x, np.ndarray) and _may_change(x):
+            return (x.dtype.str, x.shape, blake2b(np.ascontiguousarray(x)).digest())
         self._kept.append(x)
         return ("id", id(x))
 
@@ -171,7 +173,7 @@ class Recorded(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key):
-        return INDEX(self, key)
+        return FUNCTIONS[operator.getitem](self, key)
 
     def __repr__(self) -> str:
         return f"<recorded {self.dtype}{list(self.shape)}{f' {self.name}' if self.name else ''}>"
@@ -382,12 +384,12 @@ class Argument(np.ndarray):
 
     def __getitem__(self, key):
         if tape_of((key,)) is not None:
-            return INDEX(np.asarray(self), key)
+            return FUNCTIONS[operator.getitem](self, key)
         return super().__getitem__(key)
 
 
 def _plain(x):
-    return np.asarray(x) if not isinstance(x, Recorded | int | float | bool | np.generic) else x
+    return np.asarray(x) if not isinstance(x, Recorded | Argument | int | float | bool | np.generic) else x
 
 
 def _stand_in(x):
@@ -398,14 +400,24 @@ def _stand_in(x):
 
 
 def _frozen(x):
-    """An argument whose small arrays nobody can change any more: a program keeps the values it was recorded with."""
+    """An argument whose arrays nobody can change any more: a program keeps the values it was recorded with.
+
+    Model arguments are read-only, and taken as they are: they may be large.
+    """
     t = type(x)
     if t is tuple or t is list:
         return t([_frozen(y) for y in x])
-    if isinstance(x, np.ndarray) and x.size <= COPIED and x.flags.writeable:
+    if isinstance(x, np.ndarray) and _may_change(x):
         x = np.array(x)
         x.flags.writeable = False
-    return x
+    return x.view(np.ndarray) if isinstance(x, Argument) else x
+
+
+def _may_change(x: np.ndarray) -> bool:
+    """Can somebody write to this array, or to the one that it is a view of?  (To a model's argument nobody can.)"""
+    if x.flags.writeable:
+        return True
+    return not isinstance(x, Argument) and isinstance(x.base, np.ndarray) and x.base.flags.writeable
 
 
 def is_recorded(x: Any) -> bool:
@@ -589,11 +601,3 @@ def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset
 
 
 MIXING: set[Callable] = set()  # operations of ours in which numbers of several arguments meet (operations.py)
-
-
-def CAST(x, dtype):  # replaced by operations.cast when that is imported
-    return np.asarray(x).astype(dtype)
-
-
-def INDEX(x, key):  # replaced by operations.index when that is imported
-    return operator.getitem(x, key)

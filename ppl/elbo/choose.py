@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from ..array import Ref
+from ..distributions import constraints
 from ..errors import GuideError, ModelError, Reason
 from ..graph import bits_of
 from .derivation import Derivation, FactorFacts, Term
 from .estimators import NAMES, exact, pathwise, score
 from .flow import Flow, flow, separable_axis
+
+NONNEGATIVE = constraints.nonnegative
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ def choose(d: Derivation, overrides: Mapping[str, str] | None = None) -> Plan:
     """The estimator of every term, with the reason."""
     bits = {f.name: 1 << i for i, f in enumerate(d.factors)}
     parameter_bits = {n: 1 << (len(bits) + i) for i, n in enumerate(d.parameter_inputs)}
-    seen = flow(d.program, bits, {d.parameter_inputs[n]: bit for n, bit in parameter_bits.items()})
+    inputs = {d.parameter_inputs[n]: bit for n, bit in parameter_bits.items()}
+    positive = [i for n, i in d.parameter_inputs.items() if constraints.within(d.parameters[n].constraint, NONNEGATIVE)]
+    seen = flow(d.program, bits, inputs, positive)
     outputs, draws = d.program.outputs, (1 << len(bits)) - 1
     branched = [(0, 0)]  # draws, and parameters that move a jump, behind the branches so far
     for b in d.branches:

@@ -6,12 +6,14 @@ are bits of an int, so that one pass over the program is linear in its length.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..array import Program, Ref, discontinuous, refs
+from ..array import Program, Ref, Step, discontinuous, refs
 from ..array import operations as op
+from .signs import keeps_sign, signs
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,17 @@ class Flow:
         return self.edges[x.index] if type(x) is Ref else 0
 
 
-def flow(program: Program, bits: dict[str, int], parameters: dict[int, int] | None = None) -> Flow:
-    """One pass over the program; `bits` gives each factor its bit, `parameters` each input that is one."""
+def flow(
+    program: Program,
+    bits: dict[str, int],
+    parameters: dict[int, int] | None = None,
+    nonnegative: Collection[int] = (),
+) -> Flow:
+    """One pass over the program; `bits` gives each factor its bit, `parameters` each input that is one.
+
+    `nonnegative` are inputs that are known to be so.
+    """
+    known = signs(program, set(nonnegative))
     parameters = parameters or {}
     n = len(program.inputs)
     result = Flow([parameters.get(i, 0) for i in range(n)], [0] * n, [0] * n)
@@ -56,7 +67,7 @@ def flow(program: Program, bits: dict[str, int], parameters: dict[int, int] | No
             reads |= result.reads[i]
             jumps |= result.jumps[i]
             edges |= result.edges[i]
-        if reads and discontinuous(step.fun, step.args):
+        if reads and (discontinuous(step.fun, step.args) or _has_pole(step, known, result.reads)):
             new = reads & ~jumps
             while new:
                 bit = new & -new
@@ -69,6 +80,19 @@ def flow(program: Program, bits: dict[str, int], parameters: dict[int, int] | No
         result.jumps.append(jumps)
         result.edges.append(edges)
     return result
+
+
+def _has_pole(step: Step, known: list[int], reads: list[int]) -> bool:
+    """Is this a division by something that reads a draw or parameter and may cross zero?"""
+    if step.fun is np.true_divide:
+        divisor = step.args[1]
+    elif step.fun is np.reciprocal or (
+        step.fun is np.power and type(step.args[1]) is not Ref and np.any(np.asarray(step.args[1]) < 0)
+    ):
+        divisor = step.args[0]
+    else:
+        return False
+    return type(divisor) is Ref and bool(reads[divisor.index]) and not keeps_sign(divisor, known)
 
 
 MIXED = "mixed"

@@ -112,10 +112,12 @@ def latent_input(recorder: Recorder, site: Site) -> Recorded:
 
 def some_value(site: Site, rng: np.random.Generator) -> np.ndarray:
     """A value in the support of a site: its prior's draw where that can be had, else the support's middle."""
+    arrays, rebuild = site.fn.core.tree_flatten()
+    core = rebuild(tuple(concrete(a) for a in arrays))
+    if core.has("sample"):
+        return np.array(np.broadcast_to(core.sample(rng), site.fn.shape()))
     arrays, rebuild = site.fn.tree_flatten()
     fn = rebuild(tuple(concrete(a) for a in arrays))
-    if fn.has("sample"):
-        return fn.sample(rng)
     transform = biject_to(fn.support)
     return transform(np.zeros(transform.inverse_shape(fn.shape())))
 

@@ -70,8 +70,9 @@ class Recorder(Handler):
             return self._open_plate(site)
         if site.type == "param":
             return replace(site, value=self._parameter_rows(site)) if site.value is None else site
-        if site.type == "sample" and site.value is None:
-            return replace(site, value=self.latent(self, site))
+        if site.type == "sample":
+            site = _kept(site)
+            return replace(site, value=self.latent(self, site)) if site.value is None else site
         return site
 
     def seen(self, site: Site) -> None:
@@ -116,6 +117,18 @@ class Recorder(Handler):
                 )
             self.parameters[name] = Parameter(name, value, constraint, self.tape.input(value, name))
         return self.parameters[name].node
+
+
+def _kept(site: Site) -> Site:
+    """The site with arrays of its own where the model could still change them after the statement."""
+    arrays, rebuild = site.fn.tree_flatten()
+    if any(map(_open, arrays)):
+        site = replace(site, fn=rebuild(tuple(np.array(a) if _open(a) else a for a in arrays)))
+    return replace(site, value=np.array(site.value)) if _open(site.value) else site
+
+
+def _open(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.flags.writeable
 
 
 @dataclass(frozen=True)
@@ -165,6 +178,10 @@ def ours_first() -> Iterator[None]:
     except (ValueError, TypeError) as error:
         if isinstance(error.__cause__, PPLError):
             raise error.__cause__ from None
+        if "read-only" in str(error):
+            raise ModelError(
+                "a change in place of an argument", "models that leave their data alone", "y = y.copy()"
+            ) from error
         raise
 
 
@@ -177,7 +194,9 @@ def as_argument(x: Any) -> Any:
     if isinstance(x, np.ma.MaskedArray):
         return x
     if isinstance(x, np.ndarray) and x.dtype != object:
-        return x.view(Argument)
+        view = x.view(Argument)
+        view.flags.writeable = False  # the model must not change the data it is given
+        return view
     if is_row_source(x):
         return Rows(x)
     if isinstance(x, dict):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..array.scan import BodyRecorder, flatten, steps_of
+from ..array.scan import BodyRecorder, flatten, pair, steps_of
 from ..distributions import Distribution
 from ..errors import ModelError
 from .context import current, reset_context, set_context
@@ -23,7 +23,8 @@ from .site import Site
 class ScannedDistribution(Distribution):
     """The law of a site inside a scan, over all its steps: its first step's, with a time axis.
 
-    Its log density was computed along the loop, each step given the ones before.
+    Its log density is computed along the loop, each step given the ones before, and filled in
+    when the loop ends.
     """
 
     arg_constraints = {}
@@ -33,6 +34,11 @@ class ScannedDistribution(Distribution):
             {}, batch_shape=(length, *base_dist.batch_shape), event_shape=base_dist.event_shape, validate_args=False
         )
         self.base_dist, self.length, self.log_density = base_dist, length, log_density
+
+    @property
+    def core(self) -> Distribution:
+        """The family of one step."""
+        return self.base_dist.core
 
     @property
     def support(self):
@@ -85,32 +91,44 @@ def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None) -> t
     body = BodyRecorder(tape, steps, starts, leaves)
     inside = _Recording(body, steps)
     with inside:
-        carry, y = f(rebuild(body.carries), build(body.xs))
+        carry, y = pair(f(rebuild(body.carries), build(body.xs)))
     last, ys, extra = body.finish(carry, y, rebuild, inside.outputs)
     inside.tell(extra)
     return last, ys
 
 
-def _asked(handler: Handler, site: Site, length: int) -> Site:
+class _Asked(NamedTuple):
+    """A site with its time axis as the handlers outside made it, its law, and who will see it."""
+
+    site: Site
+    law: ScannedDistribution
+    watching: tuple[Handler, ...]
+
+    def tell(self, value: Any, log_density: Any) -> None:
+        """After the loop: show the finished site to the handlers that it reached."""
+        self.law.log_density = log_density
+        for handler in self.watching:
+            handler.seen(replace(self.site, value=value))
+
+
+def _ask(handler: Handler, site: Site, length: int) -> _Asked:
     """What the handlers outside the scan make of a site with its time axis."""
     context = current()
     outer = context.handlers[: context.handlers.index(handler)]
+    law = ScannedDistribution(site.fn, length) if site.type == "sample" else None
     token = set_context(replace(context, handlers=outer))
     try:
-        site = replace(site, fn=ScannedDistribution(site.fn, length))
-        for h in reversed(outer):
-            site = h.process(site)
+        site = replace(site, fn=law)
+        reached = 0
+        for reached in range(len(outer) - 1, -1, -1):
+            site = outer[reached].process(site)
             if site.stop:
                 break
-        return site
+        else:
+            reached = 0
+        return _Asked(site, law, outer[reached:])
     finally:
         reset_context(token)
-
-
-def _announce(site: Site) -> None:
-    """Show a finished site to the handlers outside the scan."""
-    for handler in current().handlers:
-        handler.seen(site)
 
 
 class _Recording(Handler):
@@ -120,12 +138,12 @@ class _Recording(Handler):
         super().__init__()
         self.body, self.length = body, length
         self.outputs: list[Any] = []
-        self.kept: list[tuple[Site, Any]] = []
+        self.kept: list[tuple[_Asked, Any]] = []  # with the value of all steps, where it is known
 
     def process(self, site: Site) -> Site:
         if site.type == "deterministic":
             self.outputs.append(site.value)
-            self.kept.append((site, None))
+            self.kept.append((_ask(self, site, self.length), None))
             return replace(site, stop=True)
         if site.type != "sample":
             return site
@@ -134,26 +152,25 @@ class _Recording(Handler):
             raise ModelError("ppl.factor inside ppl.scan", "the step to return it as y", hint, site=site.name)
         if site.guide is not None:
             raise ModelError("guide= inside ppl.scan", "a guide function, or an automatic guide", site=site.name)
-        own = site.value
-        asked = _asked(self, site, self.length)
-        whole = None if own is not None else asked.value
-        value = own if own is not None else self.body.add_x(whole)
+        asked = _ask(self, site, self.length)
+        whole = None if asked.site.value is site.value else asked.site.value
+        value = site.value if whole is None else self.body.add_x(whole)
         self.outputs.append(site.fn.log_prob(value))
         if whole is None:
             self.outputs.append(value)
-        self.kept.append((replace(asked, fn=site.fn), whole))
-        return replace(site, value=value, stop=True)
+        self.kept.append((asked, whole))
+        return replace(site, value=value, is_observed=asked.site.is_observed, stop=True)
 
     def tell(self, stacked: Sequence[Any]) -> None:
         """After the step: every site goes out with its time axis."""
         rest = list(stacked)
-        for site, whole in self.kept:
+        for asked, whole in self.kept:
             output = rest.pop(0)
-            if site.type == "deterministic":
-                _announce(replace(site, value=output))
+            if asked.law is None:
+                for handler in asked.watching:
+                    handler.seen(replace(asked.site, value=output))
                 continue
-            value = rest.pop(0) if whole is None else whole
-            _announce(replace(site, fn=ScannedDistribution(site.fn, self.length, output), value=value))
+            asked.tell(rest.pop(0) if whole is None else whole, output)
 
 
 def _loop(f: Callable, carry: Any, leaves: Sequence, build: Callable, length: int) -> tuple[Any, Any]:
@@ -161,7 +178,7 @@ def _loop(f: Callable, carry: Any, leaves: Sequence, build: Callable, length: in
     for t in range(length):
         inside.time = t
         with inside:
-            carry, y = f(carry, build([x[t] for x in leaves]))
+            carry, y = pair(f(carry, build([x[t] for x in leaves])))
         ys.append(flatten(y))
     inside.tell()
     columns = zip(*(parts for parts, _ in ys), strict=True)
@@ -174,33 +191,34 @@ class _Running(Handler):
     def __init__(self, length: int):
         super().__init__()
         self.length, self.time = length, 0
-        self.asked: dict[str, Site] = {}  # what the handlers outside said about a site, asked once
+        self.asked: dict[str, tuple[_Asked, bool]] = {}  # asked once; with whether a handler gave all values
         self.found: dict[str, list[Site]] = {}
 
     def process(self, site: Site) -> Site:
         if site.type not in ("sample", "deterministic"):
             return site
+        if site.name not in self.asked:
+            asked = _ask(self, site, self.length)
+            self.asked[site.name] = asked, asked.site.value is not site.value and asked.site.value is not None
         if site.type == "sample":
-            if site.name not in self.asked:
-                self.asked[site.name] = _asked(self, site, self.length)
-            asked = self.asked[site.name]
-            value = site.value if site.is_observed else None if asked.value is None else asked.value[self.time]
-            if asked.value is None:  # drawn anew, also where the model observes it
-                if asked.rng is None:
+            asked, given = self.asked[site.name]
+            value = asked.site.value[self.time] if given else site.value
+            if asked.site.value is None:  # drawn, also where the model observes it
+                if asked.site.rng is None:
                     hint = "ppl.handlers.seed(model, 0)(...) to run it by hand"
-                    raise ModelError(
-                        f"sample('{site.name}', ...) with no source of randomness", "a seed", hint, site=site.name
-                    )
-                value = site.fn.sample(asked.rng)
-            site = replace(site, value=value, is_observed=asked.is_observed, scale=asked.scale)
+                    what = f"sample('{site.name}', ...) with no source of randomness"
+                    raise ModelError(what, "a seed", hint, site=site.name)
+                value = site.fn.sample(asked.site.rng)
+            site = replace(site, value=value)
         self.found.setdefault(site.name, []).append(site)
         return replace(site, stop=True)
 
     def tell(self) -> None:
-        for sites in self.found.values():
-            value, first = np.stack([np.asarray(s.value) for s in sites]), sites[0]
-            if first.type == "deterministic":
-                _announce(replace(first, value=value))
+        for name, sites in self.found.items():
+            asked, _ = self.asked[name]
+            value = np.stack([np.asarray(s.value) for s in sites])
+            if asked.law is None:
+                for handler in asked.watching:
+                    handler.seen(replace(asked.site, value=value))
                 continue
-            density = np.stack([np.asarray(s.fn.log_prob(s.value)) for s in sites])
-            _announce(replace(first, fn=ScannedDistribution(first.fn, self.length, density), value=value))
+            asked.tell(value, np.stack([np.asarray(s.fn.log_prob(s.value)) for s in sites]))

@@ -167,8 +167,6 @@ TIMED = {
     discrete: ["s"],
 }
 GUIDES = {discrete: discrete_guide}
-known_fault = lambda why: pytest.mark.xfail(strict=True, reason=why)
-DISCRETE = pytest.param(discrete, marks=known_fault("a discrete site inside a scan has no example value"))
 ids = lambda m: getattr(m, "__name__", str(m))
 
 
@@ -201,7 +199,7 @@ def spread(model, values, times):
     return out
 
 
-@pytest.mark.parametrize("model", [*MODELS[:-1], DISCRETE], ids=ids)
+@pytest.mark.parametrize("model", MODELS[:-1], ids=ids)
 def test_bound_and_gradients_are_those_of_the_model_written_out(model, monkeypatch):
     # A site with a time axis has no closed-form KL: without it on both sides, equal noise means equal numbers.
     monkeypatch.setattr("ppl.elbo.derivation.has_kl", lambda q, p: False)
@@ -248,7 +246,7 @@ def test_bound_and_gradients_are_those_of_the_model_written_out(model, monkeypat
             np.testing.assert_allclose(g, others[name], rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("model", [*MODELS[:-1], DISCRETE], ids=ids)
+@pytest.mark.parametrize("model", MODELS[:-1], ids=ids)
 def test_gradient_with_a_seed_is_within_its_error_of_the_model_written_out(model):
     a = ppl.gradient(scanned(model), Y, guide=guide_of(model, ppl.scan), particles=2000, seed=0)
     b = ppl.gradient(looped(model), Y, guide=guide_of(model, written_out), particles=2000, seed=1)
@@ -332,7 +330,6 @@ def terms_at(model, *args):
 MASK = np.array([True, False, True, True, False, False])
 
 
-@known_fault("a mask around a scan is lost while the model is recorded")
 def test_mask_around_a_scan_keeps_what_it_says():
     found = terms_at(handlers.mask(scanned(walk), mask=False))
     assert found["y", "log p"] == 0.0
@@ -358,7 +355,6 @@ def test_mask_inside_a_step():
     assert found["y", "log p"] == pytest.approx(stats.norm.logpdf(Y, z, 0.5)[MASK].sum(), rel=1e-10)
 
 
-@known_fault("finished sites are announced to handlers outside a block too")
 def test_block_hides_a_scanned_site():
     trace = handlers.trace(handlers.block(handlers.seed(scanned(walk), 0), hide=["z"])).get_trace(Y)
     assert "z" not in trace and "y" in trace and "tau" in trace
@@ -367,8 +363,8 @@ def test_block_hides_a_scanned_site():
 @pytest.mark.parametrize(
     "way",
     [
-        pytest.param("recorded", marks=known_fault("obs= inside a scan wins over a condition around it")),
-        pytest.param("by hand", marks=known_fault("obs= inside a scan wins over a condition around it")),
+        "recorded",
+        "by hand",
     ],
 )
 def test_a_condition_replaces_observations_inside(way):
@@ -687,7 +683,6 @@ def test_sites_in_a_scan_in_a_scan_are_right_or_refused():
     assert found["z", "log p"] == pytest.approx(stats.norm.logpdf(steps).sum(), rel=1e-10)
 
 
-@known_fault("the step's result is unpacked before it is looked at")
 def test_a_step_that_does_not_return_a_pair_is_refused():
     for step in (lambda z, y: z, lambda z, y: (z, y, y), lambda z, y: None):
         assert "carry, y" in str(refusal(step))
