@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from .algorithms import ALGORITHMS, BBVI, Setup, set_up
+from .algorithms import ALGORITHMS, BBVI, Setup, matching, set_up
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
@@ -76,7 +76,7 @@ def infer(
         executor = "eager"
     setup = Setup(p, guide, None, ())
     if guide is None and isinstance(getattr(chosen, "init", None), dict):
-        setup = Setup(p, "meanfield", None, ())  # its parameters have the names that init uses
+        setup = matching(p, chosen.init, seed)
     elif guide is None and executor != "eager":
         try:
             setup = set_up(p, seed)
@@ -90,7 +90,7 @@ def infer(
     solution = replace(solution, notes=(*setup.notes, *solution.notes))
     d = solution.derivation
     bound = evaluate(p, guide, d, solution.values, executor=solution.executor, seed=seed)
-    return Fit(p, guide, solution, bound, judge(solution, bound, p.graph.warnings), seed)
+    return Fit(p, guide, solution, bound, judge(solution, bound, guide, p.graph.warnings), seed)
 
 
 def _interrupted(p: Problem, seed: int) -> Fit:
@@ -98,7 +98,7 @@ def _interrupted(p: Problem, seed: int) -> Fit:
     solution = BBVI(steps=1).run(p, "meanfield", seed=seed, starts={})
     solution = replace(solution, stop_reason=INTERRUPTED, converged=False, interrupted=True)
     bound = evaluate(p, "meanfield", solution.derivation, solution.values, executor=solution.executor, seed=seed)
-    return Fit(p, "meanfield", solution, bound, judge(solution, bound, p.graph.warnings), seed)
+    return Fit(p, "meanfield", solution, bound, judge(solution, bound, "meanfield", p.graph.warnings), seed)
 
 
 def _algorithm(algorithm: Any) -> Any:

@@ -45,7 +45,7 @@ class BBVI:
         standard deviations; later stages take a third of the one before.
     init
         "auto" (a deterministic optimum with fixed draws where there is one), or a dict of
-        parameter values to start from.
+        parameter values to start from (`fit.params` of an earlier fit).
     callback
         called as `callback(state, info)` after every step; returning False ends the run.
     tolerance

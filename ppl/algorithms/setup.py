@@ -6,15 +6,17 @@ more is taken only where it buys a better bound. The figures are kept, in words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..array import is_recorded
+from ..distributions import Cauchy, Gumbel, Laplace, Logistic, Normal, StudentT
 from ..elbo import Objective, Problem, choose, derive, problem
 from ..errors import PPLError
+from ..guides import FullRank
 from ..model.handlers import LocScaleReparam, reparam
 from . import noise
 from .coordinates import Coordinates
@@ -22,7 +24,7 @@ from .start import LARGEST_DENSE, fixed_draws, good_start
 
 WORTH = 0.1  # nats that a choice must buy, and as much again for every ten latent dimensions
 WORK = 2_000_000  # counted cost of the model up to which alternatives are tried
-LOCATION_SCALE = ("Normal", "StudentT", "Cauchy", "Laplace", "Logistic", "Gumbel")
+LOCATION_SCALE = (Normal, StudentT, Cauchy, Laplace, Logistic, Gumbel)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,14 @@ def set_up(p: Problem, seed: int) -> Setup:
     return Setup(best.problem, best.guide, best.starts, tuple(notes))
 
 
+def matching(p: Problem, names: Collection[str], seed: int) -> Setup:
+    """The form of the model and the guide whose parameters have the names of an earlier fit's."""
+    rewritten = {n.partition("_decentered.")[0] for n in names if "_decentered." in n}
+    form = _noncentred(p, tuple(s for s in p.sites if s in rewritten), seed) if rewritten else p
+    guide = "fullrank" if any(n.startswith(f"{FullRank.NAME}.") for n in names) else "meanfield"
+    return Setup(form, guide, None, ())
+
+
 def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
     """The pilot of a guide; None where there is no deterministic one, or it fails."""
     try:
@@ -101,15 +111,15 @@ def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
 
 
 def _hierarchical(p: Problem) -> tuple[str, ...]:
-    """Latent location-scale sites whose scale is itself latent."""
+    """Latent location-scale sites of several elements whose scale is itself latent."""
+    latent = [s for s in p.sites.values() if s.type == "sample" and not s.is_observed]
     return tuple(
         s.name
-        for s in p.sites.values()
-        if s.type == "sample"
-        and not s.is_observed
-        and type(s.fn).__name__ in LOCATION_SCALE
-        and is_recorded(s.fn.parameters["scale"])
-        and s.plates
+        for s in latent
+        if isinstance(s.fn.core, LOCATION_SCALE)
+        and is_recorded(s.fn.core.parameters["scale"])
+        and s.fn.shape()
+        and s.fn.core.batch_shape[-1:] == s.fn.shape()[-1:]
     )
 
 

@@ -20,7 +20,7 @@ from .noise import Stream, generator, whitened
 
 WORK = 4_000_000  # counted cost that one gradient with fixed draws may have
 MANY_ROWS = 10_000  # rows of a subsampled plate to start from
-CHEAP = 200_000  # counted cost of a gradient up to which several starting points are tried
+CHEAP = 1_000_000  # counted cost of a gradient up to which several starting points are tried
 LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
 
 
@@ -84,7 +84,7 @@ def fixed_draws(
     f = _fixed(objective, where, seed, rows)
     rng = generator(seed, 0, Stream.STARTS)
     # Never from the very middle: with symmetric draws a symmetric posterior has a saddle there.
-    widths = (0.1, 1.0, 1.0) if objective.values.work * draws_for(objective) < CHEAP else (0.1,)
+    widths = (0.1, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0) if objective.values.work * draws_for(objective) < CHEAP else (0.1,)
     best, total = (np.zeros(where.size), np.inf), 0
     for width in widths:
         start = np.where(where.logarithmic, 0.0, width * rng.standard_normal(where.size))

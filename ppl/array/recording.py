@@ -261,7 +261,11 @@ class Recorded(NDArrayOperatorsMixin):
         )
 
     def _scalar(self, what):
-        hint = "np.log(z) for math.log(z)" if "math." in user_line() else "the value as it is: z, not float(z)"
+        hint = (
+            "np.log(z) for math.log(z)"
+            if "math." in user_line()
+            else "the value as it is, z for float(z); np.stack([a, b]) to fill an array"
+        )
         raise ModelError(f"{what} of a recorded value", "NumPy arithmetic, which can be recorded", hint)
 
     def __float__(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from typing import Any
 
 from ..algorithms import Solution
 from .evaluate import Bound
@@ -30,10 +31,12 @@ class Verdict:
         return textwrap.fill(text, 100)
 
 
-def judge(solution: Solution, bound: Bound, warnings: tuple[str, ...]) -> Verdict:
+def judge(solution: Solution, bound: Bound, guide: Any, warnings: tuple[str, ...]) -> Verdict:
     """Usable when the optimisation converged to a finite bound; warnings stand beside the word."""
     for text, share in bound.broken:
         what = f"{text} is not finite for {share:.0%} of the draws"
         warnings = (*warnings, f"{what}: an argument leaves its constraint there (np.exp makes a free number positive)")
+    if guide == "meanfield" and len(solution.derivation.factors) > 1:
+        warnings = (*warnings, "the guide leaves correlations out: spreads may be too small")
     converged = solution.converged and not bound.broken
     return Verdict("usable" if converged else "not trusted", converged, solution.stop_reason, warnings)

@@ -23,6 +23,7 @@ from ..errors import ModelError, PPLError, ShapeError
 from ..model import Handler, PlateFrame, Site, full_parameter, parameter_rows
 from ..model.calls import check_call
 from ..model.handlers import check_repeat
+from .frames import as_column, is_pandas
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,8 @@ def ours_first() -> Iterator[None]:
 def as_argument(x: Any) -> Any:
     """A model argument as the recorder wants it: arrays that a minibatch may index.
 
-    So may what is sliced like an array: a memory map, an HDF5 or Zarr data set. Looks into
-    dicts, lists, tuples and dataclasses; numbers, strings, None and pandas objects pass as they are.
+    So may pandas columns, and what is sliced like an array: an HDF5 or Zarr data set. Looks into
+    dicts, lists, tuples and dataclasses; numbers, strings and None pass as they are.
     """
     if isinstance(x, np.ma.MaskedArray):
         return x
@@ -197,6 +198,8 @@ def as_argument(x: Any) -> Any:
         view = x.view(Argument)
         view.flags.writeable = False  # the model must not change the data it is given
         return view
+    if is_pandas(x):
+        return as_column(x)
     if is_row_source(x):
         return Rows(x)
     if isinstance(x, dict):

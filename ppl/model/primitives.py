@@ -289,6 +289,8 @@ def _observation(name: str, obs: Any) -> Any:
     if obs is None or is_recorded(obs):
         return obs
     value = np.asarray(obs)
+    if value.dtype == object and all(isinstance(v, int) for v in value.ravel()):
+        value = value.astype(float)  # integers beyond 64 bits
     if value.dtype == object or value.dtype.kind not in "biuf":
         raise DataError(f"obs of type {value.dtype}", "numbers", "convert the column before", site=name)
     return value if np.ndim(value) else value[()]

@@ -25,11 +25,15 @@ class LocScaleReparam:
 
     def __call__(self, site: Site) -> Site:
         if site.is_observed:
-            raise ModelError("a reparameterized observation", "a latent site", site=site.name)
-        arguments = site.fn.parameters
+            raise ModelError("a reparameterized observation", "a latent site", "a config without it", site=site.name)
+        core = site.fn.core
+        arguments = core.parameters
         if not {"loc", "scale"} <= set(arguments):
             raise ModelError(
-                f"LocScaleReparam of {type(site.fn).__name__}", "a family with loc and scale", site=site.name
+                f"LocScaleReparam of {type(core).__name__}",
+                "a family with loc and scale",
+                "Normal, StudentT, Cauchy, Laplace, Logistic or Gumbel",
+                site=site.name,
             )
         if self.centered == 1:
             return site
@@ -38,16 +42,12 @@ class LocScaleReparam:
         if c is None:
             c = param(f"{site.name}_centered", 0.5, constraints.unit_interval)
         # Written out for c = 0, so that the auxiliary site visibly depends on nothing.
-        moved = {"loc": 0.0, "scale": 1.0} if self.centered == 0 else {"loc": c * loc, "scale": scale**c}
-        new = {**arguments, **moved}
-        decentred = type(site.fn)(**new).expand(site.fn.batch_shape)
-        z = sample(f"{site.name}_decentered", decentred)
-        return replace(
-            site,
-            type="deterministic",
-            fn=None,
-            value=loc + scale * z if self.centered == 0 else loc + scale ** (1 - c) * (z - c * loc),
-        )
+        plain = self.centered == 0
+        moved = {"loc": 0.0, "scale": 1.0} if plain else {"loc": c * loc, "scale": scale**c}
+        decentred = type(core)(**{**arguments, **moved}).expand(core.batch_shape)
+        z = sample(f"{site.name}_decentered", decentred.to_event(site.fn.event_dim - core.event_dim))
+        value = loc + scale * z if plain else loc + scale ** (1 - c) * (z - c * loc)
+        return replace(site, type="deterministic", fn=None, value=value)
 
 
 @dataclass(frozen=True)
