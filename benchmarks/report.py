@@ -112,7 +112,7 @@ def _eight_schools(rows: Rows, verdicts: list, losses: list) -> str:
     step, one = median(rows["ppl steps"], "step"), median(rows["ppl steps, one draw"], "step")
     eager = median(rows["autograd by hand"], "step")
     verdicts += [
-        ("one step of `ppl` (32 draws, Adam included), microseconds", None if step is None else 1e6 * step, 60.0),
+        ("one step of `ppl` (24 draws, Adam included), microseconds", None if step is None else 1e6 * step, 60.0),
         (f"cold to 0.05 nats, against the fastest other library ({who})", _ratio(reached, fastest), 0.2),
         ("cold to the return of `ppl.infer`, against the same", _ratio(returned, fastest), 0.4),
     ]
@@ -120,7 +120,7 @@ def _eight_schools(rows: Rows, verdicts: list, losses: list) -> str:
     if step is not None and quickest is not None and quickest < step:
         losses.append(
             f"One step on eight schools: {quick} takes {1e6 * quickest:.3g} microseconds with one draw, `ppl` "
-            f"{1e6 * step:.3g} with 32 draws and {_micro(rows['ppl steps, one draw'], 'step')} with one. The faster "
+            f"{1e6 * step:.3g} with 24 draws and {_micro(rows['ppl steps, one draw'], 'step')} with one. The faster "
             f"step makes up for the longer compiling after {_even(rows, quick, step, quickest)} steps."
         )
     head = ["library", "step, us", "cold to 0.05 nats, s", "at step", "cold to return, s", "x fastest other", "bound"]
@@ -135,7 +135,7 @@ def _eight_schools(rows: Rows, verdicts: list, losses: list) -> str:
         "parameters whose bound is within 0.05 nats of the best of the family, -31.58, by one function and the\n"
         "same 20,000 draws for all; the time of noting and of this evaluation is not counted. Others run 5,000\n"
         "steps of Adam at falling step sizes and return then; `ppl.infer` stops by itself, and returns the bound\n"
-        "with its error, too. Its parameters are noted every 20 steps, theirs every 100; it draws 32 particles a\n"
+        "with its error, too. Its parameters are noted every 20 steps, theirs every 100; it draws 24 particles a\n"
         "step where they draw one, and begins where a quasi-Newton method with fixed draws ended, which is counted.\n"
         "The definitions are in `eight_schools.py`.\n\n" + _table(head, body) + "\n\n" + eager_line
     )

@@ -85,7 +85,7 @@ def infer(
         except KeyboardInterrupt:
             return _interrupted(p, seed)
     p, guide = setup.problem, setup.guide
-    bar = _bar if progress else None
+    bar = _Bar if progress else None
     solution = chosen.run(p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts)
     solution = replace(solution, notes=(*setup.notes, *solution.notes))
     d = solution.derivation
@@ -116,7 +116,7 @@ def _algorithm(algorithm: Any) -> Any:
     return algorithm
 
 
-class _bar:
+class _Bar:
     """A tqdm bar that appears when a run takes longer than a second."""
 
     def __init__(self, total: int):

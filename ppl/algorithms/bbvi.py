@@ -39,7 +39,7 @@ class BBVI:
     steps
         the most gradient steps to take; it stops earlier when it has converged.
     particles
-        draws per step; None: 32 where that costs little, fewer for large models.
+        draws per step; None: 24 where that costs little, fewer for large models.
     optimizer
         `ppl.optim.Adam()`; its step size is where the first stage starts, in posterior
         standard deviations; later stages take a third of the one before.
@@ -132,7 +132,7 @@ class BBVI:
         work = max(objective.values.work, 1)
         allowed = int(40_000 // work)
         # An antithetic pair is worth more than twice one draw, up to where arrays cost more than calls.
-        least, most = (4, 32) if objective.plan.any_score else (2 if work < 2_000_000 else 1, 32)
+        least, most = (4, 32) if objective.plan.any_score else (2 if work < 2_000_000 else 1, 24)
         return max(least, min(most, 2 * (allowed // 2)))
 
     def _step(self, objective: Objective, seed: int, where: Coordinates) -> Callable[[State], tuple[State, Info]]:

@@ -81,7 +81,7 @@ def call_batched(size: int, fun: Callable, args: tuple, kwargs: dict) -> Any:
         return call_recording(fun, args, kwargs)
     known = RULES.get(fun)
     if known is None and isinstance(fun, np.ufunc) and fun.signature is None:
-        known = _ELEMENTWISE(fun)
+        known = _elementwise_rule(fun)
     if known is not None and not kwargs:
         result = known(size, *args)
         if result is not None:
@@ -127,14 +127,14 @@ def _elementwise(fun, args):
     return fun(*(_align(ndim, x) for x in args))
 
 
-def _ELEMENTWISE(fun):
+def _elementwise_rule(fun):
     return lambda size, *args: _elementwise(fun, args)
 
 
-RULES[op.softplus.run] = _ELEMENTWISE(op.softplus)
-RULES[op.stop_gradient.run] = _ELEMENTWISE(op.stop_gradient)
-RULES[op.where.run] = _ELEMENTWISE(op.where)
-RULES[np.sinc] = _ELEMENTWISE(np.sinc)
+RULES[op.softplus.run] = _elementwise_rule(op.softplus)
+RULES[op.stop_gradient.run] = _elementwise_rule(op.stop_gradient)
+RULES[op.where.run] = _elementwise_rule(op.where)
+RULES[np.sinc] = _elementwise_rule(np.sinc)
 
 
 @rule(op.draw_of)

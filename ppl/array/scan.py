@@ -257,13 +257,12 @@ def _batch_scan(size, body, carries, xs, constants):
     starts = tuple(lead(c, size) for c in carries)
     time_first = tuple(np.swapaxes(x.x, 0, 1) if isinstance(x, Batched) else x for x in xs)
     rows = scan_rows(many, starts, time_first, tuple(c.x if isinstance(c, Batched) else c for c in constants))
-    ys = len(body.slices) - body.carries
     columns = []
     for s in many.slices:
         part = np.reshape(rows[:, s], (body.length + 1, size, -1))
         columns.append(part)
     joined = columns[0] if len(columns) == 1 else np.concatenate(columns, 2)
-    return np.swapaxes(joined, 0, 1) if ys >= 0 else joined
+    return np.swapaxes(joined, 0, 1)
 
 
 RULES[scan_rows.run] = _batch_scan

@@ -123,7 +123,7 @@ def _moved(program, step, labels, nested):
     if (isinstance(fun, np.ufunc) and fun.signature is None) or fun in _ELEMENTWISE:
         return labels[0][1] if not nested and len({x for _, x in labels}) == 1 else MIXED
     if fun is op.concatenate.run:
-        return _joined(program, step, nested)
+        return MIXED  # parts may differ in what they read: not worth following
     if nested or len(labels) != 1:
         return MIXED
     (ref, axis), (shape, _) = labels[0], program.signature(labels[0][0])
@@ -139,10 +139,6 @@ def _moved(program, step, labels, nested):
     if fun in _REARRANGING and step.args[0] == ref:
         return _follow(step, shape, position)
     return MIXED
-
-
-def _joined(program, step, nested):
-    return MIXED  # parts differ in what they read: not worth following
 
 
 def _through_matmul(program, step, ref, axis):
