@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import BranchOnDraw, Ref, compile_program, reachable
+from ..array import BranchOnDraw, compile_program, needed
 from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive, minibatches
 from ..errors import ModelError
 from ..model.calls import check_names
@@ -219,10 +219,9 @@ def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivatio
 
 def _check_parameters(d: Derivation, objective: Objective) -> None:
     """A parameter that no term depends on is a mistake, not a constant."""
-    program = objective.surrogate
+    live = needed(objective.surrogate, objective.surrogate.outputs)
     for name, i in d.parameter_inputs.items():
-        out = program.outputs[0]
-        if type(out) is not Ref or out.index not in reachable(program, {i}):
+        if i not in live:
             raise ModelError(
                 f"parameter '{name}', on which no term of the bound depends",
                 "every parameter to matter",

@@ -96,7 +96,7 @@ def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
         return None
     objective = Objective(d, choose(d))
     work = objective.values.work
-    if objective.plan.any_score or work > WORK:
+    if objective.plan.any_score or not objective.climbs or work > WORK:
         return None
     if guide == "fullrank":
         starts, _ = good_start(p, guide, d, objective, seed)

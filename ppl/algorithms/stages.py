@@ -120,9 +120,9 @@ def run_stages(settings: Settings, where: Coordinates, notes: tuple[str, ...], p
     if state.skipped:
         notes = (*notes, f"{state.skipped} steps were left out because the gradient was not finite")
     values = where.concrete(answer if converged else _last(answer, windows, state))
-    if settings.executor == "numpy" and _start_is_better(objective, start, values, settings.seed):
+    if settings.executor == "numpy" and objective.climbs and _start_is_better(objective, start, values, settings.seed):
         values = start
-        reason = "the start with fixed draws is kept: the stochastic steps, which stopped because " + (
+        reason = "the start is kept: the stochastic steps, which stopped because " + (
             f"{reason}, did not improve on it"
         )
     return Solution(

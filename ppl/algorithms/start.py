@@ -21,6 +21,7 @@ from .noise import Stream, generator, whitened
 WORK = 4_000_000  # counted cost that one gradient with fixed draws may have
 MANY_ROWS = 10_000  # rows of a subsampled plate to start from
 CHEAP = 1_000_000  # counted cost of a gradient up to which several starting points are tried
+CALL = 500  # elements that one more operation costs as much as
 LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
 
 
@@ -31,6 +32,8 @@ def good_start(
     init = {n: x.init for n, x in d.parameters.items()}
     if objective.plan.any_score:
         return init, "the initial values: a score function's objective is not deterministic in fixed draws"
+    if not objective.climbs:
+        return init, "the initial values: behind stop_gradient the bound is not what its gradient climbs"
     if d.index_inputs:
         return _from_many_rows(p, guide, d, init, seed)
     if guide != "fullrank":
@@ -84,7 +87,7 @@ def fixed_draws(
     f = _fixed(objective, where, seed, rows)
     rng = generator(seed, 0, Stream.STARTS)
     # Never from the very middle: with symmetric draws a symmetric posterior has a saddle there.
-    widths = (0.1, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0) if objective.values.work * draws_for(objective) < CHEAP else (0.1,)
+    widths = (0.1, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0) if _cost(objective) < CHEAP else (0.1,)
     best, total = (np.zeros(where.size), np.inf), 0
     for width in widths:
         start = np.where(where.logarithmic, 0.0, width * rng.standard_normal(where.size))
@@ -93,6 +96,11 @@ def fixed_draws(
         if value < best[1]:
             best = x, value
     return where.concrete(best[0]), total
+
+
+def _cost(objective: Objective) -> int:
+    """Counted cost of a value with fixed draws: elements, and the calls themselves."""
+    return objective.values.work * draws_for(objective) + CALL * len(objective.values.steps)
 
 
 def _fixed(objective: Objective, where: Coordinates, seed: int, rows: dict | None = None):

@@ -15,7 +15,7 @@ from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
 from .numpy_executor import compile_program, source
 from .operations import logsumexp, softplus, stop_gradient, triangular_solve
-from .program import Program, Ref, Step, prune, reachable, refs, run, substitute
+from .program import Program, Ref, Step, needed, prune, reachable, refs, run, substitute
 from .recording import (
     Argument,
     BranchOnDraw,
@@ -46,6 +46,7 @@ __all__ = [
     "hessian_product",
     "is_recorded",
     "logsumexp",
+    "needed",
     "operation",
     "passes",
     "paused_collector",

@@ -120,8 +120,8 @@ def reachable(program: Program, starts: set[int]) -> set[int]:
     return found
 
 
-def prune(program: Program, outputs: tuple) -> Program:
-    """The program of other outputs of the same steps, without the steps that these do not need."""
+def needed(program: Program, outputs: tuple) -> set[int]:
+    """Numbers of the values that the outputs are computed from, themselves included."""
     n = len(program.inputs)
     live, todo = set(), list(refs(tuple(outputs)))
     while todo:
@@ -130,6 +130,12 @@ def prune(program: Program, outputs: tuple) -> Program:
             live.add(i)
             if i >= n:
                 todo += refs((program.steps[i - n].args, program.steps[i - n].kwargs))
+    return live
+
+
+def prune(program: Program, outputs: tuple) -> Program:
+    """The program of other outputs of the same steps, without the steps that these do not need."""
+    n, live = len(program.inputs), needed(program, outputs)
     number = {i: i for i in range(n)}
     steps = []
     for i, step in enumerate(program.steps, n):

@@ -23,7 +23,7 @@ from .batching import RULES, Batched, call_batched, lead, run_batched
 from .derivatives import JUMP_RULES, PULLS, discontinuous, pull_through
 from .forward import PUSHES, pushforward
 from .numpy_executor import compile_program
-from .program import Input, Program, Ref, Step, reachable, refs, run, substitute
+from .program import Input, Program, Ref, Step, needed, reachable, refs, run, substitute
 from .recording import (
     SHAPES,
     Recorded,
@@ -540,13 +540,8 @@ class _Split:
 
 def _live(program: Program) -> list[tuple[int, Step]]:
     """The steps that the outputs need, with their numbers."""
-    n, needed, todo = len(program.inputs), set(), list(refs(program.outputs))
-    while todo:
-        i = todo.pop()
-        if i >= n and i not in needed:
-            needed.add(i)
-            todo += refs((program.steps[i - n].args, program.steps[i - n].kwargs))
-    return [(i, step) for i, step in enumerate(program.steps, n) if i in needed]
+    live = needed(program, program.outputs)
+    return [(i, step) for i, step in enumerate(program.steps, len(program.inputs)) if i in live]
 
 
 def _as_float(x):

@@ -54,6 +54,11 @@ class Objective:
         return tuple((g, f.name) for g in groups for f in self.derivation.factors if f.name in g)
 
     @cached_property
+    def climbs(self) -> bool:
+        """Whether the bound is what its gradient climbs: a path behind `stop_gradient` is in the value alone."""
+        return all(step.fun is not stop_gradient.run for step in self.derivation.program.steps)
+
+    @cached_property
     def values(self) -> Program:
         """Program of one particle: (bound, value of every term, score weights...)."""
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)

@@ -17,7 +17,7 @@ from ..array import Recorded, Tape, is_recorded
 from ..array.recording import concrete, parents
 from ..distributions import biject_to
 from ..model import PlateFrame, Site
-from ..model.scan import ScannedDistribution
+from ..model.scanned import ScannedDistribution
 from .recorder import RecordedModel, Recorder, record_model
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..distributions import TransformedDistribution, constraints
 from ..errors import ModelError
 from .primitives import param, sample
+from .scanned import ScannedDistribution
 from .site import Site
 
 
@@ -27,6 +28,13 @@ class LocScaleReparam:
         if site.is_observed:
             raise ModelError("a reparameterized observation", "a latent site", "a config without it", site=site.name)
         core = site.fn.core
+        if isinstance(site.fn, ScannedDistribution):
+            raise ModelError(
+                "LocScaleReparam of a site inside ppl.scan",
+                "a site outside of it",
+                "sample standard noise in the step, and write loc + scale * noise",
+                site=site.name,
+            )
         arguments = core.parameters
         if not {"loc", "scale"} <= set(arguments):
             raise ModelError(
