@@ -90,7 +90,8 @@ class BBVI:
         d, eager = _derive(p, guide, seed, executor)
         plan = choose(d)
         objective = Objective(d, plan)
-        _check_parameters(d, objective)
+        if not eager:  # another path may depend on it
+            _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
         notes = []
         if isinstance(self.init, dict):

@@ -95,7 +95,7 @@ def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
     except PPLError:
         return None
     objective = Objective(d, choose(d))
-    work = objective.values.work
+    work = max(objective.values.work, 1)
     if objective.plan.any_score or not objective.climbs or work > WORK:
         return None
     if guide == "fullrank":
@@ -112,7 +112,7 @@ def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
 
 def _hierarchical(p: Problem) -> tuple[str, ...]:
     """Latent location-scale sites of several elements whose scale is itself latent."""
-    latent = [s for s in p.sites.values() if s.type == "sample" and not s.is_observed]
+    latent = [p.sites[s] for s in p.shapes]
     return tuple(
         s.name
         for s in latent

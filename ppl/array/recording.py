@@ -443,6 +443,37 @@ def concrete(x: Any) -> Any:
     return x
 
 
+def value_at(x: Recorded, inputs: dict[int, Any]) -> Any:
+    """What `x` is at other values of the inputs (by `id`); None where it depends on an input without one."""
+    known, todo = dict(inputs), [x]
+    while id(x) not in known:
+        node = todo[-1]
+        if node.fun is None and id(node) not in known:
+            return None
+        missing = [p for p in parents(node) if id(p) not in known]
+        if missing:
+            todo += missing
+            continue
+        if id(node) not in known:
+            args, kwargs = _filled((node.args, node.kwargs), known)
+            known[id(node)] = node.fun(*args, **kwargs)
+        todo.pop()
+    return known[id(x)]
+
+
+def _filled(x: Any, known: dict[int, Any]) -> Any:
+    t = type(x)
+    if t is Recorded:
+        return known[id(x)]
+    if t is list or t is tuple:
+        return t(_filled(y, known) for y in x)
+    if t is slice:
+        return slice(*(_filled(y, known) for y in (x.start, x.stop, x.step)))
+    if t is dict:
+        return {k: _filled(v, known) for k, v in x.items()}
+    return x
+
+
 def tape_of(args: Sequence) -> Tape | None:
     """The tape of the first recorded value among the arguments."""
     for a in args:

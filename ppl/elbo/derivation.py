@@ -112,7 +112,13 @@ class Problem:
 
 def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0) -> Problem:
     """Record the model by itself."""
-    recorder = Recorder(Tape(eager=eager), latent_input, seed=seed)
+    free: set[str] = set()  # sites that no handler gives a value
+
+    def latent(recorder: Recorder, site: Site) -> Any:
+        free.add(site.name)
+        return latent_input(recorder, site)
+
+    recorder = Recorder(Tape(eager=eager), latent, seed=seed)
     recorded = record_model(model, args, kwargs, recorder)
     graph = model_graph(recorded)
     if not graph.nodes:
@@ -122,7 +128,7 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     shapes = {
         s.name: unconstrained_shape(s)
         for s in recorded.of_kind(observed=False)
-        if not s.fn.is_discrete and s.guide is None
+        if s.name in free and not s.fn.is_discrete and s.guide is None
     }
     narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
     dtype = np.dtype(np.float32 if narrow else np.float64)
@@ -148,7 +154,8 @@ def derive(
     )
     assembly.run_guide(recorder, p.args, p.kwargs)
     recorded = record_model(p.model, p.args, p.kwargs, recorder)
-    assembly.check()
+    if not eager:  # a path need not have every site
+        assembly.check()
 
     outputs: list[Any] = []
     terms: list[Term] = []

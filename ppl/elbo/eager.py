@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..array import Program, batch, compile_program, prune
+from ..errors import ModelError
 from .choose import choose
 from .derivation import Problem, derive
 from .objective import Objective
@@ -89,6 +90,14 @@ class EagerObjective:
         d = derive(
             self.problem, self.guide, plate_sizes=self.plate_sizes, starts=values, indices=rows, noise=noise, eager=True
         )
+        new = [f.name for f in d.factors if f.name not in noise]
+        if new:
+            raise ModelError(
+                f"a latent site '{new[0]}' that only some branches reach, and the first path did not",
+                "a guide for the same sites on every path",
+                f"sample '{new[0]}' before the branch, or give a guide function that draws every site",
+                site=new[0],
+            )
         objective = Objective(d, choose(d, self.overrides))
         return Path(objective, tuple(bool(x) for x in _at(d, values, rows, noise)))
 

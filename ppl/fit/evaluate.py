@@ -43,7 +43,7 @@ def evaluate(
         objective = EagerObjective(p, guide, values, plate_sizes={q.name: q.size for q in d.plates.values()})
         rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
         bounds = np.empty(EAGER_DRAWS)
-        full = derive(p, guide, plate_sizes=objective.plate_sizes, starts=values, eager=True)
+        full = derive(p, guide, plate_sizes=objective.plate_sizes, starts=values, eager=True, seed=seed)
         eps = _noise(full, EAGER_DRAWS, seed, 0)
         columns: dict[str, np.ndarray] = {}
         for path, who in objective.walk(values, rows, eps, EAGER_DRAWS):

@@ -86,7 +86,12 @@ class Fit:
         if not subsampled:
             return d
         return derive(
-            self.problem, self.guide, plate_sizes=subsampled, starts=self.params, eager=self.executor == "eager"
+            self.problem,
+            self.guide,
+            plate_sizes=subsampled,
+            starts=self.params,
+            eager=self.executor == "eager",
+            seed=self.seed,
         )
 
     def sample(self, num_samples: int = 1000, *, seed: int | None = None) -> dict[str, np.ndarray]:

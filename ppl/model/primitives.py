@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..array import is_recorded
-from ..array.operations import index
+from ..array.recording import value_at
 from ..distributions import Distribution, Unit, constraints
 from ..errors import DataError, ModelError, ShapeError, SupportError, user_line
 from .context import Context, current, reset_context, send, set_context
@@ -342,8 +342,8 @@ def _check_value(site: Site) -> None:
         _check_shape(site, shape, wanted)
     if not is_recorded(value):
         site.fn.check_value(value, site=site.name)
-    elif value.fun is index.run and isinstance(value.args[0], np.ndarray) and site.fn.event_dim == 0:
-        _check_all_rows(site, value.args[0])
+    elif site.fn.event_dim == 0:
+        _check_all_rows(site)
 
 
 def _check_shape(site: Site, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
@@ -372,12 +372,20 @@ def _check_shape(site: Site, shape: tuple[int, ...], wanted: tuple[int, ...]) ->
         )
 
 
-def _check_all_rows(site: Site, rows: np.ndarray) -> None:
-    """Observations of a minibatch come from an array that is known: all of it must be in the support."""
+def _check_all_rows(site: Site) -> None:
+    """Observations of a minibatch that come from known arrays: every row must be in the support."""
     support = site.fn.support
     if support.depends_on_recorded:
         return
+    sizes = {p.name: p.size for p in site.plates}
+    every = {id(rows): np.arange(sizes[name]) for name, rows in current().rows if name in sizes}
     with np.errstate(all="ignore"):
+        try:
+            rows = value_at(site.value, every)
+        except (ValueError, IndexError):  # written for the rows in use: a reshape to their number, say
+            return
+        if rows is None:
+            return
         inside = np.asarray(support(rows))
     if inside.shape == rows.shape and not inside.all():
         place = tuple(int(i) for i in np.argwhere(~inside)[0])
