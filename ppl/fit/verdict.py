@@ -34,7 +34,8 @@ class Verdict:
 def judge(solution: Solution, bound: Bound, guide: Any, warnings: tuple[str, ...]) -> Verdict:
     """Usable when the optimisation converged to a finite bound; warnings stand beside the word."""
     for text, share in bound.broken:
-        what = f"{text} is not finite for {share:.0%} of the draws"
+        often = "<1%" if share < 0.01 else f"{share:.0%}"
+        what = f"{text} is not finite for {often} of the draws"
         warnings = (*warnings, f"{what}: an argument leaves its constraint there (np.exp makes a free number positive)")
     if guide == "meanfield" and len(solution.derivation.factors) > 1:
         warnings = (*warnings, "the guide leaves correlations out: spreads may be too small")
