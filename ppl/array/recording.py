@@ -455,23 +455,10 @@ def value_at(x: Recorded, inputs: dict[int, Any]) -> Any:
             todo += missing
             continue
         if id(node) not in known:
-            args, kwargs = _filled((node.args, node.kwargs), known)
+            args, kwargs = substitute_nodes((node.args, node.kwargs), known)
             known[id(node)] = node.fun(*args, **kwargs)
         todo.pop()
     return known[id(x)]
-
-
-def _filled(x: Any, known: dict[int, Any]) -> Any:
-    t = type(x)
-    if t is Recorded:
-        return known[id(x)]
-    if t is list or t is tuple:
-        return t(_filled(y, known) for y in x)
-    if t is slice:
-        return slice(*(_filled(y, known) for y in (x.start, x.stop, x.step)))
-    if t is dict:
-        return {k: _filled(v, known) for k, v in x.items()}
-    return x
 
 
 def tape_of(args: Sequence) -> Tape | None:
@@ -585,8 +572,8 @@ def record(fun: Callable[..., Sequence], examples: Sequence, names: Sequence[str
     return program_of(tape, fun(*roots))
 
 
-def substitute_nodes(x: Any, numbers: dict[int, Ref]) -> Any:
-    """An argument with its recorded values replaced by their numbers (by id)."""
+def substitute_nodes(x: Any, numbers: dict[int, Any]) -> Any:
+    """An argument with its recorded values replaced by what stands for them (by id), their numbers say."""
     t = type(x)
     if t is Recorded:
         return numbers[id(x)]
