@@ -573,7 +573,7 @@ def record(fun: Callable[..., Sequence], examples: Sequence, names: Sequence[str
 
 
 def substitute_nodes(x: Any, numbers: dict[int, Any]) -> Any:
-    """An argument with its recorded values replaced by what stands for them (by id), their numbers say."""
+    """An argument with each recorded value replaced by what `numbers` has for it, by `id`."""
     t = type(x)
     if t is Recorded:
         return numbers[id(x)]
