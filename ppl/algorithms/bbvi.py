@@ -17,15 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from ..array import BranchOnDraw, compile_program, needed
+from ..array import BranchOnDraw, Program, compile_program, needed
 from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive, minibatches
 from ..errors import ModelError
+from ..model import rows_in_use
 from ..model.calls import check_names
 from ..optim import Adam
 from . import noise
 from .coordinates import Coordinates, pull_to_coordinates
 from .stages import INTERRUPTED, Info, Settings, Solution, State, run_stages
 from .start import good_start
+from .tables import tables_at
 
 BLOCK = 50  # steps whose noise is drawn at once
 
@@ -110,8 +112,8 @@ class BBVI:
                     stop_reason=INTERRUPTED,
                 )
             notes.append(f"started from {how}")
-        where = Coordinates.at(d, starts)
-        if where.size == 0:
+        where = Coordinates.at(d, starts, tables=not eager)
+        if where.size == 0 and not where.tables:
             return _unmoved(where, objective)
         if eager:
             steps = partial(self._eager_step, p, guide, d, seed)
@@ -121,10 +123,10 @@ class BBVI:
         return run_stages(settings, where, tuple(notes), progress)
 
     # -- one step --------------------------------------------------------------------------
-    def init_state(self, where: Coordinates) -> State:
+    def init_state(self, where: Coordinates, d: Derivation) -> State:
         """The state at the starting point."""
         x = np.zeros(where.size)
-        return State(0, x, self.optimizer.init(x), self.optimizer.step_size)
+        return State(0, x, self.optimizer.init(x), self.optimizer.step_size, 0, tables_at(where, d, self.optimizer))
 
     def particles_for(self, objective: Objective) -> int:
         """Draws per step: as many as cost little, at least two where a score needs a baseline."""
@@ -139,7 +141,7 @@ class BBVI:
     def _step(self, objective: Objective, seed: int, where: Coordinates) -> Callable[[State], tuple[State, Info]]:
         particles = self.particles_for(objective)
         d = objective.derivation
-        run = compile_program(objective.gradient(particles, where.values, where.split(np.zeros(where.size))))
+        run = compile_program(_gradient_program(objective, particles, where))
         pieces = list(zip(where.slices.values(), where.shapes.values(), strict=True))
         order = [f.name for f in d.factors]
         narrow = d.program.dtype == np.float32
@@ -152,27 +154,30 @@ class BBVI:
                 rng = noise.generator(seed, number, noise.Stream.STEPS)
                 eps = noise.draw(rng, d.factors, BLOCK, particles, scored)
                 rows = {n: minibatches(rng, d.plates[n], BLOCK) for n in d.index_inputs}
-                rest = [
-                    objective.rest_of({n: r[i] for n, r in rows.items()}, {n: eps[n][i] for n in order})
-                    for i in range(BLOCK)
-                ]
-                cache[number] = rest
+                used = [{n: r[i] for n, r in rows.items()} for i in range(BLOCK)]
+                cache[number] = [(u, d.other_inputs(u, {n: eps[n][i] for n in order})) for i, u in enumerate(used)]
             return cache[number]
 
-        update = self.optimizer.update
+        update, beside, count, nothing = self.optimizer.update, where.tables, len(pieces), np.zeros(0)
 
         def step(state: State) -> tuple[State, Info]:
-            rest = block(state.step // BLOCK)[state.step % BLOCK]
+            used, rest = block(state.step // BLOCK)[state.step % BLOCK]
             x = state.x
             seen = x.astype(np.float32) if narrow else x
-            _, bound, *grads = run(*[seen[s].reshape(shape) for s, shape in pieces], *rest)
-            g = np.concatenate([h.ravel() for h in grads]) if len(grads) > 1 else np.ravel(grads[0])
+            inputs = [seen[s].reshape(shape) for s, shape in pieces]
+            if beside:
+                inputs += [d.narrowed(state.tables[n].rows(used)) for n in beside]
+                inputs += [d.narrowed(d.rows_of(n, where.starts[n], used)) for n in beside]
+            _, bound, *grads = run(*inputs, *rest)
+            g = np.ravel(grads[0]) if count == 1 else np.concatenate([nothing, *(h.ravel() for h in grads[:count])])
             elbo = float(bound)
             # One product tells: a sum with an infinity or NaN in it is not finite.
-            if not np.isfinite(g @ g + elbo):
+            if not np.isfinite(g @ g + elbo + sum(np.sum(h) for h in grads[count:])):
                 return state._replace(step=state.step + 1, skipped=state.skipped + 1), Info(elbo, False)
             x, moments = update(-g, state.optimizer, x, state.rate)
-            return State(state.step + 1, x, moments, state.rate, state.skipped), Info(elbo, True)
+            for n, h in zip(beside, grads[count:], strict=True):
+                state.tables[n].update(self.optimizer, -h, used, state.rate)
+            return State(state.step + 1, x, moments, state.rate, state.skipped, state.tables), Info(elbo, True)
 
         return step
 
@@ -196,6 +201,15 @@ class BBVI:
             return State(state.step + 1, x, moments, state.rate, state.skipped), Info(elbo, True)
 
         return step
+
+
+def _gradient_program(objective: Objective, particles: int, where: Coordinates) -> Program:
+    """The bound's gradient in the coordinates; tables enter as the rows in use and their starting values."""
+    d = objective.derivation
+    rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
+    raw = [rows_in_use(np.broadcast_to(0.0, where.table_shape(n)), d.parameters[n].rows, rows) for n in where.tables]
+    starts = [d.rows_of(n, where.starts[n], rows) for n in where.tables]
+    return objective.gradient(particles, where.values, [*where.split(np.zeros(where.size)), *raw], starts)
 
 
 def _unmoved(where: Coordinates, objective: Objective) -> Solution:

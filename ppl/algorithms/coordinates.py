@@ -6,6 +6,9 @@ Gaussian guides are measured in their own standard deviations: with loc0 and sca
 
 so that a step size means the same for every model. Other parameters are shifted on their
 unconstrained axis. The map is plain NumPy: it runs on arrays, and is recorded on recorded ones.
+
+Parameters with a row for each element of a subsampled plate stand beside the vector, as tables
+of the same coordinates: what a step does not use it does not touch.
 """
 
 from __future__ import annotations
@@ -24,17 +27,32 @@ from ..elbo import Derivation
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The map from the flat vector to parameter values, for one starting point."""
+    """The map from the flat vector, and the tables, to parameter values, for one starting point."""
 
     starts: dict[str, np.ndarray]
     constraints: dict[str, constraints.Constraint]
     gaussian: tuple[str, ...]  # factors "<name>" with parameters "<name>.loc" and ".scale" or ".scale_tril"
     standardized: bool = True
+    tables: tuple[str, ...] = ()
 
     @classmethod
-    def at(cls, d: Derivation, starts: Mapping[str, Any] | None = None, *, standardized: bool = True) -> Coordinates:
-        """Coordinates whose zero is the given starting point (by default the parameters' own)."""
+    def at(
+        cls,
+        d: Derivation,
+        starts: Mapping[str, Any] | None = None,
+        *,
+        standardized: bool = True,
+        rows: Mapping[str, np.ndarray] | None = None,
+        tables: bool = False,
+    ) -> Coordinates:
+        """Coordinates whose zero is the given starting point (by default the parameters' own).
+
+        Parameters with rows are part of the vector at full size, or cut to `rows`, or (`tables`)
+        stand beside it.
+        """
         values = {n: np.array((starts or {}).get(n, p.init), dtype=float) for n, p in d.parameters.items()}
+        if rows is not None:
+            values = {n: d.rows_of(n, x, rows) for n, x in values.items()}
         gaussian = tuple(
             f.name
             for f in d.factors
@@ -42,7 +60,8 @@ class Coordinates:
             and f"{f.name}.loc" in values
             and (f"{f.name}.scale" in values or f"{f.name}.scale_tril" in values)
         )
-        return cls(values, {n: p.constraint for n, p in d.parameters.items()}, gaussian, standardized)
+        beside = tuple(n for n, p in d.parameters.items() if p.rows) if tables else ()
+        return cls(values, {n: p.constraint for n, p in d.parameters.items()}, gaussian, standardized, beside)
 
     @cached_property
     def _inner(self) -> dict[str, Any]:
@@ -51,7 +70,12 @@ class Coordinates:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {n: np.shape(x) for n, x in self._inner.items()}
+        """Shapes of the pieces of the vector, by parameter."""
+        return {n: np.shape(x) for n, x in self._inner.items() if n not in self.tables}
+
+    def table_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a table on the unconstrained axis."""
+        return np.shape(self._inner[name])
 
     @cached_property
     def slices(self) -> dict[str, slice]:
@@ -67,45 +91,51 @@ class Coordinates:
         return [x[s].reshape(shape) for s, shape in zip(self.slices.values(), self.shapes.values(), strict=True)]
 
     def values(self, *raw: Any) -> dict[str, Any]:
-        """Parameter values from the pieces of the flat vector."""
-        pieces = dict(zip(self.shapes, raw, strict=True))
-        out = {}
-        for name, constraint in self.constraints.items():
-            out[name] = self._value(name, constraint, pieces[name])
-        return out
+        """Parameter values from the pieces of the flat vector, then the tables.
 
-    def _value(self, name: str, constraint: Any, raw: Any) -> Any:
+        Where only some rows of the tables are given, their starting values follow.
+        """
+        names = (*self.shapes, *self.tables)
+        pieces = dict(zip(names, raw, strict=False))
+        starts = {**self.starts, **dict(zip(self.tables, raw[len(names) :], strict=False))}
+        return {
+            name: self._value(name, constraint, pieces[name], starts) for name, constraint in self.constraints.items()
+        }
+
+    def _value(self, name: str, constraint: Any, raw: Any, starts: Mapping[str, Any]) -> Any:
         factor, _, kind = name.rpartition(".")
         if factor in self.gaussian and self.standardized:
             if kind == "scale":
-                return self.starts[name] * np.exp(raw)
-            scale, tril = self.starts.get(f"{factor}.scale"), self.starts.get(f"{factor}.scale_tril")
+                return starts[name] * np.exp(raw)
+            scale, tril = starts.get(f"{factor}.scale"), starts.get(f"{factor}.scale_tril")
             if kind == "scale_tril":
                 return tril @ biject_to(constraint)(raw + self._identity(name))
             if kind == "loc":
-                return self.starts[name] + (scale * raw if scale is not None else tril @ raw)
-        return biject_to(constraint)(raw + self._inner[name])
+                return starts[name] + (scale * raw if scale is not None else tril @ raw)
+        inner = self._inner[name] if starts[name] is self.starts[name] else biject_to(constraint).inverse(starts[name])
+        return biject_to(constraint)(raw + inner)
 
     def _identity(self, name: str) -> np.ndarray:
         n = self.starts[name].shape[-1]
         return np.asarray(biject_to(constraints.lower_cholesky).inverse(np.eye(n)))
 
-    def concrete(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Parameter values at a flat vector."""
+    def concrete(self, x: np.ndarray, tables: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """Parameter values at a flat vector and tables (by default those of the start)."""
+        tables = tables or {n: np.zeros(self.table_shape(n)) for n in self.tables}
         with np.errstate(over="ignore"):
-            return {n: np.asarray(v) for n, v in self.values(*self.split(x)).items()}
+            values = self.values(*self.split(x), *(tables[n] for n in self.tables))
+        return {n: np.asarray(v) for n, v in values.items()}
 
-    def rescaled(self, x: np.ndarray) -> bool:
+    def rescaled(self, x: np.ndarray, tables: Mapping[str, np.ndarray]) -> bool:
         """Is some Gaussian's scale there so different from the start's that its unit no longer fits?"""
-        scales = np.concatenate(
-            [np.zeros(1), *(x[self.slices[f"{f}.scale"]] for f in self.gaussian if f"{f}.scale" in self.slices)]
-        )
-        return bool(self.standardized and np.max(np.abs(scales)) > 0.5)
+        names = [f"{f}.scale" for f in self.gaussian]
+        scales = [x[self.slices[n]] if n in self.slices else tables[n].ravel() for n in names if n in self.starts]
+        return bool(self.standardized and any(np.max(np.abs(s), initial=0.0) > 0.5 for s in scales))
 
     def metric(self, x: np.ndarray) -> np.ndarray:
         """Inverse Fisher information of the Gaussian factors where they are not standardized; ones elsewhere."""
         out = np.ones(self.size)
-        for factor in self.gaussian:
+        for factor in self.gaussian:  # where there are tables, nothing asks for a metric
             loc, scale = self.slices.get(f"{factor}.loc"), self.slices.get(f"{factor}.scale")
             if scale is not None:
                 log_scale = x[scale] + self._inner[f"{factor}.scale"].ravel()
@@ -117,13 +147,15 @@ class Coordinates:
     def curvature(self) -> np.ndarray:
         """Curvature of the bound at a Gaussian optimum: 1 for locations, 2 for log scales, NaN elsewhere."""
         out = np.full(self.size, np.nan)
-        for factor in self.gaussian if self.standardized else ():
-            out[self.slices[f"{factor}.loc"]] = 1.0
-            if f"{factor}.scale" in self.slices:
-                out[self.slices[f"{factor}.scale"]] = 2.0
-            else:
-                out[self.slices[f"{factor}.scale_tril"]] = 1.0
+        for name, piece in self.slices.items():
+            out[piece] = self.curvature_of(name)
         return out
+
+    def curvature_of(self, name: str) -> float:
+        """Curvature in the coordinates of one parameter, as `curvature` has it."""
+        factor, _, kind = name.rpartition(".")
+        known = self.standardized and factor in self.gaussian
+        return {"loc": 1.0, "scale": 2.0, "scale_tril": 1.0}.get(kind, np.nan) if known else np.nan
 
     @cached_property
     def logarithmic(self) -> np.ndarray:

@@ -7,8 +7,9 @@ different step sizes agree and the later answer is known well enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..errors import NumericalError
 from ..optim import Moments
 from . import noise
 from .coordinates import Coordinates
+from .tables import VISITS, Table, tables_at
 
 WINDOW = 50  # steps whose averages are kept
 SHORT = 20_000_000  # counted cost up to which a run is short
@@ -26,13 +28,14 @@ INTERRUPTED = "interrupted from the keyboard: this is where it stood"
 
 
 class State(NamedTuple):
-    """What a run needs to go on."""
+    """What a run needs to go on. The tables are those of the run itself: a step changes the rows it uses in place."""
 
     step: int
     x: np.ndarray
     optimizer: Any
     rate: float
     skipped: int = 0
+    tables: Mapping[str, Table] = MappingProxyType({})
 
 
 class Info(NamedTuple):
@@ -77,13 +80,26 @@ class Window(NamedTuple):
     x: np.ndarray
 
 
+class Point(NamedTuple):
+    """A place in the coordinates: the vector, and the tables beside it."""
+
+    x: np.ndarray
+    tables: dict[str, np.ndarray]
+
+    def distance(self, other: Point) -> float:
+        """Root mean square over all coordinates."""
+        gaps = [self.x - other.x, *(x - other.tables[n] for n, x in self.tables.items())]
+        return float(np.sqrt(sum(np.sum(g * g) for g in gaps) / sum(g.size for g in gaps)))
+
+
 def run_stages(settings: Settings, where: Coordinates, notes: tuple[str, ...], progress: Callable | None) -> Solution:
     """Steps, windows, stages, until the answer stands or the steps are used up."""
     algorithm, objective = settings.algorithm, settings.objective
-    step, state, start = settings.steps(where), algorithm.init_state(where), where.starts
+    d, optimizer = objective.derivation, algorithm.optimizer
+    step, state, start = settings.steps(where), algorithm.init_state(where, d), where.starts
     history: list[float] = []
     windows: list[Window] = []
-    answer: np.ndarray | None = None  # of the stage before, in the coordinates of now
+    answer: Point | None = None  # of the stage before, in the coordinates of now
     reason, converged, interrupted = f"the limit of {algorithm.steps} steps was reached", False, False
     bar = progress(algorithm.steps) if progress else None
     try:
@@ -98,20 +114,21 @@ def run_stages(settings: Settings, where: Coordinates, notes: tuple[str, ...], p
             if stopped:
                 reason = "the callback asked for it"
                 break
-            if not _stationary(windows, algorithm.tolerance):
+            if not _stationary(windows, algorithm.tolerance) or not _seen_enough(state, windows):
                 continue
-            mean = _average(windows)
-            agrees = answer is not None and np.sqrt(np.mean((mean - answer) ** 2)) < algorithm.tolerance
+            mean = Point(_average(windows), {n: t.mean for n, t in state.tables.items()})
+            agrees = answer is not None and mean.distance(answer) < algorithm.tolerance
             if agrees and not _known(settings, windows, state, where):
                 continue  # nothing moves any more: only more steps make the average better
             answer, windows, converged = mean, [], agrees
             if converged:
                 reason = "two stages at different step sizes gave the same answer"
                 break
-            if where.rescaled(mean):
-                where = Coordinates.at(objective.derivation, where.concrete(mean))
-                step, answer = settings.steps(where), np.zeros(where.size)
-            state = State(state.step, answer, algorithm.optimizer.init(answer), state.rate / 3.0, state.skipped)
+            if where.rescaled(*mean):
+                where = Coordinates.at(d, where.concrete(*mean), tables=bool(where.tables))
+                step, answer = settings.steps(where), _origin(where)
+            tables = tables_at(where, d, optimizer, answer.tables)
+            state = State(state.step, answer.x, optimizer.init(answer.x), state.rate / 3.0, state.skipped, tables)
     except KeyboardInterrupt:
         reason, interrupted = INTERRUPTED, True
     finally:
@@ -119,7 +136,7 @@ def run_stages(settings: Settings, where: Coordinates, notes: tuple[str, ...], p
             bar.close()
     if state.skipped:
         notes = (*notes, f"{state.skipped} steps were left out because the gradient was not finite")
-    values = where.concrete(answer if converged else _last(answer, windows, state))
+    values = where.concrete(*(answer if converged else _last(answer, windows, state)))
     if settings.executor == "numpy" and objective.climbs and _start_is_better(objective, start, values, settings.seed):
         values = start
         reason = "the start is kept: the stochastic steps, which stopped because " + (
@@ -131,7 +148,7 @@ def run_stages(settings: Settings, where: Coordinates, notes: tuple[str, ...], p
         reason,
         converged,
         state.step,
-        objective.derivation,
+        d,
         objective.plan,
         settings.executor,
         notes,
@@ -189,12 +206,17 @@ def _start_is_better(objective: Objective, start: dict, values: dict, seed: int)
     return bool(gain.mean() < -2.0 * gain.std() / draws**0.5 - 1e-3)
 
 
-def _last(answer, windows, state) -> np.ndarray:
+def _origin(where: Coordinates) -> Point:
+    return Point(np.zeros(where.size), {n: np.zeros(where.table_shape(n)) for n in where.tables})
+
+
+def _last(answer: Point | None, windows: list[Window], state: State) -> Point:
     """The best there is before a stage has ended."""
+    tables = {n: t.mean for n, t in state.tables.items()}
     if len(windows) >= 4:
         tail = windows[-max(2, len(windows) // 4) :]
-        return np.mean([x for _, x in tail], axis=0)
-    return answer if answer is not None else windows[-1][1] if windows else state.x
+        return Point(np.mean([x for _, x in tail], axis=0), tables)
+    return answer if answer is not None else Point(windows[-1].x if windows else state.x, tables)
 
 
 def _stationary(windows: list[tuple[float, np.ndarray]], tolerance: float) -> bool:
@@ -216,11 +238,18 @@ def _stationary(windows: list[tuple[float, np.ndarray]], tolerance: float) -> bo
     if slope * len(y) > max(2.0 * error * len(y), 0.01):
         return False
     x = np.array([x for _, x in late])
+    if not x.size:  # all parameters have rows, which the agreement of stages looks at
+        return True
     half = len(x) // 2
     first, second = x[:half], x[half:]
     drift = np.mean((second.mean(0) - first.mean(0)) ** 2)
     noise = np.mean(first.var(0, ddof=1) / len(first) + second.var(0, ddof=1) / len(second))
     return bool(drift < max(9.0 * noise if drift < 0.25 else 4.0 * noise, tolerance**2))
+
+
+def _seen_enough(state: State, windows: list[Window]) -> bool:
+    """Have the steps of this stage come by the rows of every table often enough?"""
+    return all(len(windows) * WINDOW >= VISITS * t.scale for t in state.tables.values())
 
 
 def _average(windows) -> np.ndarray:
@@ -237,16 +266,19 @@ def _error(windows, state: State, where: Coordinates, optimizer: Any) -> float:
     late = np.array([x for _, x in windows[len(windows) // 3 :]])
     batches = np.array([b.mean(0) for b in np.array_split(late, min(5, len(late)))])
     seen = batches.var(0, ddof=1) / len(batches)
-    moments = state.optimizer
+    moments, squares = state.optimizer, []
     if isinstance(moments, Moments) and moments.count:
         noise = moments.second / (1.0 - optimizer.b2**moments.count)
         expected = noise / where.curvature**2 / (len(late) * WINDOW)
         seen = np.maximum(seen, np.where(np.isfinite(expected), expected, 0.0))
-    return float(np.sqrt(np.mean(seen)))
+        squares = [t.squared_error(where.curvature_of(n), optimizer.b2) for n, t in state.tables.items()]
+        squares = [np.where(np.isnan(s), 0.0, s) for s in squares]
+    squares.append(seen)
+    return float(np.sqrt(sum(np.sum(s) for s in squares) / sum(s.size for s in squares)))
 
 
 def _not_finite(where, last, step, history, settings) -> NumericalError:
-    values = where.concrete(last)
+    values = where.concrete(*last)
     culprit = ""
     objective = settings.objective
     if settings.executor == "numpy":

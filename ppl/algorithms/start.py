@@ -14,6 +14,7 @@ import numpy as np
 from ..array import compile_program
 from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..guides import FullRank
+from ..model import rows_key
 from .coordinates import Coordinates
 from .lbfgs import minimize
 from .noise import Stream, generator, whitened
@@ -66,11 +67,22 @@ def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int
     objective = Objective(many, choose(many))
     if objective.values.work > WORK // 4:
         return init, "the initial values: the data are large"
-    found, steps = fixed_draws(objective, Coordinates.at(many, standardized=False), seed, rows)
-    return {
-        **init,
-        **found,
-    }, f"the optimum of {steps} quasi-Newton steps with fixed draws, on {sum(sizes.values())} rows"
+    found, steps = fixed_draws(objective, Coordinates.at(many, standardized=False, rows=rows), seed, rows)
+    starts = {n: _with_rows(many, n, init[n], x, rows) for n, x in found.items()}
+    return starts, f"the optimum of {steps} quasi-Newton steps with fixed draws, on {sum(sizes.values())} rows"
+
+
+def _with_rows(many: Derivation, name: str, full: np.ndarray, found: np.ndarray, rows: dict) -> np.ndarray:
+    """A parameter's starting value at full size: the rows found in their places, the others like a typical one."""
+    axes = many.parameters[name].rows
+    if not axes:
+        return found
+    out = np.array(full, dtype=float)
+    if any(name in (f"{f.name}.loc", f"{f.name}.scale") for f in many.factors if f.origin == "automatic"):
+        typical = np.median(found, axis=tuple(axis for axis, _ in axes), keepdims=True)
+        out[...] = typical
+    out[rows_key(axes, rows, out.shape)] = found
+    return out
 
 
 def draws_for(objective: Objective) -> int:
@@ -108,7 +120,7 @@ def _fixed(objective: Objective, where: Coordinates, seed: int, rows: dict | Non
     particles = draws_for(objective)
     noise = whitened(generator(seed, 0, Stream.FIXED), d.factors, particles)
     run = compile_program(objective.gradient(particles, where.values, where.split(np.zeros(where.size))))
-    rest = objective.rest_of(rows or {}, noise)
+    rest = d.other_inputs(rows or {}, noise)
 
     def f(x: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(all="ignore"):

@@ -22,7 +22,7 @@ from ..distributions.divergence import has_kl, kl_divergence
 from ..errors import DataError
 from ..graph import ModelGraph, Parameter, Recorder, float32_in, latent_input, model_graph, record_model, recorded_in
 from ..guides import Assembly, Factor, unconstrained_shape
-from ..model import PlateFrame, Site
+from ..model import PlateFrame, Site, rows_in_use, rows_key
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,47 @@ class Derivation:
 
     def inputs(self, values: Mapping[str, Any], indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
         """The program's inputs in order, from values by name."""
-        out: list[Any] = [None] * len(self.program.inputs)
-        narrow = self.program.dtype == np.float32
+        out = self._placed(indices, noise)
         for name, i in self.parameter_inputs.items():
-            out[i] = values[name]
+            out[i] = self.narrowed(self.rows_of(name, values[name], indices))
+        return out
+
+    def other_inputs(self, indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
+        """The inputs that are no parameters, in order."""
+        parameters = set(self.parameter_inputs.values())
+        return [x for i, x in enumerate(self._placed(indices, noise)) if i not in parameters]
+
+    def _placed(self, indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
+        out: list[Any] = [None] * len(self.program.inputs)
         for name, i in self.index_inputs.items():
             out[i] = indices[name]
         for f in self.factors:
-            out[f.noise_input] = noise[f.name]
-        if narrow:
-            out = [x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x for x in out]
+            out[f.noise_input] = self.narrowed(noise[f.name])
+        return out
+
+    def narrowed(self, x: Any) -> Any:
+        """The array in the program's working dtype, if it is floating."""
+        wide = self.program.dtype == np.float32 and getattr(x, "dtype", None) == np.float64
+        return x.astype(np.float32) if wide else x
+
+    def rows_of(self, name: str, value: Any, indices: Mapping[str, Any]) -> Any:
+        """The rows in use of a parameter's full-size value; indices of several particles give theirs for each."""
+        axes = self.parameters[name].rows
+        several = [plate for _, plate in axes if np.ndim(indices[plate]) > 1]
+        if not several:
+            return rows_in_use(value, axes, indices)
+        each = ({**indices, **{p: indices[p][k] for p in several}} for k in range(len(indices[several[0]])))
+        return np.stack([rows_in_use(value, axes, own) for own in each])
+
+    def all_rows(self, name: str, rows: np.ndarray, indices: Mapping[str, Any]) -> np.ndarray:
+        """Zeros of the full size with these rows of every particle in their places."""
+        axes, full = self.parameters[name].rows, self.parameters[name].init.shape
+        if not axes:
+            return rows
+        out = np.zeros((len(rows), *full), rows.dtype)
+        for k, own in enumerate(rows):
+            of = {plate: indices[plate][k] if np.ndim(indices[plate]) > 1 else indices[plate] for _, plate in axes}
+            out[k][rows_key(axes, of, full)] = own
         return out
 
 

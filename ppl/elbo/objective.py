@@ -124,12 +124,19 @@ class Objective:
         centred = [Batched(stop_gradient(leave_one_out(lead(w, particles)))) for w in weights]
         return np.mean(lead(run_batched(self.surrogate, [*rows, *centred], particles)[0], particles)), mean
 
-    def gradient(self, particles: int, values_of: Callable[..., dict] | None = None, raw: Sequence = ()) -> Program:
+    def gradient(
+        self,
+        particles: int,
+        values_of: Callable[..., dict] | None = None,
+        raw: Sequence = (),
+        given: Sequence = (),
+    ) -> Program:
         """The program (mean surrogate, mean bound, gradient of the surrogate...).
 
         The gradient is in the parameters' own values. With `values_of`, a function from raw
-        coordinates (given as examples in `raw`) to parameter values by name, it is in these.
-        Inputs: parameters (or raw coordinates), then the other inputs in order.
+        coordinates and further inputs (examples in `raw` and `given`) to parameter values by
+        name, it is in the raw coordinates.
+        Inputs: parameters (or raw coordinates and what else is given), then the other inputs in order.
         """
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
         noise, position = set(self.noise_inputs), {i: n for n, i in d.parameter_inputs.items()}
@@ -138,8 +145,8 @@ class Objective:
                 own = [tape.input(np.zeros(d.program.inputs[i].shape), n) for n, i in d.parameter_inputs.items()]
                 values = dict(zip(d.parameter_inputs, own, strict=True))
             else:
-                own = [tape.input(x, f"raw {n}") for n, x in zip(d.parameter_inputs, raw, strict=True)]
-                values = values_of(*own)
+                own = [tape.input(x, f"raw {i}") for i, x in enumerate(raw)]
+                values = values_of(*own, *(tape.input(x, f"given {i}") for i, x in enumerate(given)))
             inputs = []
             for i, x in enumerate(d.program.inputs):
                 shape = (particles, *x.shape) if i in noise else x.shape
@@ -149,13 +156,6 @@ class Objective:
                 )
             scalar, bound = self.on_tape(inputs, particles)
             return program_of(tape, [scalar, bound, *pull_through(tape, scalar, own)], TRANSPARENT)
-
-    def rest_of(self, indices: dict, noise: dict) -> list:
-        """The inputs after the parameters, in order."""
-        d = self.derivation
-        inputs = d.inputs(dict.fromkeys(d.parameter_inputs), indices, noise)
-        taken = set(d.parameter_inputs.values())
-        return [x for i, x in enumerate(inputs) if i not in taken]
 
     @cached_property
     def particle_gradient(self) -> Program:
@@ -186,12 +186,17 @@ class Objective:
         if ("gradient", size, flags) not in self._batches:
             self._batches["gradient", size, flags] = compile_program(batch(self.particle_gradient, flags, size))
         inputs = self.derivation.inputs(values, indices, noise)
-        return list(self._batches["gradient", size, flags](*inputs, *weights)[1:])
+        parts = self._batches["gradient", size, flags](*inputs, *weights)[1:]
+        named = zip(self.derivation.parameter_inputs, parts, strict=True)
+        return [self.derivation.all_rows(n, np.asarray(x), indices) for n, x in named]
 
     def _flags(self, indices: dict) -> tuple[bool, ...]:
         """Which inputs differ from particle to particle."""
-        own = {self.derivation.index_inputs[n] for n, rows in indices.items() if np.ndim(rows) > 1}
-        return tuple(i in self.noise_inputs or i in own for i in range(len(self.derivation.program.inputs)))
+        d = self.derivation
+        several = {n for n, rows in indices.items() if np.ndim(rows) > 1}
+        own = {d.index_inputs[n] for n in several}
+        own |= {i for n, i in d.parameter_inputs.items() if any(p in several for _, p in d.parameters[n].rows)}
+        return tuple(i in self.noise_inputs or i in own for i in range(len(d.program.inputs)))
 
 
 def _inputs(tape: Tape, program: Program) -> list:

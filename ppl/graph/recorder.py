@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from ..array import Argument, Recorded, Tape
+from ..array.recording import concrete
 from ..array.rows import Rows, is_row_source
 from ..distributions import constraints
 from ..errors import ModelError, PPLError, ShapeError
-from ..model import Handler, PlateFrame, Site, full_parameter, parameter_rows
+from ..model import Handler, PlateFrame, RowAxes, Site, full_parameter, parameter_axes, rows_in_use
 from ..model.calls import check_call
 from ..model.handlers import check_repeat
 from .frames import as_column, is_pandas
@@ -28,12 +29,17 @@ from .frames import as_column, is_pandas
 
 @dataclass(frozen=True)
 class Parameter:
-    """A learned point parameter: its starting value at full size, and its recorded input."""
+    """A learned point parameter: its starting value at full size, and its recorded input.
+
+    Where subsampled plates choose rows of it, `rows` says along which axes, and the input is the
+    rows in use: what is not in use costs a step nothing.
+    """
 
     name: str
     init: np.ndarray
     constraint: constraints.Constraint
     node: Recorded
+    rows: RowAxes = ()
 
 
 class Recorder(Handler):
@@ -100,11 +106,24 @@ class Recorder(Handler):
             raise ModelError(
                 f"param('{site.name}') without init", "a starting value", "ppl.param(name, 0.0)", site=site.name
             )
-        node = self.parameter(site.name, lambda: full_parameter(site, self.rng), site.options["constraint"])
-        return parameter_rows(node, site, self.indices)
+        return self.parameter(
+            site.name,
+            lambda: full_parameter(site, self.rng),
+            site.options["constraint"],
+            lambda ndim: parameter_axes(site, ndim),
+        )
 
-    def parameter(self, name: str, init: Callable[[], Any], constraint: constraints.Constraint) -> Recorded:
-        """The recorded value of a parameter; an input of its own, made on first use."""
+    def parameter(
+        self,
+        name: str,
+        init: Callable[[], Any],
+        constraint: constraints.Constraint,
+        axes: Callable[[int], RowAxes] = lambda ndim: (),
+    ) -> Recorded:
+        """The recorded value of a parameter, or of its rows in use: an input of its own, made on first use.
+
+        `init` gives the full size; `axes` says which of so many axes have rows that plates choose.
+        """
         if name not in self.parameters:
             value = np.asarray(self.starts[name] if name in self.starts else init())
             self.saw_float32 |= value.dtype == np.float32
@@ -116,7 +135,9 @@ class Recorder(Handler):
                     "another init=",
                     site=name,
                 )
-            self.parameters[name] = Parameter(name, value, constraint, self.tape.input(value, name))
+            rows = axes(value.ndim)
+            used = rows_in_use(value, rows, {plate: concrete(self.indices[plate]) for _, plate in rows})
+            self.parameters[name] = Parameter(name, value, constraint, self.tape.input(used, name), rows)
         return self.parameters[name].node
 
 

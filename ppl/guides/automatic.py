@@ -12,10 +12,12 @@ breaking for simplexes. Parameters of sites in a subsampled plate hold all rows 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..array import Recorded
 from ..array.recording import concrete
 from ..distributions import (
     Bernoulli,
@@ -30,7 +32,7 @@ from ..distributions import (
 from ..distributions.transforms import IdentityTransform
 from ..errors import GuideError
 from ..graph import ModelGraph, Recorder
-from ..model import Site
+from ..model import Site, row_axes
 from .factor import Factor, draw_base, single_site
 
 INITIAL_SCALE = 0.1
@@ -41,12 +43,13 @@ def unconstrained_shape(site: Site) -> tuple[int, ...]:
     return tuple(biject_to(site.fn.support).inverse_shape(site.fn.shape()))
 
 
-def rows(recorder: Recorder, site: Site, value: Any, event_dim: int) -> Any:
-    """The rows in use of a full-size parameter."""
-    for p in site.plates:
-        if p.subsampled:
-            value = np.take(value, recorder.indices[p.name], axis=np.ndim(value) - event_dim + p.dim)
-    return value
+def of_site(
+    recorder: Recorder, site: Site, kind: str, init: Callable[[], Any], constraint: Any, event_dim: int
+) -> Recorded:
+    """The parameter `<site>.<kind>`, in the rows in use; `init` gives all rows of the site's plates."""
+    return recorder.parameter(
+        f"{site.name}.{kind}", init, constraint, lambda ndim: row_axes(site.plates, ndim - event_dim)
+    )
 
 
 def full_size(site: Site, shape: tuple[int, ...], event_dim: int) -> tuple[int, ...]:
@@ -65,9 +68,9 @@ def mean_field(recorder: Recorder, site: Site) -> Factor:
     shape = unconstrained_shape(site)
     event_dim = len(shape) - len(site.fn.batch_shape)
     full = full_size(site, shape, event_dim)
-    loc = recorder.parameter(f"{site.name}.loc", lambda: np.zeros(full), constraints.real)
-    scale = recorder.parameter(f"{site.name}.scale", lambda: np.full(full, INITIAL_SCALE), constraints.positive)
-    q = Normal(rows(recorder, site, loc, event_dim), rows(recorder, site, scale, event_dim)).to_event(event_dim)
+    loc = of_site(recorder, site, "loc", lambda: np.zeros(full), constraints.real, event_dim)
+    scale = of_site(recorder, site, "scale", lambda: np.full(full, INITIAL_SCALE), constraints.positive, event_dim)
+    q = Normal(loc, scale).to_event(event_dim)
     if not isinstance(transform, IdentityTransform):
         q = TransformedDistribution(q, [transform])
     return single_site(recorder, site, q, "automatic")
@@ -76,19 +79,18 @@ def mean_field(recorder: Recorder, site: Site) -> Factor:
 def _discrete(recorder: Recorder, site: Site) -> Factor:
     fn = site.fn.core
     event_dim = site.fn.event_dim
-    name = f"{site.name}.probs"
     if isinstance(fn, Bernoulli):
         full = full_size(site, site.fn.shape(), event_dim)
-        probs = recorder.parameter(name, lambda: np.full(full, 0.5), constraints.unit_interval)
-        q = Bernoulli(probs=rows(recorder, site, probs, event_dim)).to_event(event_dim)
+        probs = of_site(recorder, site, "probs", lambda: np.full(full, 0.5), constraints.unit_interval, event_dim)
+        q = Bernoulli(probs=probs).to_event(event_dim)
     elif isinstance(fn, Categorical | OneHotCategorical):
         categories = np.shape(concrete(fn.probs))[-1]
         lead = site.fn.shape() if isinstance(fn, Categorical) else site.fn.shape()[:-1]
         extra = event_dim - isinstance(fn, OneHotCategorical)
         full = (*full_size(site, lead, extra), categories)
         # Slightly unequal, by the seed: equal components would stay equal for ever.
-        probs = recorder.parameter(name, lambda: _near_uniform(recorder, full), constraints.simplex)
-        q = type(fn)(probs=rows(recorder, site, probs, extra + 1)).to_event(extra)
+        probs = of_site(recorder, site, "probs", lambda: _near_uniform(recorder, full), constraints.simplex, extra + 1)
+        q = type(fn)(probs=probs).to_event(extra)
     else:
         raise GuideError(
             f"a latent {type(fn).__name__}",

@@ -8,13 +8,14 @@ Knows distributions; does not know graphs, guides or inference.
 from . import handlers, reparam
 from .context import current
 from .handlers import Handler
-from .primitives import deterministic, factor, full_parameter, param, parameter_rows, plate, sample
+from .primitives import deterministic, factor, full_parameter, param, parameter_axes, parameter_rows, plate, sample
 from .scan import scan
-from .site import PlateFrame, Site, plate_shape
+from .site import PlateFrame, RowAxes, Site, plate_shape, row_axes, rows_in_use, rows_key
 
 __all__ = [
     "Handler",
     "PlateFrame",
+    "RowAxes",
     "Site",
     "current",
     "deterministic",
@@ -22,10 +23,14 @@ __all__ = [
     "full_parameter",
     "handlers",
     "param",
+    "parameter_axes",
     "parameter_rows",
     "plate",
     "plate_shape",
     "reparam",
+    "row_axes",
+    "rows_in_use",
+    "rows_key",
     "sample",
     "scan",
 ]

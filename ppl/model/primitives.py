@@ -6,7 +6,7 @@ Each makes one frozen `Site`, shows it to the handlers in force, and returns its
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..array.recording import value_at
 from ..distributions import Distribution, Unit, constraints
 from ..errors import DataError, ModelError, ShapeError, SupportError, user_line
 from .context import Context, current, reset_context, send, set_context
-from .site import PlateFrame, Site, plate_shape
+from .site import PlateFrame, RowAxes, Site, plate_shape, row_axes, rows_in_use
 
 
 def sample(
@@ -160,17 +160,18 @@ def full_parameter(site: Site, rng: np.random.Generator) -> np.ndarray:
         ) from None
 
 
-def parameter_rows(value: Any, site: Site, indices: dict[str, Any]) -> Any:
-    """The rows of a full-size parameter that the plates have in use."""
+def parameter_axes(site: Site, ndim: int) -> RowAxes:
+    """The axes of a full-size parameter of `ndim` axes whose rows its plates choose."""
     event_dim = site.options["event_dim"]
     if event_dim is None:
         event_dim = site.options["constraint"].event_dim
-    for p in site.plates:
-        if p.subsampled:
-            axis = np.ndim(value) - event_dim + p.dim
-            rows = indices.get(p.name, np.arange(p.subsample_size))
-            value = np.take(value, rows, axis=axis)
-    return value
+    return row_axes(site.plates, ndim - event_dim)
+
+
+def parameter_rows(value: Any, site: Site, indices: Mapping[str, Any]) -> Any:
+    """The rows of a full-size parameter that the plates have in use."""
+    default = {p.name: np.arange(p.subsample_size) for p in site.plates}
+    return rows_in_use(value, parameter_axes(site, np.ndim(value)), {**default, **indices})
 
 
 def deterministic(name: str, value: Any) -> Any:

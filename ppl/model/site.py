@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+RowAxes = tuple[tuple[int, str], ...]  # (axis of a full-size array, the subsampled plate that it belongs to)
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,23 @@ def plate_shape(plates: tuple[PlateFrame, ...]) -> tuple[int, ...]:
     for p in plates:
         shape[p.dim] = p.subsample_size
     return tuple(shape)
+
+
+def row_axes(plates: Sequence[PlateFrame], batch_ndim: int) -> RowAxes:
+    """The axes of the subsampled plates in a full-size array whose first `batch_ndim` axes are the batch's."""
+    return tuple(sorted((batch_ndim + p.dim, p.name) for p in plates if p.subsampled))
+
+
+def rows_in_use(value: Any, axes: RowAxes, indices: Mapping[str, Any]) -> Any:
+    """The rows of a full-size array that the indices of its plates choose."""
+    for axis, plate in axes:
+        value = np.take(value, indices[plate], axis=axis)
+    return value
+
+
+def rows_key(axes: RowAxes, indices: Mapping[str, Any], shape: Sequence[int]) -> Any:
+    """The index that names these rows for writing: `value[key] = rows`."""
+    if len(axes) == 1 and axes[0][0] == 0:
+        return indices[axes[0][1]]
+    of = dict(axes)
+    return np.ix_(*(indices[of[i]] if i in of else np.arange(shape[i]) for i in range(max(of) + 1)))

@@ -124,8 +124,8 @@ def test_an_interrupted_pilot_gives_a_fit_that_says_so(guide, calls, monkeypatch
 def test_a_start_whose_scale_is_far_off_is_rescaled(factor, seed, monkeypatch):
     own, answers = Coordinates.rescaled, []
 
-    def rescaled(self, x):
-        answers.append(own(self, x))
+    def rescaled(self, *point):
+        answers.append(own(self, *point))
         return answers[-1]
 
     monkeypatch.setattr(Coordinates, "rescaled", rescaled)
@@ -139,7 +139,7 @@ def test_a_start_whose_scale_is_far_off_is_rescaled(factor, seed, monkeypatch):
 
 def test_a_start_in_the_right_scale_is_not_rescaled(monkeypatch):
     own, answers = Coordinates.rescaled, []
-    monkeypatch.setattr(Coordinates, "rescaled", lambda self, x: answers.append(own(self, x)) or answers[-1])
+    monkeypatch.setattr(Coordinates, "rescaled", lambda self, *x: answers.append(own(self, *x)) or answers[-1])
     assert ppl.infer(normal_normal, guide="meanfield", progress=False).verdict.converged
     assert not any(answers)
 

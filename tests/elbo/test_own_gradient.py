@@ -70,7 +70,7 @@ def followed(row, particles, *, antithetic=False, blocks=None, guide=None):
     eps = noise.draw(noise.generator(1, 0, noise.Stream.STEPS), d.factors, count, particles, scored)
     values = [np.asarray(d.parameters[n].init, dtype=float) for n in d.parameter_inputs]
     for i in range(count):
-        grads = run(*values, *objective.rest_of({}, {n: e[i] for n, e in eps.items()}))[2:]
+        grads = run(*values, *objective.derivation.other_inputs({}, {n: e[i] for n, e in eps.items()}))[2:]
         yield {n: np.array(g) for n, g in zip(d.parameter_inputs, grads, strict=True)}
 
 

@@ -174,14 +174,15 @@ def test_compiled_interpreted_and_batched_agree(name):
                 close(a, b)
                 close(c[k], b)
             own = [c[k] for c in centred]
-            for a, b, c in zip(
+            for n, a, b, c in zip(
+                values,
                 slopes(*inputs, *own)[1:],
                 A.run(objective.particle_gradient, *inputs, *own)[1:],
                 grads,
                 strict=True,
             ):
                 close(a, b)
-                close(c[k], b, 1e-8)
+                close(c[k], d.all_rows(n, np.asarray(b)[None], rows)[0], 1e-8)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -195,11 +196,11 @@ def test_the_program_of_the_optimizer_is_the_mean_over_particles(name):
         bounds, _, weights = objective.evaluate(values, rows, noise, SIZE)
         grads = objective.contributions(values, rows, noise, [leave_one_out(w) for w in weights], SIZE)
         program = objective.gradient(SIZE)
-        inputs = [*values.values(), *objective.rest_of(rows, noise)]
+        inputs = [*(d.rows_of(n, x, rows) for n, x in values.items()), *d.other_inputs(rows, noise)]
         for found in (A.compile_program(program)(*inputs), A.run(program, *inputs)):
             close(np.mean(found[1]), np.mean(bounds))
-            for got, g in zip(found[2:], grads, strict=True):
-                close(got, np.mean(g, 0), 1e-8)
+            for n, got, g in zip(values, found[2:], grads, strict=True):
+                close(d.all_rows(n, np.asarray(got)[None], rows)[0], np.mean(g, 0), 1e-8)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -270,7 +271,7 @@ def test_long_programs_are_cut_without_a_change(monkeypatch):
         _, _, d, values = prepared(name)
         program = Objective(d, choose(d)).gradient(SIZE)
         objective = Objective(d, choose(d))
-        inputs = [*values.values(), *objective.rest_of(rows_of(d), noise_of(d))]
+        inputs = [*values.values(), *objective.derivation.other_inputs(rows_of(d), noise_of(d))]
         with np.errstate(all="ignore"):
             whole = A.compile_program(program)(*inputs)
             monkeypatch.setattr(numpy_executor, "CHUNK", 5)
