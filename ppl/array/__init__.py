@@ -10,7 +10,7 @@
 """
 
 from . import functions, passes
-from .batching import batch
+from .batching import batch, unrolled
 from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
 from .numpy_executor import compile_program, source
@@ -29,6 +29,7 @@ from .recording import (
     replay,
 )
 from .scan import scan
+from .text import written
 
 __all__ = [
     "Argument",
@@ -66,4 +67,6 @@ __all__ = [
     "substitute",
     "supported",
     "triangular_solve",
+    "unrolled",
+    "written",
 ]

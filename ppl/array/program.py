@@ -49,9 +49,16 @@ class Program:
     outputs: tuple
 
     def __str__(self) -> str:
-        lines = [f"v{i}: {x.name} {_kind(x)}" for i, x in enumerate(self.inputs)]
-        lines += [f"v{len(self.inputs) + i} = {_call(s)}  # {_kind(s)}" for i, s in enumerate(self.steps)]
-        return "\n".join([*lines, f"return {', '.join(map(show, self.outputs))}"])
+        from .text import kind, written
+
+        text = written(self)
+        lines = [f"{x.name}: {kind(x)}" for x in self.inputs]
+        lines += [f"{name} = {expression}  # {shape}" for name, expression, shape in text.lines]
+        outputs = ", ".join(text.outputs)
+        if len(outputs) > 100:
+            outputs = "".join(f"\n    {x}," for x in text.outputs)
+            return "\n".join([*lines, f"return ({outputs}\n)"])
+        return "\n".join([*lines, f"return {outputs}"])
 
     @property
     def work(self) -> int:
@@ -144,26 +151,6 @@ def prune(program: Program, outputs: tuple) -> Program:
             args, kwargs = (substitute(x, lambda j: Ref(number[j])) for x in (step.args, step.kwargs))
             steps.append(step._replace(args=args, kwargs=kwargs))
     return Program(program.inputs, tuple(steps), substitute(tuple(outputs), lambda j: Ref(number[j])))
-
-
-def show(x: Any) -> str:
-    """An argument as text."""
-    if isinstance(x, Ref):
-        return f"v{x.index}"
-    if isinstance(x, tuple | list):
-        return f"({', '.join(map(show, x))})"
-    if isinstance(x, np.ndarray):
-        return repr(x.item()) if x.ndim == 0 else f"array{list(x.shape)}"
-    return f"{x:.6g}" if isinstance(x, float) else repr(x)
-
-
-def _call(step: Step) -> str:
-    arguments = [show(a) for a in step.args] + [f"{k}={show(v)}" for k, v in step.kwargs.items()]
-    return f"{getattr(step.fun, '__name__', step.fun)}({', '.join(arguments)})"
-
-
-def _kind(x: Step | Input) -> str:
-    return f"{x.dtype}{list(x.shape)}"
 
 
 def _cost(program: Program, step: Step) -> int:

@@ -58,6 +58,7 @@ class Transform(ByValue):
     domain: Constraint = constraints.real
     codomain: Constraint = constraints.real
     sign: Array | None = None
+    is_identity = False  # is y = x, whatever x?
 
     def __call__(self, x: Array) -> Array:
         raise TypeError(f"{type(self).__name__} maps nothing")
@@ -127,6 +128,7 @@ class IdentityTransform(Transform):
     """`y = x`."""
 
     sign = 1
+    is_identity = True
 
     def __call__(self, x: Array) -> Array:
         return x
@@ -442,6 +444,10 @@ class IndependentTransform(Transform):
     @property
     def codomain(self) -> Constraint:  # type: ignore[override]
         return constraints.independent(self.base.codomain, self.reinterpreted_batch_ndims)
+
+    @property
+    def is_identity(self) -> bool:  # type: ignore[override]
+        return self.base.is_identity
 
     def __call__(self, x: Array) -> Array:
         return self.base(x)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from ..elbo import Derivation, Plan, exact_reason
+from ..array import unrolled
+from ..elbo import Derivation, Plan, Problem, exact_reason
 from .evaluate import Bound
+from .formulas import formulas
 from .summary import number
 
 
-def explain(d: Derivation, plan: Plan, bound: Bound | None, notes: tuple[str, ...], guide: str, executor: str) -> str:
+def explain(
+    p: Problem,
+    d: Derivation,
+    plan: Plan,
+    bound: Bound | None,
+    notes: tuple[str, ...],
+    guide: str,
+    executor: str,
+) -> str:
     """The text of `fit.explain()`."""
     lines = ["The bound", "", f"  log p(data) >= ELBO = {_sum_text(d)}", ""]
     lines += [f"  q({', '.join(f.sites)}): {f.family} ({f.origin})" for f in d.factors]
@@ -27,8 +37,19 @@ def explain(d: Derivation, plan: Plan, bound: Bound | None, notes: tuple[str, ..
     lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
     if reasons:
         lines += ["", "Why", "", *(f"  {r}" for r in reasons)]
+    alone = unrolled(d.program)
+    if alone:
+        notes = (*notes, f"{', '.join(alone)}: no batching rule, so run particle by particle")
     if notes:
         lines += ["", "Notes", "", *(f"  {n}" for n in notes)]
+    mathematics = formulas(p, d)
+    if mathematics:
+        lines += [
+            "",
+            "Written out, with one draw in the place of each expectation",
+            "",
+            *(f"  {line}" for line in mathematics),
+        ]
     return "\n".join(lines)
 
 

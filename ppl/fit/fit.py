@@ -13,7 +13,6 @@ from ..algorithms import Solution
 from ..algorithms.noise import Stream, draw, generator
 from ..array import compile_program, prune
 from ..array.batching import batch
-from ..distributions.transforms import IdentityTransform
 from ..elbo import Derivation, EagerObjective, FactorFacts, Problem, derive
 from ..elbo.flow import flow
 from ..errors import ModelError
@@ -198,8 +197,7 @@ class Fit:
         if transform.domain.event_dim:
             return from_draws(site, self._draws[site])
         sd = np.sqrt(np.sum(tril[start:stop] ** 2, 1)).reshape(shape)
-        plain = isinstance(transform, IdentityTransform)
-        return from_gaussian(site, loc[start:stop].reshape(shape), sd, None if plain else transform)
+        return from_gaussian(site, loc[start:stop].reshape(shape), sd, None if transform.is_identity else transform)
 
     def summary(self) -> Summary:
         """The table of all latent sites and deterministics."""
@@ -242,7 +240,13 @@ class Fit:
             self.guide if isinstance(self.guide, str) else "the function given" if callable(self.guide) else "automatic"
         )
         return explain(
-            self.solution.derivation, self.solution.plan, self.bound, self.solution.notes, guide, self.executor
+            self.problem,
+            self.solution.derivation,
+            self.solution.plan,
+            self.bound,
+            self.solution.notes,
+            guide,
+            self.executor,
         )
 
     def plot(self, sites: Sequence[str] | None = None) -> Any:

@@ -29,7 +29,6 @@ from ..distributions import (
     biject_to,
     constraints,
 )
-from ..distributions.transforms import IdentityTransform
 from ..errors import GuideError
 from ..graph import ModelGraph, Recorder
 from ..model import Site, row_axes
@@ -71,7 +70,7 @@ def mean_field(recorder: Recorder, site: Site) -> Factor:
     loc = of_site(recorder, site, "loc", lambda: np.zeros(full), constraints.real, event_dim)
     scale = of_site(recorder, site, "scale", lambda: np.full(full, INITIAL_SCALE), constraints.positive, event_dim)
     q = Normal(loc, scale).to_event(event_dim)
-    if not isinstance(transform, IdentityTransform):
+    if not transform.is_identity:
         q = TransformedDistribution(q, [transform])
     return single_site(recorder, site, q, "automatic")
 
@@ -135,6 +134,6 @@ class FullRank:
         u = np.reshape(self.factor.draw[self.slices[site.name]], self.shapes[site.name])
         value = transform(u)
         self.factor.values[site.name] = value
-        if not isinstance(transform, IdentityTransform):
+        if not transform.is_identity:
             self.factor.log_jacobians[site.name] = transform.log_abs_det_jacobian(u, value)
         return self.factor

@@ -28,6 +28,8 @@ class Handler:
                 f"{type(self).__name__}({fn!r})", "a model function as first argument, or keyword arguments"
             )
         self.fn = fn
+        if fn is not None:
+            self.__wrapped__ = fn  # its signature is the function's
         self._tokens: list = []
 
     def __enter__(self) -> Any:

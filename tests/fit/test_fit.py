@@ -482,3 +482,55 @@ def test_a_guide_in_place():
     assert graph.nodes["z"].parents == () and ("a", "z") in graph.guide_edges
     # outside inference the site draws from its prior
     assert ppl.prior_predictive(model, Y, num_samples=3000)["z"].std() == pytest.approx(1.0, abs=0.05)
+
+
+# -- the bound in words ----------------------------------------------------------------------------
+def test_the_terms_are_written_out():
+    def model(x, sigma, y):
+        slope = ppl.sample("slope", dist.Normal(0.0, 2.0))
+        with ppl.plate("rows", len(x)):
+            ppl.sample("y", dist.Normal(slope * x, sigma), obs=y)
+
+    x, sigma = np.arange(6.0), np.full(6, 0.5) + np.arange(6)
+    words = ppl.infer(model, x, sigma, y=2.0 * x, guide="meanfield", progress=False).explain()
+    assert "  slope = slope.loc + slope.scale * slope.noise\n" in words
+    assert "-KL(q(slope) || p(slope)) = -(0.5 * (v" in words
+    assert "= sum over rows of (-0.5 * ((y - x * slope) / sigma)**2 - array[6])" in words
+
+
+def test_the_terms_of_a_minibatch_are_written_with_their_scale_and_rows():
+    def model(x, y):
+        slope = ppl.sample("slope", dist.Normal(0.0, 2.0))
+        with ppl.plate("rows", 6, subsample_size=2) as i:
+            ppl.sample("y", dist.Normal(slope * x[i], 1.0), obs=y[i])
+
+    words = ppl.infer(model, np.arange(6.0), np.ones(6), guide="meanfield", progress=False).explain()
+    assert "= 3 * sum over rows of (-0.5 * (y[rows.indices] - slope * x[rows.indices])**2 - 0.918939)" in words
+
+
+def test_operations_without_a_batching_rule_are_named(monkeypatch):
+    from ppl.array import batching
+    from ppl.array import operations as op
+
+    def model(y):
+        z = ppl.sample("z", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+        ppl.sample("y", dist.Normal(np.sort(z), 1.0).to_event(1), obs=y)
+
+    def fitted():
+        return ppl.infer(model, np.array([1.0, 2.0, 3.0]), guide="meanfield", progress=False)
+
+    with_rule = fitted()
+    assert "no batching rule" not in with_rule.explain()
+    monkeypatch.delitem(batching.RULES, op.in_order.run)
+    without = fitted()
+    assert "in_order: no batching rule, so run particle by particle" in without.explain()
+    np.testing.assert_allclose(without["z"].mean, with_rule["z"].mean, rtol=1e-9)
+
+
+def test_a_long_model_is_not_written_out():
+    def model(y):
+        for k in range(60):
+            ppl.sample(f"y{k}", dist.Normal(ppl.sample(f"z{k}", dist.Normal(0.0, 1.0)), 1.0), obs=y[k])
+
+    fit = ppl.infer(model, np.zeros(60), guide="meanfield", progress=False, algorithm=ppl.BBVI(steps=20))
+    assert "Written out" not in fit.explain() and "z59" in fit.explain()
