@@ -38,7 +38,7 @@ def infer(
     *args, **kwargs
         its arguments.
     guide
-        the variational family: "meanfield", "fullrank", a function with the model's
+        the variational family: "meanfield", "fullrank", "lowrank", a function with the model's
         arguments, or None for the automatic one.
     algorithm
         a name ("bbvi"), an object (`ppl.BBVI(steps=1000)`), or "auto".

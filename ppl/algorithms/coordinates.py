@@ -2,7 +2,7 @@
 
 Gaussian guides are measured in their own standard deviations: with loc0 and scale0 the start,
 
-    loc = loc0 + scale0 a,   scale = scale0 exp(c),   scale_tril = scale_tril0 T(c)
+    loc = loc0 + scale0 a,   scale = scale0 exp(c),   scale_tril = scale_tril0 T(c),   cov_factor = W0 + scale0 W
 
 so that a step size means the same for every model. Other parameters are shifted on their
 unconstrained axis. The map is plain NumPy: it runs on arrays, and is recorded on recorded ones.
@@ -108,6 +108,8 @@ class Coordinates:
             if kind == "scale":
                 return starts[name] * np.exp(raw)
             scale, tril = starts.get(f"{factor}.scale"), starts.get(f"{factor}.scale_tril")
+            if kind == "cov_factor":
+                return starts[name] + scale[..., None] * raw
             if kind == "scale_tril":
                 return tril @ biject_to(constraint)(raw + self._identity(name))
             if kind == "loc":
@@ -155,7 +157,8 @@ class Coordinates:
         """Curvature in the coordinates of one parameter, as `curvature` has it."""
         factor, _, kind = name.rpartition(".")
         known = self.standardized and factor in self.gaussian
-        return {"loc": 1.0, "scale": 2.0, "scale_tril": 1.0}.get(kind, np.nan) if known else np.nan
+        of = {"loc": 1.0, "scale": 2.0, "scale_tril": 1.0, "cov_factor": 1.0}
+        return of.get(kind, np.nan) if known else np.nan
 
     @cached_property
     def logarithmic(self) -> np.ndarray:

@@ -29,6 +29,7 @@ class Stream(IntEnum):
     STARTS = 6
     ROWS = 7
     ORDER = 8
+    WEIGHTS = 9
 
 
 def generator(seed: int, block: int, stream: Stream) -> np.random.Generator:

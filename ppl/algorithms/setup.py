@@ -16,7 +16,7 @@ from ..array import is_recorded
 from ..distributions import Cauchy, Gumbel, Laplace, Logistic, Normal, StudentT
 from ..elbo import Objective, Problem, choose, derive, problem
 from ..errors import PPLError
-from ..guides import FullRank
+from ..guides import Joint
 from ..model.handlers import LocScaleReparam, reparam
 from . import noise
 from .coordinates import Coordinates
@@ -84,7 +84,8 @@ def matching(p: Problem, names: Collection[str], seed: int) -> Setup:
     """The form of the model and the guide whose parameters have the names of an earlier fit's."""
     rewritten = {n.partition("_decentered.")[0] for n in names if "_decentered." in n}
     form = _noncentred(p, tuple(s for s in p.sites if s in rewritten), seed) if rewritten else p
-    guide = "fullrank" if any(n.startswith(f"{FullRank.NAME}.") for n in names) else "meanfield"
+    kinds = {f"{Joint.NAME}.scale_tril": "fullrank", f"{Joint.NAME}.cov_factor": "lowrank"}
+    guide = next((kind for n, kind in kinds.items() if n in names), "meanfield")
     return Setup(form, guide, None, ())
 
 

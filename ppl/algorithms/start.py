@@ -13,7 +13,7 @@ import numpy as np
 
 from ..array import compile_program
 from ..elbo import Derivation, Objective, Problem, choose, derive
-from ..guides import FullRank
+from ..guides import Joint
 from ..model import rows_key
 from .coordinates import Coordinates
 from .lbfgs import minimize
@@ -37,7 +37,7 @@ def good_start(
         return init, "the initial values: behind stop_gradient the bound is not what its gradient climbs"
     if d.index_inputs:
         return _from_many_rows(p, guide, d, init, seed)
-    if guide != "fullrank":
+    if guide not in ("fullrank", "lowrank"):
         found, steps = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
         return found, f"the optimum of {steps} quasi-Newton steps with fixed draws"
     flat = derive(p, "meanfield", seed=seed)
@@ -46,15 +46,18 @@ def good_start(
         return init, "the initial values"
     found, steps = fixed_draws(flat_objective, Coordinates.at(flat, standardized=False), seed)
     start = {**init, **{n: v for n, v in found.items() if n in init}}
-    names = [s for f in d.factors if f.name == FullRank.NAME for s in f.sites]
-    start[f"{FullRank.NAME}.loc"] = np.concatenate([found[f"{s}.loc"].ravel() for s in names])
+    names = [s for f in d.factors if f.name == Joint.NAME for s in f.sites]
+    start[f"{Joint.NAME}.loc"] = np.concatenate([found[f"{s}.loc"].ravel() for s in names])
     scale = np.concatenate([found[f"{s}.scale"].ravel() for s in names])
-    if scale.size <= LARGEST_DENSE:
-        start[f"{FullRank.NAME}.scale_tril"] = _curvature(flat_objective, found, names, scale, seed)
-        how = "with the covariance of its curvature"
+    dense = scale.size <= LARGEST_DENSE
+    tril = _curvature(flat_objective, found, names, scale, seed) if dense else None
+    if guide == "lowrank":
+        start[f"{Joint.NAME}.scale"] = scale
+        if dense:
+            start[f"{Joint.NAME}.cov_factor"] = _leading(tril, scale, start[f"{Joint.NAME}.cov_factor"].shape[1])
     else:
-        start[f"{FullRank.NAME}.scale_tril"] = np.diag(scale)
-        how = "with its diagonal covariance"
+        start[f"{Joint.NAME}.scale_tril"] = tril if dense else np.diag(scale)
+    how = "with the covariance of its curvature" if dense else "with its diagonal covariance"
     return start, f"the mean-field optimum of {steps} quasi-Newton steps with fixed draws, {how}"
 
 
@@ -128,6 +131,14 @@ def _fixed(objective: Objective, where: Coordinates, seed: int, rows: dict | Non
         return -float(value), -np.concatenate([np.ravel(g) for g in grads]) if grads else np.zeros(0)
 
     return f
+
+
+def _leading(tril: np.ndarray, scale: np.ndarray, rank: int) -> np.ndarray:
+    """The factor W for which W W' + diag(scale^2) holds most of a covariance's excess over the diagonal."""
+    scaled = tril / scale[:, None]
+    values, vectors = np.linalg.eigh(scaled @ scaled.T)
+    lengths = np.sqrt(np.maximum(values[-rank:] - 1.0, 1e-4))
+    return scale[:, None] * vectors[:, -rank:] * lengths
 
 
 def _curvature(objective: Objective, found: dict, names: list[str], scale: np.ndarray, seed: int) -> np.ndarray:

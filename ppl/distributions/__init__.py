@@ -51,7 +51,7 @@ from ppl.distributions.discrete import (
     Poisson,
 )
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
-from ppl.distributions.multivariate import Dirichlet, MultivariateNormal
+from ppl.distributions.multivariate import Dirichlet, LowRankMultivariateNormal, MultivariateNormal
 from ppl.distributions.transforms import biject_to
 
 FAMILIES: dict[str, type[Distribution]] = {
@@ -79,6 +79,7 @@ FAMILIES: dict[str, type[Distribution]] = {
         Laplace,
         LogNormal,
         Logistic,
+        LowRankMultivariateNormal,
         MaskedDistribution,
         MixtureSameFamily,
         MultivariateNormal,
@@ -121,6 +122,7 @@ __all__ = [
     "Laplace",
     "LogNormal",
     "Logistic",
+    "LowRankMultivariateNormal",
     "MaskedDistribution",
     "MixtureSameFamily",
     "MultivariateNormal",

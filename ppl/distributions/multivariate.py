@@ -1,4 +1,4 @@
-"""Families of vectors: the multivariate normal and the Dirichlet."""
+"""Families of vectors: multivariate normals and the Dirichlet."""
 
 from __future__ import annotations
 
@@ -129,6 +129,103 @@ class MultivariateNormal(Distribution):
     def _entropy(self):
         n = self.event_shape[0]
         return log_diagonal(self.scale_tril) + 0.5 * n * (1.0 + _LOG_2PI)
+
+
+class LowRankMultivariateNormal(Distribution):
+    """Normal distribution of vectors with covariance `W W' + diag(d)`, W of shape (..., n, r) with few columns.
+
+    `log p(x) = -(|y|^2 - |C^-1 W' D^-1 (x - loc)|^2) / 2 - sum_i log C_ii - sum_i log(d_i) / 2 - n log(2 pi) / 2`
+    with `y = D^-1/2 (x - loc)` and `C C' = I + W' D^-1 W` (Woodbury): nothing of size n x n is made.
+    Its noise has n + r elements: `x = loc + W e_1 + d^1/2 e_2`.
+
+    >>> d = LowRankMultivariateNormal(np.zeros(3), np.ones((3, 1)), np.full(3, 0.5))
+    >>> d.variance, d.event_shape, d.noise_shape
+    (array([1.5, 1.5, 1.5]), (3,), (4,))
+    """
+
+    arg_constraints: ClassVar = {
+        "loc": constraints.real_vector,
+        "cov_factor": constraints.independent(constraints.real, 2),
+        "cov_diag": constraints.independent(constraints.positive, 1),
+    }
+    support = constraints.real_vector
+    reparameterized = True
+    noise = "normal"
+    loc: Array
+    cov_factor: Array
+    cov_diag: Array
+
+    def __init__(self, loc: Array, cov_factor: Array, cov_diag: Array, *, validate_args: bool | None = None) -> None:
+        loc, cov_factor, cov_diag = as_array(loc), as_array(cov_factor), as_array(cov_diag)
+        n = np.shape(cov_factor)[-2:-1]
+        loc = broadcast(loc, n) if np.ndim(loc) == 0 else loc
+        if np.ndim(cov_factor) < 2 or np.shape(loc)[-1:] != n or np.shape(cov_diag)[-1:] != n:
+            raise ShapeError(
+                got=f"LowRankMultivariateNormal with loc of shape {np.shape(loc)}, cov_factor of shape "
+                f"{np.shape(cov_factor)} and cov_diag of shape {np.shape(cov_diag)}",
+                expected="shapes (..., n), (..., n, r) and (..., n)",
+                hint="a cov_factor with as many rows as loc has elements",
+            )
+        arguments = {"loc": loc, "cov_factor": cov_factor, "cov_diag": cov_diag}
+        super().__init__(arguments, event_shape=n, validate_args=validate_args)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Room for the factors' and for the elements' own noise."""
+        return (*self.batch_shape, self.event_shape[0] + np.shape(self.cov_factor)[-1])
+
+    @property
+    def covariance_matrix(self) -> Array:
+        """The covariance, of shape (..., n, n)."""
+        factor = self.cov_factor
+        own = self.cov_diag[..., None] * np.eye(self.event_shape[0], dtype=float_type(self.cov_diag))
+        return np.matmul(factor, np.swapaxes(factor, -2, -1)) + own
+
+    @property
+    def scale_tril(self) -> Array:
+        """The lower Cholesky factor of the covariance."""
+        return np.linalg.cholesky(self.covariance_matrix)
+
+    @property
+    def precision_matrix(self) -> Array:
+        """The inverse of the covariance."""
+        inverse = _inverse(self.scale_tril)
+        return np.matmul(np.swapaxes(inverse, -2, -1), inverse)
+
+    @functools.cached_property
+    def _capacitance_tril(self) -> Array:
+        """The lower Cholesky factor of `I + W' D^-1 W`."""
+        scaled = self.cov_factor / self.cov_diag[..., None]
+        rank = np.shape(self.cov_factor)[-1]
+        return np.linalg.cholesky(
+            np.matmul(np.swapaxes(self.cov_factor, -2, -1), scaled) + np.eye(rank, dtype=float_type(self.cov_diag))
+        )
+
+    @functools.cached_property
+    def _half_log_det(self) -> Array:
+        return log_diagonal(self._capacitance_tril) + 0.5 * np.sum(np.log(self.cov_diag), axis=-1)
+
+    def from_noise(self, noise: Array) -> Array:
+        rank = np.shape(self.cov_factor)[-1]
+        return self.loc + _matrix_times(self.cov_factor, noise[..., :rank]) + np.sqrt(self.cov_diag) * noise[..., rank:]
+
+    def _log_density(self, x):
+        gap = x - self.loc
+        scaled = gap / self.cov_diag
+        along = _matrix_times(np.swapaxes(self.cov_factor, -2, -1), scaled)
+        squares = np.sum(gap * scaled, axis=-1) - squared_distance(self._capacitance_tril, along)
+        return -0.5 * squares - (self._half_log_det + 0.5 * self.event_shape[0] * _LOG_2PI)
+
+    def _mean(self):
+        return self.loc
+
+    _mode = _mean
+
+    def _variance(self):
+        return np.sum(self.cov_factor * self.cov_factor, axis=-1) + self.cov_diag
+
+    def _entropy(self):
+        return self._half_log_det + 0.5 * self.event_shape[0] * (1.0 + _LOG_2PI)
 
 
 class Dirichlet(Distribution):

@@ -175,9 +175,13 @@ def derive(
     indices: Mapping[str, np.ndarray] | None = None,
     noise: Mapping[str, np.ndarray] | None = None,
     eager: bool = False,
+    pointwise: bool = False,
     seed: int = 0,
 ) -> Derivation:
-    """Record model and guide together, and write the bound as terms."""
+    """Record model and guide together, and write the bound as terms.
+
+    `pointwise`: without closed forms, so that the terms of one draw add up to its log p - log q.
+    """
     tape = Tape(eager=eager, dtype=p.dtype)
     assembly = Assembly(guide, p.graph, p.shapes)
     recorder = Recorder(
@@ -220,7 +224,7 @@ def derive(
         # The closed form needs a prior that does not look back at this very draw, as it does
         # where the guide draws in another order than the model.
         looks_back = any(reads.get(id(x), 0) & bits[factor.name] for x in recorded_in(site.fn))
-        known = factor.posterior is not None and site.scale == 1.0 and not looks_back
+        known = factor.posterior is not None and site.scale == 1.0 and not looks_back and not pointwise
         if known and has_kl(factor.posterior, site.fn):
             term(
                 "KL",
@@ -231,12 +235,15 @@ def derive(
             )
             continue
         term("log p", site, f"E[log {density(site)}]", site.fn.log_prob(site.value), site.plate_scale)
-        _entropy_terms(term, factor, site, guide_scale)
+        _entropy_terms(term, factor, site, guide_scale, pointwise)
 
     for f in assembly.factors.values():
         if len(f.sites) > 1 or f.posterior is None:
-            outputs_entropy = f.base.entropy()
-            terms.append(Term("entropy", f.name, f"H(q({', '.join(f.sites)}))", 1.0, (), output(outputs_entropy)))
+            q = ", ".join(f.sites)
+            if pointwise:
+                terms.append(Term("-log q", f.name, f"-log q({q})", 1.0, (), output(-f.base.log_prob(f.draw))))
+            else:
+                terms.append(Term("entropy", f.name, f"H(q({q}))", 1.0, (), output(f.base.entropy())))
 
     position = {id(x): i for i, x in enumerate(tape.inputs)}
     facts = tuple(_facts(f, recorded.sites, position, output) for f in assembly.factors.values())
@@ -276,7 +283,7 @@ def _reads_through(tape: Tape, bits: Mapping[str, int]) -> dict[int, int]:
     return found
 
 
-def _entropy_terms(term: Callable, factor: Factor, site: Site, scale: float) -> None:
+def _entropy_terms(term: Callable, factor: Factor, site: Site, scale: float, pointwise: bool) -> None:
     jacobian = factor.log_jacobians.get(site.name)
     q = factor.posterior
     if q is None:  # one of several sites of a factor, whose entropy is a term of its own
@@ -284,9 +291,9 @@ def _entropy_terms(term: Callable, factor: Factor, site: Site, scale: float) -> 
             extra = np.ndim(jacobian) - len(site.fn.batch_shape)
             jacobian = np.sum(jacobian, axis=tuple(range(-extra, 0))) if extra > 0 else jacobian
             term("log Jacobian", site, f"E[log |d {site.name} / du|]", jacobian, scale)
-    elif q.has("entropy"):
+    elif q.has("entropy") and not pointwise:
         term("entropy", site, f"H(q({site.name}))", q.entropy(), scale)
-    elif factor.base.has("entropy"):
+    elif factor.base.has("entropy") and not pointwise:
         term("entropy", site, f"H(q(u_{site.name}))", factor.base.entropy(), scale)
         if jacobian is not None:
             term("log Jacobian", site, f"E[log |d {site.name} / du|]", jacobian, scale)

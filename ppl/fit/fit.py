@@ -17,7 +17,7 @@ from ..elbo import Derivation, EagerObjective, FactorFacts, Problem, derive
 from ..elbo.flow import flow
 from ..errors import ModelError
 from ..graph import ModelGraph
-from ..guides import FullRank
+from ..guides import Joint
 from ..model.calls import check_names
 from .evaluate import Bound
 from .explain import explain
@@ -179,13 +179,14 @@ class Fit:
         factor = next((f for f in d.factors if site in f.sites), None)
         if factor is None or self.executor == "eager" or self._guides[factor.name] is None:
             return from_draws(site, self._draws[site])
-        if factor.name == FullRank.NAME:
+        if factor.name == Joint.NAME:
             return self._from_joint(site, d, factor)
         _, rebuild = d.guides[factor.name]
         return from_distribution(site, rebuild(self._guides[factor.name]), lambda: self._draws[site])
 
     def _from_joint(self, site: str, d: Derivation, factor: FactorFacts) -> Marginal:
-        loc, tril = self.params[f"{factor.name}.loc"], self.params[f"{factor.name}.scale_tril"]
+        _, rebuild = d.guides[factor.name]
+        joint = rebuild(self._guides[factor.name])
         start = 0
         for name in factor.sites:
             shape = self.problem.shapes[name]
@@ -196,8 +197,8 @@ class Fit:
         transform = d.transforms[site]
         if transform.domain.event_dim:
             return from_draws(site, self._draws[site])
-        sd = np.sqrt(np.sum(tril[start:stop] ** 2, 1)).reshape(shape)
-        return from_gaussian(site, loc[start:stop].reshape(shape), sd, None if transform.is_identity else transform)
+        loc, sd = (np.reshape(x[start:stop], shape) for x in (joint.mean, np.sqrt(joint.variance)))
+        return from_gaussian(site, loc, sd, None if transform.is_identity else transform)
 
     def summary(self) -> Summary:
         """The table of all latent sites and deterministics."""

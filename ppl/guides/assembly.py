@@ -12,7 +12,7 @@ from ..model import Site
 from . import automatic
 from .factor import Factor, check_support, single_site
 
-AUTOMATIC = ("meanfield", "fullrank")
+AUTOMATIC = ("meanfield", "fullrank", "lowrank")
 
 
 class Assembly:
@@ -28,7 +28,8 @@ class Assembly:
         self.factors: dict[str, Factor] = {}
         self._of_site: dict[str, Factor] = {}
         self._sites: dict[str, Site] = {}
-        self._joint = automatic.FullRank(graph, dict(shapes)) if guide == "fullrank" else None
+        joint = guide in ("fullrank", "lowrank")
+        self._joint = automatic.Joint(guide, graph, dict(shapes)) if joint else None
 
     def run_guide(self, recorder: Recorder, args: tuple, kwargs: Mapping[str, Any]) -> None:
         """Run a guide function; its sites become factors."""

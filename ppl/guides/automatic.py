@@ -4,7 +4,8 @@
 |---|---|---|
 | "meanfield" | one Normal per continuous site, on the unconstrained axis | `<site>.loc`, `<site>.scale` |
 | "fullrank" | one Gaussian over all continuous sites outside subsampled plates | `_joint.loc`, `_joint.scale_tril` |
-| both | Bernoulli and Categorical sites keep their own family | `<site>.probs` |
+| "lowrank" | the same, W W' + diag(scale^2) of rank sqrt(n) | `_joint.loc`, `_joint.cov_factor`, `_joint.scale` |
+| all | Bernoulli and Categorical sites keep their own family | `<site>.probs` |
 
 The unconstrained axis is that of `biject_to(support)`: the logarithm for positive sites, stick
 breaking for simplexes. Parameters of sites in a subsampled plate hold all rows of the plate.
@@ -22,6 +23,7 @@ from ..array.recording import concrete
 from ..distributions import (
     Bernoulli,
     Categorical,
+    LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
     OneHotCategorical,
@@ -105,12 +107,13 @@ def _near_uniform(recorder: Recorder, shape: tuple[int, ...]) -> np.ndarray:
     return weights / weights.sum(-1, keepdims=True)
 
 
-class FullRank:
-    """One Gaussian over all continuous sites that have a fixed number of rows."""
+class Joint:
+    """One Gaussian over all continuous sites that have a fixed number of rows: of full rank, or of low."""
 
     NAME = "_joint"
 
-    def __init__(self, graph: ModelGraph, shapes: dict[str, tuple[int, ...]]):
+    def __init__(self, kind: str, graph: ModelGraph, shapes: dict[str, tuple[int, ...]]):
+        self.kind = kind
         inside = [s for s in shapes if not any(graph.plates[p].subsampled for p in graph.nodes[s].plates)]
         ends = np.cumsum([0] + [int(np.prod(shapes[s])) for s in inside])
         self.slices = {s: slice(int(a), int(b)) for s, a, b in zip(inside, ends, ends[1:], strict=False)}
@@ -120,12 +123,7 @@ class FullRank:
     def latent(self, recorder: Recorder, site: Site) -> Factor | None:
         """The joint factor when the first of its sites comes; values of the others are added to it."""
         if self.factor is None:
-            n = self.size
-            loc = recorder.parameter(f"{self.NAME}.loc", lambda: np.zeros(n), constraints.real_vector)
-            tril = recorder.parameter(
-                f"{self.NAME}.scale_tril", lambda: INITIAL_SCALE * np.eye(n), constraints.lower_cholesky
-            )
-            base = MultivariateNormal(loc, scale_tril=tril)
+            base = self._base(recorder)
             noise, kind, draw = draw_base(recorder, self.NAME, base)
             self.factor = Factor(
                 self.NAME, tuple(self.slices), base, noise, kind, draw, {}, {}, None, (), True, "automatic"
@@ -137,3 +135,22 @@ class FullRank:
         if not transform.is_identity:
             self.factor.log_jacobians[site.name] = transform.log_abs_det_jacobian(u, value)
         return self.factor
+
+    def _base(self, recorder: Recorder) -> MultivariateNormal | LowRankMultivariateNormal:
+        n = self.size
+        loc = recorder.parameter(f"{self.NAME}.loc", lambda: np.zeros(n), constraints.real_vector)
+        if self.kind == "fullrank":
+            tril = recorder.parameter(
+                f"{self.NAME}.scale_tril", lambda: INITIAL_SCALE * np.eye(n), constraints.lower_cholesky
+            )
+            return MultivariateNormal(loc, scale_tril=tril)
+        # Not zero: there the gradient in the factor is zero, too.
+        start = lambda: 0.1 * INITIAL_SCALE * recorder.rng.standard_normal((n, low_rank(n)))
+        factor = recorder.parameter(f"{self.NAME}.cov_factor", start, constraints.independent(constraints.real, 2))
+        scale = recorder.parameter(f"{self.NAME}.scale", lambda: np.full(n, INITIAL_SCALE), constraints.positive)
+        return LowRankMultivariateNormal(loc, factor, scale * scale)
+
+
+def low_rank(n: int) -> int:
+    """The rank of a low-rank guide over n dimensions."""
+    return max(1, round(n**0.5))

@@ -238,6 +238,7 @@ SCALAR_ROWS = CONTINUOUS + DISCRETE
 
 _TRIL = _array([1.2, 0.0, 0.0], [0.5, 0.7, 0.0], [-0.3, 0.2, 2.0])
 _COVARIANCE = _TRIL @ _TRIL.T
+_FACTOR = _array([0.5, 1.0], [-0.3, 0.2], [1.1, 0.0])
 _SIMPLEX = _array(0.2, 0.5, 0.3)
 
 
@@ -261,6 +262,11 @@ VECTOR_ROWS = [
         dist.MultivariateNormal(_array(1.0, -2.0, 0.5), precision_matrix=np.linalg.inv(_COVARIANCE)),
         stats.multivariate_normal(_array(1.0, -2.0, 0.5), _COVARIANCE),
         "MultivariateNormal-precision",
+    ),
+    Row(
+        dist.LowRankMultivariateNormal(_array(1.0, -2.0, 0.5), _FACTOR, _array(0.3, 1.7, 0.9)),
+        stats.multivariate_normal(_array(1.0, -2.0, 0.5), _FACTOR @ _FACTOR.T + np.diag([0.3, 1.7, 0.9])),
+        "LowRankMultivariateNormal-0",
     ),
     Row(dist.Dirichlet(_array(2.0, 3.5, 0.7)), stats.dirichlet(_array(2.0, 3.5, 0.7)), "Dirichlet-0"),
     Row(dist.Dirichlet(_array(1.0, 1.0)), stats.dirichlet(_array(1.0, 1.0)), "Dirichlet-flat"),
@@ -291,6 +297,11 @@ OTHER_ROWS = [
         dist.MultivariateNormal(np.zeros(3), scale_tril=np.stack([_TRIL, 2 * _TRIL])),
         None,
         "MultivariateNormal-batched-tril",
+    ),
+    Row(
+        dist.LowRankMultivariateNormal(np.zeros((2, 3)), np.stack([_FACTOR, -2 * _FACTOR]), _array(0.3, 1.7, 0.9)),
+        None,
+        "LowRankMultivariateNormal-batched",
     ),
     Row(dist.Dirichlet(np.ones((2, 3)) + np.arange(3)), None, "Dirichlet-batched"),
     Row(dist.Categorical(np.full((4, 2), 0.5)), None, "Categorical-batched"),

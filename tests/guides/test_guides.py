@@ -185,3 +185,41 @@ def test_guide_of_sites_in_any_order():
     assert fit.params["c"] == pytest.approx(0.5, abs=0.03)
     assert fit["b"].mean == pytest.approx(2.0, abs=0.06) and fit["a"].mean == pytest.approx(1.0, abs=0.06)
     assert fit.elbo == pytest.approx(-0.5 * 9 / 3 - 0.5 * np.log(2 * np.pi * 3), abs=0.02)
+
+
+# -- low rank ------------------------------------------------------------------------------------------
+def factor_model(y):
+    """A posterior with one direction that the data say little about: the sum of the coefficients."""
+    x = np.column_stack([np.ones(20) + 0.01 * np.sin(k + np.arange(20.0)) for k in range(4)])
+    b = ppl.sample("b", dist.Normal(0.0, 1.0).expand([4]).to_event(1))
+    with ppl.plate("rows", 20):
+        ppl.sample("y", dist.Normal(x @ b, 1.0), obs=y)
+
+
+def test_a_low_rank_guide_holds_what_the_mean_field_leaves_out():
+    """The precision is 1 + x'x, x nearly constant: one direction apart, the posterior is the prior."""
+    y = np.linspace(-1.0, 1.0, 20)
+    fits = {g: ppl.infer(factor_model, y, guide=g, progress=False) for g in ("meanfield", "lowrank", "fullrank")}
+    assert {n for n in fits["lowrank"].params} == {"_joint.loc", "_joint.cov_factor", "_joint.scale"}
+    assert fits["lowrank"].params["_joint.cov_factor"].shape == (4, 2)
+    exact = np.sqrt(np.diag(np.linalg.inv(np.eye(4) + 20.0 * np.ones((4, 4)))))  # to the size of the sines
+    np.testing.assert_allclose(fits["fullrank"]["b"].sd, exact, rtol=0.03)
+    assert np.all(fits["meanfield"]["b"].sd < 0.5 * exact)
+    bounds = {g: f.elbo for g, f in fits.items()}
+    slack = 4 * max(f.elbo_se for f in fits.values())
+    assert bounds["meanfield"] - slack < bounds["lowrank"] < bounds["fullrank"] + slack
+    drawn = fits["lowrank"].sample(20_000)["b"]
+    np.testing.assert_allclose(drawn.std(0), fits["lowrank"]["b"].sd, rtol=0.03)
+
+
+def test_a_low_rank_guide_is_exact_where_the_posterior_has_its_form():
+    """A prior N(0, W W' + D) and no data: the bound is the log evidence, zero."""
+    w, scale = np.array([[1.0], [0.5], [-2.0]]), np.array([0.3, 1.2, 0.7])
+
+    def model():
+        ppl.sample("z", dist.LowRankMultivariateNormal(np.ones(3), w, scale**2))
+
+    fit = ppl.infer(model, guide="lowrank", progress=False)
+    assert abs(fit.elbo) < 0.01 + 4 * fit.elbo_se
+    np.testing.assert_allclose(fit["z"].sd, np.sqrt(w[:, 0] ** 2 + scale**2), rtol=0.05)
+    np.testing.assert_allclose(fit["z"].mean, 1.0, atol=0.05)
