@@ -153,7 +153,7 @@ def test_a_badly_fitted_element_has_a_large_k_hat_of_its_own():
     values["z.scale"][17] *= 0.3
     d = derive(problem(exchangeable, (Y,), {}), "meanfield", pointwise=True)
     k_hats = ratios(d, values, seed=0).element_k_hats["rows"]
-    assert np.argmax(k_hats) == 17 and k_hats[17] > 0.6 and np.median(k_hats) < 0.2
+    assert np.argmax(k_hats) == 17 and k_hats[17] > 0.6 and np.median(k_hats) < 0.3
 
 
 def test_the_log_evidence():
