@@ -1,9 +1,9 @@
 """The NumPy executor: a program as straight-line Python, with no compile wait.
 
-Each step is one line, and a value is deleted after its last use. An elementwise operation on
-large arrays writes over an argument that nobody reads again: new memory costs more than the
-arithmetic done in it. Long programs are cut into several functions, because the cost of compiling
-one grows faster than its length.
+Each step is one line, and a value is deleted after its last use. New memory for a large array
+costs more than the arithmetic done in it, so large results go where an argument stood that nobody
+reads again, or into a workspace that the program keeps from call to call. Long programs are cut
+into several functions, because the cost of compiling one grows faster than its length.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import numpy as np
 from scipy import special
 
 from . import operations as op
-from .program import Program, Ref, Step, refs
+from .program import Program, Ref, Step, refs, run
+from .recording import Recorded, Tape, call_recording, program_of
 
 INFIX = {np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.matmul: "@"}
 CHUNK = 2000  # lines of one emitted function
 LARGE = 1 << 14  # bytes of an array from which on memory is what costs
-MANY = 1 << 22  # elements whose places in the sum a scatter does not keep
+WORKSPACE = 1 << 26  # bytes that a program may keep from call to call
+MANY = 1 << 22  # the most elements of which a scatter keeps the places
 NEW_MEMORY = {  # what returns an array that is no view of another
     *(np.matmul, op.total.run, op.scatter.run, op.concatenate.run, op.where.run, op.cast.run, op.softplus.run),
 }
@@ -39,6 +41,7 @@ def source(program: Program) -> str:
 
 
 def _compile(program):
+    program = _in_ufuncs(program)
     n, steps = len(program.inputs), program.steps
     last: dict[int, int] = {}
     for k, step in enumerate(steps):
@@ -52,18 +55,24 @@ def _compile(program):
         for i, k in last.items():
             if i >= n and i not in kept:
                 dying.setdefault(k, []).append(i)
-        over = _overwritten(program, kept)
+        memory, slots = _memory(program, kept)
+        if slots:
+            names = "".join(f"w{i}, " for i in range(len(slots)))
+            writer.scope["workspace"] = _Workspace(slots)
+            lines.append(f"    {names}= workspace.take()")
         for k, step in enumerate(steps):
-            lines.append(f"    v{n + k} = {writer.expression(step, over.get(k))}")
+            lines.append(f"    v{n + k} = {writer.expression(step, memory.get(k))}")
             if k in dying:
                 lines.append(f"    del {', '.join(f'v{i}' for i in dying[k])}")
+        if slots:
+            lines.append(f"    workspace.give(({names}))")
         head = f"def program({', '.join(f'v{i}' for i in range(n))}):"
         text = "\n".join([head, *lines, f"    return {writer.code(tuple(program.outputs))}"])
         return writer.function(text), text
     return _compile_in_chunks(program, last, kept)
 
 
-def _is_large(step: Step) -> bool:
+def _is_large(step: Step | Recorded) -> bool:
     return step.dtype.kind == "f" and math.prod(step.shape) * step.dtype.itemsize >= LARGE
 
 
@@ -71,26 +80,69 @@ def _elementwise(fun: Callable) -> bool:
     return isinstance(fun, np.ufunc) and fun.signature is None
 
 
-def _overwritten(program: Program, kept: set[int]) -> dict[int, int]:
-    """Steps that write over an argument, and which: new memory of the same kind whose last reader is this step."""
+def _memory(program: Program, kept: set[int], limit: int = WORKSPACE) -> tuple[dict[int, str], list[tuple]]:
+    """Where steps write large results: over a value, "v3", or into the workspace, "w0"; and what that consists of.
+
+    Memory is free again after the last step that reads it, also through a view. What leaves the program never
+    stands in the workspace.
+    """
     n, steps = len(program.inputs), program.steps
     if not any(map(_is_large, steps)):
-        return {}
+        return {}, []
     makes = [_elementwise(s.fun) or s.fun in NEW_MEMORY for s in steps]
     until = dict.fromkeys(kept, len(steps))  # the last step that reads a value, or what may be a view of it
     for k in range(len(steps) - 1, -1, -1):
         end = k if makes[k] else max(k, until.get(n + k, k))
         for i in refs((steps[k].args, steps[k].kwargs)):
             until[i] = max(until.get(i, end), end)
-    found = {}
+    memory: dict[int, str] = {}
+    slots: list[tuple] = []
+    free: dict[tuple, list[int]] = {}
+    held: dict[int, int] = {}  # value -> its slot
     for k, step in enumerate(steps):
-        if _elementwise(step.fun) and _is_large(step) and not step.kwargs:
-            for i in refs(step.args):
-                made = steps[i - n] if i >= n else None
-                if made and makes[i - n] and until[i] == k and made.shape == step.shape and made.dtype == step.dtype:
-                    found[k] = i
-                    break
-    return found
+        kind, own = (step.shape, step.dtype), n + k
+        if (_elementwise(step.fun) or step.fun is np.matmul) and _is_large(step) and not step.kwargs:
+            over = [
+                i
+                for i in refs(step.args)
+                if step.fun is not np.matmul and i >= n and until[i] == k and makes[i - n] and _kind(steps[i - n]) == kind
+            ]
+            old, new = [i for i in over if i in held], [i for i in over if i not in held]
+            if new:
+                memory[k] = f"v{new[0]}"
+            elif limit and until.get(own, k) < len(steps):
+                if old:
+                    held[own] = held.pop(old[0])
+                elif free.get(kind):
+                    held[own] = free[kind].pop()
+                else:
+                    held[own] = len(slots)
+                    slots.append(kind)
+                memory[k] = f"w{held[own]}"
+        for i in {*refs((step.args, step.kwargs))} & held.keys():
+            if until[i] == k:
+                free.setdefault(_kind(steps[i - n]), []).append(held.pop(i))
+    if sum(math.prod(shape) * dtype.itemsize for shape, dtype in slots) > limit:
+        return _memory(program, kept, 0)
+    return memory, slots
+
+
+def _kind(step: Step) -> tuple:
+    return step.shape, step.dtype
+
+
+class _Workspace:
+    """Arrays that a program writes in; a call that finds them taken, by another thread, makes its own."""
+
+    def __init__(self, kinds: list[tuple]):
+        self.kinds, self.free = kinds, []
+        self.give = self.free.append
+
+    def take(self) -> tuple:
+        try:
+            return self.free.pop()
+        except IndexError:
+            return tuple([np.empty(shape, dtype) for shape, dtype in self.kinds])
 
 
 def _compile_in_chunks(program, last, kept):
@@ -153,13 +205,11 @@ class _Writer:
             return "..."
         return self.name(x, "c")
 
-    def expression(self, step, over=None) -> str:
-        """The step as Python; `over`: the number of a value whose memory the result takes."""
+    def expression(self, step, out=None) -> str:
+        """The step as Python; `out` is the name of an array that the result goes into."""
         fun, args = step.fun, step.args
-        if fun in KERNELS and _is_large(step):
-            return f"{self.name(KERNELS[fun], fun.__name__)}({self.code(args[0])})"
-        if over is not None:
-            return f"{self.name(fun, fun.__name__)}({', '.join([*map(self.code, args), f'v{over}'])})"
+        if out is not None:
+            return f"{self.name(fun, fun.__name__)}({', '.join([*map(self.code, args), out])})"
         if fun is op.index.run:
             axis = _axis_taken(args[1])
             if axis is not None:
@@ -197,23 +247,27 @@ def _reshape(x, shape):
 
 
 # -- what NumPy has a faster way for ---------------------------------------------------------------
-def _softplus(x):
-    """`softplus` of a large array, in two buffers."""
-    y = np.abs(x)
-    np.exp(np.negative(y, y), y)
-    np.log1p(y, y)
-    return np.add(y, np.maximum(x, 0), y)
+# In vectorised functions, which share exp(-|x|), and in the workspace.
+IN_UFUNCS: dict[Callable, Callable] = {
+    op.softplus.run: lambda x: np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0.0),
+    special.expit: lambda x: np.exp(np.minimum(x, 0.0)) / (1.0 + np.exp(-np.abs(x))),
+}
 
 
-def _expit(x):
-    """1 / (1 + exp(-x)) of a large array, with NumPy's vectorised exponential."""
-    e = np.abs(x)
-    np.exp(np.negative(e, e), e)
-    top = np.where(x < 0, e, e.dtype.type(1))
-    return np.divide(top, np.add(e, 1, e), top)
+def _in_ufuncs(program: Program) -> Program:
+    """The program with some operations on large arrays written out."""
+    if not any(s.fun in IN_UFUNCS and _is_large(s) for s in program.steps):
+        return program
+    tape = Tape(dtype=program.dtype)
+    inputs = [tape.input(np.broadcast_to(np.zeros((), x.dtype), x.shape), x.name) for x in program.inputs]
 
+    def call(fun, args, kwargs):
+        written = IN_UFUNCS.get(fun)
+        if written and isinstance(args[0], Recorded) and _is_large(args[0]):
+            return written(*args)
+        return call_recording(fun, args, kwargs)
 
-KERNELS: dict[Callable, Callable] = {op.softplus.run: _softplus, special.expit: _expit}
+    return program_of(tape, run(program, *inputs, call=call))
 
 
 def _axis_taken(key) -> int | None:
