@@ -40,8 +40,9 @@ SIZES = {
     "particles, hierarchy": PARTICLES,
     "rows": (ROWS,),
 }
+TRIAL = {"eight schools": 10, "hierarchy": 3.3}  # what a first trial of this design reached at 30 particles
 FITTED = {"sites": 100, "scan": 1_000, "recurrence": 1_000, "loop": 100}  # slopes are fitted from this size on
-FEW = 10_000  # sizes from which on one round is enough
+ONCE = 10_000  # sizes from which on one round is enough
 
 
 # -- models -------------------------------------------------------------------------------------------
@@ -276,17 +277,17 @@ def plot(rows: dict[str, list[dict]], path: Path) -> bool:
         draw(panel, name, "step", "step")
         sizes, costs = series(rows, name, "step")
         if costs:
-            panel.loglog(sizes, [1e3 * costs[-1] * (s / sizes[-1]) ** 1.1 for s in sizes], "k--", lw=0.8, label="slope 1.1")
+            panel.loglog(
+                sizes, [1e3 * costs[-1] * (s / sizes[-1]) ** 1.1 for s in sizes], "k--", lw=0.8, label="slope 1.1"
+            )
         panel.set(title=f"{name}: slopes {fitted(name, 'setup', 'step')}", xlabel="steps of time")
     draw(panels[3], "loop", "setup", "loop, set-up")
     draw(panels[3], "loop", "step", "loop, step")
     draw(panels[3], "scan", "setup", "scan, set-up", style="s:")
     draw(panels[3], "scan", "step", "scan, step", style="s:")
     panels[3].set(title=f"a Python loop: slopes {fitted('loop', 'setup', 'step')}", xlabel="steps of time")
-    for panel, name, wanted in (
-        (panels[4], "particles, eight schools", 10),
-        (panels[5], "particles, hierarchy", 3.3),
-    ):
+    for panel, (case, wanted) in zip(panels[4:], TRIAL.items(), strict=True):
+        name = f"particles, {case}"
         draw(panel, name, "calls", "calls")
         draw(panel, name, "batched", "one batch")
         sizes, costs = series(rows, name, "calls")

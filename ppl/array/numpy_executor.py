@@ -23,7 +23,7 @@ from .recording import Recorded, Tape, call_recording, program_of
 INFIX = {np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.matmul: "@"}
 CHUNK = 2000  # lines of one emitted function
 LARGE = 1 << 14  # bytes of an array from which on memory is what costs
-WORKSPACE = 1 << 26  # bytes that a program may keep from call to call
+WORKSPACE = 1 << 25  # bytes that a program may keep from call to call
 MANY = 1 << 22  # the most elements of which a scatter keeps the places
 NEW_MEMORY = {  # what returns an array that is no view of another
     *(np.matmul, op.total.run, op.scatter.run, op.concatenate.run, op.where.run, op.cast.run, op.softplus.run),
@@ -105,7 +105,11 @@ def _memory(program: Program, kept: set[int], limit: int = WORKSPACE) -> tuple[d
             over = [
                 i
                 for i in refs(step.args)
-                if step.fun is not np.matmul and i >= n and until[i] == k and makes[i - n] and _kind(steps[i - n]) == kind
+                if step.fun is not np.matmul
+                and i >= n
+                and until[i] == k
+                and makes[i - n]
+                and _kind(steps[i - n]) == kind
             ]
             old, new = [i for i in over if i in held], [i for i in over if i not in held]
             if new:
