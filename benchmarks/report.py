@@ -306,14 +306,14 @@ def _rows_of_a_file(found: list[dict], verdicts: list) -> str:
     verdicts.append(Verdict("10^7 mapped rows: posterior means from the closed form, posterior sds", away, 3.0))
     if memory is None:
         return f"Linear regression on 10^7 mapped rows: {found[-1]['status']} {found[-1].get('note', '')}."
-    steps, seconds = median(found, "steps"), median(found, "seconds")
-    passes = steps * scaling.BATCH / scaling.ROWS
+    steps, seconds, error = (median(found, key) for key in ("steps", "seconds", "away"))
+    passes, verdict = steps * scaling.BATCH / scaling.ROWS, found[-1]["verdict"]
     return (
         f"Linear regression on 10^7 rows of two mapped files (160 MB) by minibatches of {scaling.BATCH:,}:\n"
-        f"{memory / 2**20:.0f} MiB at the peak of the whole process, {seconds:.3g} CPU seconds for {steps:,.0f} steps; the\n"
-        f'verdict is "{found[-1]["verdict"]}". The means are within {median(found, "away"):.1e} of the closed form, that\n'
-        f"is {away:.2g} posterior standard deviations; minibatches that amount to {passes:.2g} passes over the data\n"
-        f"leave about {passes**-0.5:.2g} of these by chance."
+        f"{memory / 2**20:.0f} MiB at the peak of the process, {seconds:.3g} CPU seconds for {steps:,.0f} steps;\n"
+        f'the verdict is "{verdict}". The means are within {error:.1e} of the closed form, that is {away:.2g}\n'
+        f"posterior standard deviations; minibatches that amount to {passes:.2g} passes over the data leave about\n"
+        f"{passes**-0.5:.2g} of these by chance."
     )
 
 

@@ -17,17 +17,13 @@ import numpy as np
 from scipy import special
 
 from . import operations as op
-from .program import Program, Ref, Step, refs, run
+from .memory import Workspace, is_large, places_of_results
+from .program import Program, Ref, refs, run
 from .recording import Recorded, Tape, call_recording, program_of
 
 INFIX = {np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.matmul: "@"}
 CHUNK = 2000  # lines of one emitted function
-LARGE = 1 << 14  # bytes of an array from which on memory is what costs
-WORKSPACE = 1 << 25  # bytes that a program may keep from call to call
 MANY = 1 << 22  # the most elements of which a scatter keeps the places
-NEW_MEMORY = {  # what returns an array that is no view of another
-    *(np.matmul, op.total.run, op.scatter.run, op.concatenate.run, op.where.run, op.cast.run, op.softplus.run),
-}
 
 
 def compile_program(program: Program) -> Callable[..., tuple]:
@@ -55,13 +51,13 @@ def _compile(program):
         for i, k in last.items():
             if i >= n and i not in kept:
                 dying.setdefault(k, []).append(i)
-        memory, slots = _memory(program, kept)
+        places, slots = places_of_results(program, kept)
         if slots:
             names = "".join(f"w{i}, " for i in range(len(slots)))
-            writer.scope["workspace"] = _Workspace(slots)
+            writer.scope["workspace"] = Workspace(slots)
             lines.append(f"    {names}= workspace.take()")
         for k, step in enumerate(steps):
-            lines.append(f"    v{n + k} = {writer.expression(step, memory.get(k))}")
+            lines.append(f"    v{n + k} = {writer.expression(step, places.get(k))}")
             if k in dying:
                 lines.append(f"    del {', '.join(f'v{i}' for i in dying[k])}")
         if slots:
@@ -72,86 +68,10 @@ def _compile(program):
     return _compile_in_chunks(program, last, kept)
 
 
-def _is_large(step: Step | Recorded) -> bool:
-    return step.dtype.kind == "f" and math.prod(step.shape) * step.dtype.itemsize >= LARGE
-
-
-def _elementwise(fun: Callable) -> bool:
-    return isinstance(fun, np.ufunc) and fun.signature is None
-
-
-def _memory(program: Program, kept: set[int], limit: int = WORKSPACE) -> tuple[dict[int, str], list[tuple]]:
-    """Where steps write large results: over a value, "v3", or into the workspace, "w0"; and what that consists of.
-
-    Memory is free again after the last step that reads it, also through a view. What leaves the program never
-    stands in the workspace.
-    """
-    n, steps = len(program.inputs), program.steps
-    if not any(map(_is_large, steps)):
-        return {}, []
-    makes = [_elementwise(s.fun) or s.fun in NEW_MEMORY for s in steps]
-    until = dict.fromkeys(kept, len(steps))  # the last step that reads a value, or what may be a view of it
-    for k in range(len(steps) - 1, -1, -1):
-        end = k if makes[k] else max(k, until.get(n + k, k))
-        for i in refs((steps[k].args, steps[k].kwargs)):
-            until[i] = max(until.get(i, end), end)
-    memory: dict[int, str] = {}
-    slots: list[tuple] = []
-    free: dict[tuple, list[int]] = {}
-    held: dict[int, int] = {}  # value -> its slot
-    for k, step in enumerate(steps):
-        kind, own = (step.shape, step.dtype), n + k
-        if (_elementwise(step.fun) or step.fun is np.matmul) and _is_large(step) and not step.kwargs:
-            over = [
-                i
-                for i in refs(step.args)
-                if step.fun is not np.matmul
-                and i >= n
-                and until[i] == k
-                and makes[i - n]
-                and _kind(steps[i - n]) == kind
-            ]
-            old, new = [i for i in over if i in held], [i for i in over if i not in held]
-            if new:
-                memory[k] = f"v{new[0]}"
-            elif limit and until.get(own, k) < len(steps):
-                if old:
-                    held[own] = held.pop(old[0])
-                elif free.get(kind):
-                    held[own] = free[kind].pop()
-                else:
-                    held[own] = len(slots)
-                    slots.append(kind)
-                memory[k] = f"w{held[own]}"
-        for i in {*refs((step.args, step.kwargs))} & held.keys():
-            if until[i] == k:
-                free.setdefault(_kind(steps[i - n]), []).append(held.pop(i))
-    if sum(math.prod(shape) * dtype.itemsize for shape, dtype in slots) > limit:
-        return _memory(program, kept, 0)
-    return memory, slots
-
-
-def _kind(step: Step) -> tuple:
-    return step.shape, step.dtype
-
-
-class _Workspace:
-    """Arrays that a program writes in; a call that finds them taken, by another thread, makes its own."""
-
-    def __init__(self, kinds: list[tuple]):
-        self.kinds, self.free = kinds, []
-        self.give = self.free.append
-
-    def take(self) -> tuple:
-        try:
-            return self.free.pop()
-        except IndexError:
-            return tuple([np.empty(shape, dtype) for shape, dtype in self.kinds])
-
-
 def _compile_in_chunks(program, last, kept):
     """Functions over one shared list of values: only what crosses a border goes through the list."""
     n, steps = len(program.inputs), program.steps
+    heavy = {i for i, k in last.items() if i >= n and i not in kept and is_large(steps[i - n])}
     functions, texts = [], []
     for start in range(0, len(steps), CHUNK):
         stop = min(start + CHUNK, len(steps))
@@ -162,9 +82,12 @@ def _compile_in_chunks(program, last, kept):
                 if i < n + start and i not in loaded:
                     loaded.add(i)
                     lines.append(f"    v{i} = v[{i}]")
+                    if i in heavy and last[i] < stop:
+                        lines.append(f"    v[{i}] = None")
             lines.append(f"    v{n + k} = {writer.expression(steps[k])}")
             if n + k in kept or last.get(n + k, -1) >= stop:
                 lines.append(f"    v[{n + k}] = v{n + k}")
+            lines += [f"    del v{i}" for i in {*refs((steps[k].args, steps[k].kwargs))} & heavy if last[i] == k]
         text = "\n".join(["def program(v):", *lines])
         functions.append(writer.function(text))
         texts.append(text)
@@ -260,14 +183,14 @@ IN_UFUNCS: dict[Callable, Callable] = {
 
 def _in_ufuncs(program: Program) -> Program:
     """The program with some operations on large arrays written out."""
-    if not any(s.fun in IN_UFUNCS and _is_large(s) for s in program.steps):
+    if not any(s.fun in IN_UFUNCS and is_large(s) for s in program.steps):
         return program
     tape = Tape(dtype=program.dtype)
     inputs = [tape.input(np.broadcast_to(np.zeros((), x.dtype), x.shape), x.name) for x in program.inputs]
 
     def call(fun, args, kwargs):
         written = IN_UFUNCS.get(fun)
-        if written and isinstance(args[0], Recorded) and _is_large(args[0]):
+        if written and isinstance(args[0], Recorded) and is_large(args[0]):
             return written(*args)
         return call_recording(fun, args, kwargs)
 
