@@ -224,6 +224,9 @@ def _flat_and_eager(rows: Rows, verdicts: list) -> str:
         if name in flat_and_eager.TRIAL:
             what = f"{name}: eager autograd to flat, ratio"
             verdicts.append(Verdict(what, median(found, "ratio"), flat_and_eager.TRIAL[name], least=True))
+    name = "VAE 784-400-20, batch 128, float32"
+    peaks = [median(rows[name], f"{side} peak") for side in ("flat", "eager")]
+    verdicts.append(Verdict(f"{name}: peak memory, flat to eager, ratio", _ratio(*peaks), 1.0))
     for name, wanted in flat_and_eager.TRIAL_OF_DRAWS.items():
         found = rows[f"{flat_and_eager.DRAWS} draws, {name}"]
         many.append([name, _milli(found, "calls"), _milli(found, "batched"), _between(found), _agreement(found)])
