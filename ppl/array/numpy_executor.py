@@ -23,7 +23,7 @@ from .recording import Recorded, Tape, call_recording, program_of
 
 INFIX = {np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.matmul: "@"}
 CHUNK = 2000  # lines of one emitted function
-MANY = 1 << 22  # the most elements of which a scatter keeps the places
+MANY = 1 << 22  # the most elements, given or made, of which a scatter keeps the places
 
 
 def compile_program(program: Program) -> Callable[..., tuple]:
@@ -208,17 +208,17 @@ def _axis_taken(key) -> int | None:
 
 def _scatter_at(key, shape, step) -> Callable | None:
     """Adding up at places that are known: a weighted count, whatever the key."""
-    keys = key if type(key) is tuple else (key,)
-    if step.dtype.kind != "f" or not any(isinstance(k, np.ndarray) for k in keys) or any(True for _ in refs(key)):
+    keys, size = key if type(key) is tuple else (key,), math.prod(shape)
+    known = any(isinstance(k, np.ndarray) for k in keys) and not any(True for _ in refs(key))
+    if not known or step.dtype.kind != "f" or size > MANY:
         return None
-    size = math.prod(shape)
-    places = np.arange(size).reshape(shape)[key].ravel()
+    places = np.arange(size).reshape(shape)[key]
     if not 0 < places.size <= MANY:
         return None
-    given, dtype = np.empty(shape, bool)[key].shape, step.dtype
+    given, flat, dtype = places.shape, places.ravel(), step.dtype
 
     def add(g):
         g = g if g.shape == given else np.broadcast_to(g, given)
-        return np.bincount(places, g.ravel(), size).reshape(shape).astype(dtype, copy=False)
+        return np.bincount(flat, g.ravel(), size).reshape(shape).astype(dtype, copy=False)
 
     return add
