@@ -4,6 +4,8 @@ Run it with a Python that has the other libraries; those that are missing are re
 
     python -m benchmarks --rounds 5              everything
     python -m benchmarks --only imports          one workload, printed and not written
+
+The figure of `scaling` is drawn whenever it is measured, if matplotlib is there.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from . import report
+from . import flat_and_eager, report, scaling
 from .eight_schools import PEERS
 from .harness import Workplace, import_seconds, measure
 
@@ -53,7 +55,33 @@ def imports(place: Workplace, rounds: int) -> dict[str, list[dict]]:
     return rows
 
 
-WORKLOADS = {"eight_schools": eight_schools, "imports": imports}
+def flat(place: Workplace, rounds: int) -> dict[str, list[dict]]:
+    """Rows by case."""
+    return _in_turns(place, "flat_and_eager", dict.fromkeys(flat_and_eager.MEASUREMENTS, rounds))
+
+
+def sizes(place: Workplace, rounds: int) -> dict[str, list[dict]]:
+    """Rows by experiment and size; the largest sizes are measured once."""
+    few = {
+        f"{name} {size}": 1 if size >= scaling.ONCE else min(rounds, 3)
+        for name, found in scaling.SIZES.items()
+        for size in found
+    }
+    return _in_turns(place, "scaling", few)
+
+
+def _in_turns(place: Workplace, module: str, rounds: dict[str, int]) -> dict[str, list[dict]]:
+    """Rows by measurement, in alternation."""
+    rows: dict[str, list[dict]] = {name: [] for name in rounds}
+    for number in range(max(rounds.values())):
+        for name in rounds:
+            if number < rounds[name]:
+                rows[name].append(measure(place, module, name))
+                _progress(module, number, name, rows[name][-1])
+    return rows
+
+
+WORKLOADS = {"eight_schools": eight_schools, "flat_and_eager": flat, "scaling": sizes, "imports": imports}
 
 
 def _progress(workload: str, number: int, name: str, row: dict) -> None:
@@ -79,6 +107,8 @@ def main() -> int:
     print(text)
     if not options.only:
         (HERE / "RESULTS.md").write_text(text)
+    if "scaling" in rows:
+        scaling.plot(rows["scaling"], HERE / "scaling.png")
     return 0
 
 

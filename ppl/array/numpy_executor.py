@@ -1,23 +1,29 @@
 """The NumPy executor: a program as straight-line Python, with no compile wait.
 
-Each step is one line; a value is deleted after its last use, so that large temporaries are
-reused by NumPy's allocator. Long programs are cut into several functions, because the cost of
-compiling one grows faster than its length.
+Each step is one line, and a value is deleted after its last use. New memory for a large array
+costs more than the arithmetic done in it, so large results go where an argument stood that nobody
+reads again, or into a workspace that the program keeps from call to call. Long programs are cut
+into several functions, because the cost of compiling one grows faster than its length.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from . import operations as op
-from .program import Program, Ref, refs
+from .memory import Workspace, is_large, places_of_results
+from .program import Program, Ref, refs, run
+from .recording import Recorded, Tape, call_recording, program_of
 
 INFIX = {np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.matmul: "@"}
 CHUNK = 2000  # lines of one emitted function
+MANY = 1 << 22  # the most elements, given or made, of which a scatter keeps the places
 
 
 def compile_program(program: Program) -> Callable[..., tuple]:
@@ -31,6 +37,7 @@ def source(program: Program) -> str:
 
 
 def _compile(program):
+    program = _in_ufuncs(program)
     n, steps = len(program.inputs), program.steps
     last: dict[int, int] = {}
     for k, step in enumerate(steps):
@@ -44,10 +51,17 @@ def _compile(program):
         for i, k in last.items():
             if i >= n and i not in kept:
                 dying.setdefault(k, []).append(i)
+        places, slots = places_of_results(program, kept)
+        if slots:
+            names = "".join(f"w{i}, " for i in range(len(slots)))
+            writer.scope["workspace"] = Workspace(slots)
+            lines.append(f"    {names}= workspace.take()")
         for k, step in enumerate(steps):
-            lines.append(f"    v{n + k} = {writer.expression(step)}")
+            lines.append(f"    v{n + k} = {writer.expression(step, places.get(k))}")
             if k in dying:
                 lines.append(f"    del {', '.join(f'v{i}' for i in dying[k])}")
+        if slots:
+            lines.append(f"    workspace.give(({names}))")
         head = f"def program({', '.join(f'v{i}' for i in range(n))}):"
         text = "\n".join([head, *lines, f"    return {writer.code(tuple(program.outputs))}"])
         return writer.function(text), text
@@ -57,6 +71,7 @@ def _compile(program):
 def _compile_in_chunks(program, last, kept):
     """Functions over one shared list of values: only what crosses a border goes through the list."""
     n, steps = len(program.inputs), program.steps
+    heavy = {i for i, k in last.items() if i >= n and i not in kept and is_large(steps[i - n])}
     functions, texts = [], []
     for start in range(0, len(steps), CHUNK):
         stop = min(start + CHUNK, len(steps))
@@ -67,9 +82,12 @@ def _compile_in_chunks(program, last, kept):
                 if i < n + start and i not in loaded:
                     loaded.add(i)
                     lines.append(f"    v{i} = v[{i}]")
+                    if i in heavy and last[i] < stop:
+                        lines.append(f"    v[{i}] = None")
             lines.append(f"    v{n + k} = {writer.expression(steps[k])}")
             if n + k in kept or last.get(n + k, -1) >= stop:
                 lines.append(f"    v[{n + k}] = v{n + k}")
+            lines += [f"    del v{i}" for i in {*refs((steps[k].args, steps[k].kwargs))} & heavy if last[i] == k]
         text = "\n".join(["def program(v):", *lines])
         functions.append(writer.function(text))
         texts.append(text)
@@ -114,10 +132,18 @@ class _Writer:
             return "..."
         return self.name(x, "c")
 
-    def expression(self, step) -> str:
+    def expression(self, step, out=None) -> str:
+        """The step as Python; `out` is the name of an array that the result goes into."""
         fun, args = step.fun, step.args
+        if out is not None:
+            return f"{self.name(fun, fun.__name__)}({', '.join([*map(self.code, args), out])})"
         if fun is op.index.run:
+            axis = _axis_taken(args[1])
+            if axis is not None:
+                return f"{self.code(args[0])}.take({self.code(args[1][axis])}, {axis})"
             return f"{self.code(args[0])}[{self.code(args[1])}]"
+        if fun is op.scatter.run and type(args[0]) is Ref and (add := _scatter_at(*args[1:], step)) is not None:
+            return f"{self.name(add, 'scatter')}({self.code(args[0])})"
         if fun in op.TRANSPARENT:
             return self.code(args[0])
         if fun in INFIX:
@@ -145,3 +171,54 @@ class _Writer:
 
 def _reshape(x, shape):
     return x.reshape(shape) if hasattr(x, "reshape") else operator.getitem(np.reshape(x, shape), ())
+
+
+# -- what NumPy has a faster way for ---------------------------------------------------------------
+# In vectorised functions, which share exp(-|x|), and in the workspace.
+IN_UFUNCS: dict[Callable, Callable] = {
+    op.softplus.run: lambda x: np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0.0),
+    special.expit: lambda x: np.exp(np.minimum(x, 0.0)) / (1.0 + np.exp(-np.abs(x))),
+}
+
+
+def _in_ufuncs(program: Program) -> Program:
+    """The program with some operations on large arrays written out."""
+    if not any(s.fun in IN_UFUNCS and is_large(s) for s in program.steps):
+        return program
+    tape = Tape(dtype=program.dtype)
+    inputs = [tape.input(np.broadcast_to(np.zeros((), x.dtype), x.shape), x.name) for x in program.inputs]
+
+    def call(fun, args, kwargs):
+        written = IN_UFUNCS.get(fun)
+        if written and isinstance(args[0], Recorded) and is_large(args[0]):
+            return written(*args)
+        return call_recording(fun, args, kwargs)
+
+    return program_of(tape, run(program, *inputs, call=call))
+
+
+def _axis_taken(key) -> int | None:
+    """The axis of x[:, :, rows], if that is what the key says."""
+    if type(key) is not tuple or len(key) < 2 or any(k != slice(None) for k in key[:-1] if type(k) is slice):
+        return None
+    rows = key[-1]
+    whole = isinstance(rows, np.ndarray) and rows.ndim > 0 and rows.dtype.kind in "iu"
+    return len(key) - 1 if whole and all(type(k) is slice for k in key[:-1]) else None
+
+
+def _scatter_at(key, shape, step) -> Callable | None:
+    """Adding up at places that are known: a weighted count, whatever the key."""
+    keys, size = key if type(key) is tuple else (key,), math.prod(shape)
+    known = any(isinstance(k, np.ndarray) for k in keys) and not any(True for _ in refs(key))
+    if not known or step.dtype.kind != "f" or size > MANY:
+        return None
+    places = np.arange(size).reshape(shape)[key]
+    if not 0 < places.size <= MANY:
+        return None
+    given, flat, dtype = places.shape, places.ravel(), step.dtype
+
+    def add(g):
+        g = g if g.shape == given else np.broadcast_to(g, given)
+        return np.bincount(flat, g.ravel(), size).reshape(shape).astype(dtype, copy=False)
+
+    return add

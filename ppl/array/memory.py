@@ -1,0 +1,106 @@
+"""Where the large results of a program go, planned before it runs.
+
+New memory for a large array costs more than the arithmetic done in it: its pages must be asked for
+and zeroed. So an elementwise operation writes over an argument that nobody reads again, and other
+temporaries share a workspace that the program keeps from call to call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from . import operations as op
+from .program import Program, Step, refs
+
+LARGE = 1 << 14  # bytes of an array from which on memory is what costs
+WORKSPACE = 1 << 25  # bytes that a program may keep from call to call
+# What returns an array that is no view of another; so do elementwise operations.
+NEW_MEMORY = {np.matmul, *(f.run for f in (op.total, op.scatter, op.concatenate, op.where, op.cast, op.softplus))}
+
+Kind = tuple[tuple[int, ...], np.dtype]
+
+
+def is_large(step: Step) -> bool:
+    """Is the result (of a step, or recorded) a large array of floating numbers?"""
+    return step.dtype.kind == "f" and math.prod(step.shape) * step.dtype.itemsize >= LARGE
+
+
+def places_of_results(program: Program, kept: set[int], limit: int | None = None) -> tuple[dict[int, str], list[Kind]]:
+    """Step -> the array that its result is written to: over value 3, "v3", or into the workspace, "w0".
+
+    Also what the workspace consists of, at most `limit` bytes. `kept` are the values that leave the program;
+    they never stand in the workspace.
+    """
+    n, steps = len(program.inputs), program.steps
+    limit = WORKSPACE if limit is None else limit
+    places: dict[int, str] = {}
+    slots: list[Kind] = []
+    if not any(map(is_large, steps)):
+        return places, slots
+    makes = [_elementwise(s.fun) or s.fun in NEW_MEMORY for s in steps]
+    until = _last_readers(program, makes, kept)
+    free: dict[Kind, list[int]] = {}
+    held: dict[int, int] = {}  # value -> its slot of the workspace
+    for k, step in enumerate(steps):
+        kind, value = _kind(step), n + k
+        ending = [i for i in dict.fromkeys(refs((step.args, step.kwargs))) if i >= n and until[i] == k]
+        if (_elementwise(step.fun) or step.fun is np.matmul) and not step.kwargs and is_large(step):
+            like = [i for i in ending if makes[i - n] and _kind(steps[i - n]) == kind and _elementwise(step.fun)]
+            own = next((i for i in like if i not in held), None)
+            if own is not None:
+                places[k] = f"v{own}"
+            elif limit and until.get(value, k) < len(steps):
+                old = next(iter(like), None)
+                if old is not None:
+                    held[value] = held.pop(old)
+                elif free.get(kind):
+                    held[value] = free[kind].pop()
+                else:
+                    held[value] = len(slots)
+                    slots.append(kind)
+                places[k] = f"w{held[value]}"
+        for i in ending:
+            if i in held:
+                free.setdefault(_kind(steps[i - n]), []).append(held.pop(i))
+    if sum(math.prod(shape) * dtype.itemsize for shape, dtype in slots) > limit:
+        return places_of_results(program, kept, 0)
+    return places, slots
+
+
+def _last_readers(program: Program, makes: list[bool], kept: set[int]) -> dict[int, int]:
+    """Value -> the last step that reads it, or what may be a view of it; after all steps if it leaves the program."""
+    n, end = len(program.inputs), len(program.steps)
+    until = dict.fromkeys(kept, end)
+    for k in range(end - 1, -1, -1):
+        step = program.steps[k]
+        reader = k if makes[k] else max(k, until.get(n + k, k))
+        for i in refs((step.args, step.kwargs)):
+            until[i] = max(until.get(i, reader), reader)
+    return until
+
+
+def _elementwise(fun: Callable) -> bool:
+    return isinstance(fun, np.ufunc) and fun.signature is None
+
+
+def _kind(step: Step) -> Kind:
+    return step.shape, step.dtype
+
+
+class Workspace:
+    """Arrays that a program writes in; a call that finds them taken, by another thread, makes its own."""
+
+    def __init__(self, kinds: list[Kind]):
+        self.kinds = kinds
+        self.free: list[tuple] = []
+        self.give = self.free.append
+
+    def take(self) -> tuple:
+        """The arrays; they are given back after the call."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return tuple([np.empty(shape, dtype) for shape, dtype in self.kinds])

@@ -1,0 +1,119 @@
+"""Programs that write over their temporaries compute what those compute that do not, at every call."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from scipy import special
+
+import ppl.array as A
+from ppl.array import memory
+
+from .registry import CASES, Case
+from .test_laws import inputs_of, weighted
+
+NEVER = 1 << 60
+
+
+def compiled(monkeypatch, program, large):
+    monkeypatch.setattr(memory, "LARGE", large)
+    return A.compile_program(program)
+
+
+def same(results, expected):
+    for x, y in zip(results, expected, strict=True):
+        assert np.asarray(x).dtype == np.asarray(y).dtype
+        np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.smooth], ids=str)
+def test_where_results_go_changes_none(case: Case, monkeypatch):
+    inputs, others = inputs_of(case, 0), inputs_of(case, 1)
+    fun = lambda *x: case.fun(np, *x)
+    weights = np.random.default_rng(2).normal(size=np.shape(fun(*inputs)))
+    program = A.gradient(A.record(weighted(fun, weights), inputs), range(len(inputs)))
+    program = A.batch(program, [True] * len(inputs), 2)
+    rows, more = ([np.stack([x, 1.01 * x]) for x in xs] for xs in (inputs, others))
+    before = [x.copy() for x in rows]
+    plain, tight = compiled(monkeypatch, program, NEVER), compiled(monkeypatch, program, 1)
+    first = tight(*rows)
+    kept = [np.array(x) for x in first]
+    same(tight(*more), plain(*more))
+    same(kept, plain(*rows))
+    for x, y in zip([*first, *rows], [*kept, *before], strict=True):
+        np.testing.assert_array_equal(x, y, err_msg="a result or an input has changed")
+
+
+def test_a_view_keeps_what_it_looks_at(monkeypatch):
+    def fun(x):
+        y = np.exp(x)
+        turned = np.reshape(y, (2, 3)).T
+        return y + 1.0, np.sum(turned * 2.0), turned, np.sin(y) - y[::-1]
+
+    x = np.arange(6.0)
+    run = compiled(monkeypatch, A.record(fun, [x]), 1)
+    first = run(x)
+    run(x + 1.0)
+    same(first, fun(x))
+
+
+def test_large_temporaries_are_not_made_anew():
+    import tracemalloc
+
+    def fun(x):
+        y = np.exp(-x)
+        for _ in range(20):
+            y = np.sin(y) * x + 1.0
+        return (np.sum(y),)
+
+    x = np.linspace(0.0, 1.0, 100_000)
+    run = A.compile_program(A.record(fun, [x]))
+    same(run(x), fun(x))
+    tracemalloc.start()
+    run(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.nbytes / 10
+
+
+def test_a_program_keeps_no_more_than_its_limit(monkeypatch):
+    program = A.record(lambda x: (np.sum(np.exp(x) * np.sin(x) + x @ np.ones((50, 50))),), [np.ones((100, 50))])
+    places, slots = memory.places_of_results(program, set(A.refs(program.outputs)))
+    assert slots and all(place.startswith("w") for place in places.values())
+    places, slots = memory.places_of_results(program, set(A.refs(program.outputs)), limit=10_000)
+    assert not slots and all(place.startswith("v") for place in places.values())
+
+
+def test_threads_share_no_workspace():
+    fun = lambda x: (np.sum(np.exp(np.sin(x) * x) - np.tanh(x)),)
+    rows = np.random.default_rng(0).normal(size=(40, 50_000))
+    run = A.compile_program(A.record(fun, [rows[0]]))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda x: run(x)[0], rows))
+    same(found, [fun(x)[0] for x in rows])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softplus_and_expit_of_large_arrays(dtype):
+    x = np.concatenate([np.linspace(-800, 800, 20_001), [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-30, -1e-30]])
+    x = x.astype(dtype)
+    tape = A.Tape(dtype=dtype)
+    node = tape.input(x)
+    program = A.program_of(tape, [A.softplus(node), special.expit(node)])
+    soft, sigmoid = A.compile_program(program)(x)
+    assert soft.dtype == sigmoid.dtype == dtype
+    tiny = np.finfo(dtype).tiny
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(soft, A.softplus(wide), rtol=8 * np.finfo(dtype).eps, atol=tiny)
+    np.testing.assert_allclose(sigmoid, special.expit(wide), rtol=8 * np.finfo(dtype).eps, atol=tiny)
+
+
+@pytest.mark.parametrize("key", [np.array([0, 2, 2, -1]), (slice(None), np.array([1, 1, 0])), np.array([True] * 4)])
+def test_scatters_at_known_places_add_up(key):
+    x = np.arange(12.0).reshape(4, 3)
+    program = A.gradient(A.record(lambda x: (np.sum(x[key] ** 3),), [x]), [0])
+    expected = np.zeros_like(x)
+    np.add.at(expected, key, 3 * x[key] ** 2)
+    same(A.compile_program(program)(x)[1:], [expected])

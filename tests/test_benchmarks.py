@@ -1,0 +1,94 @@
+"""What the benchmarks compare is the same: they would otherwise compare nothing."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from benchmarks import flat_and_eager, report, scaling
+
+SMALL = {
+    "eight schools": flat_and_eager.schools,
+    "logistic regression": lambda: flat_and_eager.logistic(30, 4),
+    "hierarchy": lambda: flat_and_eager.hierarchy(20, 5),
+    "variational autoencoder": lambda: flat_and_eager.vae(6, 10, 8, 3),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_flat_is_eager(name):
+    pytest.importorskip("autograd")
+    fun, parameters = SMALL[name]()
+    flat, eager = flat_and_eager.flat(fun, parameters), flat_and_eager.eager(fun)
+    flat_and_eager.agreement(eager(*parameters), flat(*parameters))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_batch_is_its_calls(name):
+    fun, parameters = SMALL[name]()
+    one, many = flat_and_eager.flat(fun, parameters), flat_and_eager.batched(fun, parameters, 3)
+    rows = flat_and_eager.spread_out(parameters, 3)
+    calls = zip(*(one(*p) for p in zip(*rows, strict=True)), strict=True)
+    flat_and_eager.agreement([np.stack(x) for x in calls], many(*rows))
+
+
+def test_disagreement_is_seen():
+    with pytest.raises(AssertionError, match="differ"):
+        flat_and_eager.agreement([np.ones(2), np.ones(2)], [np.ones(2), np.array([1.0, 1.001])])
+
+
+def test_scan_is_the_loop():
+    """One of them has closed forms where the other draws: on average over all signs the bounds are equal."""
+    signs = np.array(list(itertools.product([-1.0, 1.0], repeat=5)))
+    bounds = []
+    for how in ("scan", "loop"):
+        model, data = scaling.local_level(5, how)
+        objective, _ = scaling.derived(model, data)
+        d = objective.derivation
+        columns = [signs] if how == "scan" else signs.T
+        noise = {f.name: eps for f, eps in zip(d.factors, columns, strict=True)}
+        values = {name: x.init for name, x in d.parameters.items()}
+        bound = objective.evaluate(values, {}, noise, len(signs))[0]
+        bounds.append(bound.mean())
+    np.testing.assert_allclose(*bounds)
+
+
+@pytest.mark.parametrize("name", ["sites", "scan", "recurrence", "loop"])
+def test_set_up_and_step_are_measured(name):
+    found = scaling.measurement(name, 5)
+    assert set(found) == {"setup", "step"} and min(found.values()) > 0
+
+
+def test_particles_agree_with_calls(monkeypatch):
+    monkeypatch.setattr(flat_and_eager, "TURN", 1e-4)
+    assert scaling.measurement("particles, hierarchy", 3)["ratio"] > 0
+
+
+def test_the_mapped_file(tmp_path):
+    (first, second), mean, sd = scaling.regression_file(tmp_path, 2_000)
+    x, y = np.fromfile(first), np.fromfile(second)
+    assert len(x) == len(y) == 2_000
+    design = np.stack([np.ones(2_000), x], axis=1)
+    np.testing.assert_allclose(mean, np.linalg.lstsq(design, y, rcond=None)[0], atol=1e-4)
+    assert np.all(sd < 0.03)
+
+
+def test_slopes_and_verdicts():
+    rows = {f"sites {n}": [{"status": "ok", "setup": 1e-3 * n, "step": 1e-9 * n**2}] for n in scaling.SITES}
+    assert scaling.slope(rows, "sites", "setup") == pytest.approx(1.0)
+    assert scaling.slope(rows, "sites", "step") == pytest.approx(2.0)
+    assert scaling.slope({}, "sites", "step") is None
+    assert report.Verdict("", 2.0, 1.0).word == "not reached" != report.Verdict("", 2.0, 1.0, least=True).word
+
+
+def test_the_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = {
+        f"{name} {n}": [{"status": "ok", "setup": 1e-3 * n, "step": 1e-6 * n, "calls": 1e-5 * n, "batched": 1e-5}]
+        for name, sizes in scaling.SIZES.items()
+        for n in sizes
+    }
+    assert scaling.plot(rows, tmp_path / "scaling.png")
+    assert (tmp_path / "scaling.png").stat().st_size < 150_000
