@@ -140,8 +140,6 @@ class BBVI:
         particles = self.particles_for(objective)
         d = objective.derivation
         run = compile_program(objective.gradient(particles, where.values, where.split(np.zeros(where.size))))
-        pieces = list(zip(where.slices.values(), where.shapes.values(), strict=True))
-        order = [f.name for f in d.factors]
         narrow = d.program.dtype == np.float32
         scored = {f for _, f in objective.weights}
         cache: dict[int, tuple] = {}
@@ -152,11 +150,8 @@ class BBVI:
                 rng = noise.generator(seed, number, noise.Stream.STEPS)
                 eps = noise.draw(rng, d.factors, BLOCK, particles, scored)
                 rows = {n: minibatches(rng, d.plates[n], BLOCK) for n in d.index_inputs}
-                rest = [
-                    objective.rest_of({n: r[i] for n, r in rows.items()}, {n: eps[n][i] for n in order})
-                    for i in range(BLOCK)
-                ]
-                cache[number] = rest
+                rest = objective.rest_of(rows, eps)
+                cache[number] = [[x[i] for x in rest] for i in range(BLOCK)]
             return cache[number]
 
         update = self.optimizer.update
@@ -165,8 +160,7 @@ class BBVI:
             rest = block(state.step // BLOCK)[state.step % BLOCK]
             x = state.x
             seen = x.astype(np.float32) if narrow else x
-            _, bound, *grads = run(*[seen[s].reshape(shape) for s, shape in pieces], *rest)
-            g = np.concatenate([h.ravel() for h in grads]) if len(grads) > 1 else np.ravel(grads[0])
+            _, bound, g = run(seen, *rest)
             elbo = float(bound)
             # One product tells: a sum with an infinity or NaN in it is not finite.
             if not np.isfinite(g @ g + elbo):

@@ -21,6 +21,8 @@ from ..array import Tape, compile_program, gradient, program_of
 from ..distributions import biject_to, constraints
 from ..elbo import Derivation
 
+KINDS = ("loc", "scale")  # parameters of a Gaussian factor with a scale for each location
+
 
 @dataclass(frozen=True)
 class Coordinates:
@@ -58,7 +60,7 @@ class Coordinates:
         ends = np.cumsum([0] + [int(np.prod(s, dtype=np.int64)) for s in self.shapes.values()])
         return {n: slice(int(a), int(b)) for n, a, b in zip(self.shapes, ends, ends[1:], strict=False)}
 
-    @property
+    @cached_property
     def size(self) -> int:
         return max((s.stop for s in self.slices.values()), default=0)
 
@@ -76,7 +78,7 @@ class Coordinates:
 
     def _value(self, name: str, constraint: Any, raw: Any) -> Any:
         factor, _, kind = name.rpartition(".")
-        if factor in self.gaussian and self.standardized:
+        if factor in self._measured:
             if kind == "scale":
                 return self.starts[name] * np.exp(raw)
             scale, tril = self.starts.get(f"{factor}.scale"), self.starts.get(f"{factor}.scale_tril")
@@ -85,6 +87,11 @@ class Coordinates:
             if kind == "loc":
                 return self.starts[name] + (scale * raw if scale is not None else tril @ raw)
         return biject_to(constraint)(raw + self._inner[name])
+
+    @cached_property
+    def _measured(self) -> frozenset[str]:
+        """Factors whose coordinates are in their own standard deviations."""
+        return frozenset(self.gaussian if self.standardized else ())
 
     def _identity(self, name: str) -> np.ndarray:
         n = self.starts[name].shape[-1]
@@ -97,21 +104,24 @@ class Coordinates:
 
     def rescaled(self, x: np.ndarray) -> bool:
         """Is some Gaussian's scale there so different from the start's that its unit no longer fits?"""
-        scales = np.concatenate(
-            [np.zeros(1), *(x[self.slices[f"{f}.scale"]] for f in self.gaussian if f"{f}.scale" in self.slices)]
-        )
-        return bool(self.standardized and np.max(np.abs(scales)) > 0.5)
+        scales = x[self._scaled[1]]
+        return bool(self.standardized and np.max(np.abs(scales), initial=0.0) > 0.5)
 
     def metric(self, x: np.ndarray) -> np.ndarray:
         """Inverse Fisher information of the Gaussian factors where they are not standardized; ones elsewhere."""
         out = np.ones(self.size)
-        for factor in self.gaussian:
-            loc, scale = self.slices.get(f"{factor}.loc"), self.slices.get(f"{factor}.scale")
-            if scale is not None:
-                log_scale = x[scale] + self._inner[f"{factor}.scale"].ravel()
-                out[loc] = np.exp(2.0 * log_scale)
-                out[scale] = 0.5
+        loc, scale, start = self._scaled
+        out[loc] = np.exp(2.0 * (x[scale] + start))
+        out[scale] = 0.5
         return out
+
+    @cached_property
+    def _scaled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places of the locations that have a scale each, of the scales, and the logarithms these start at."""
+        names = [f for f in self.gaussian if f"{f}.scale" in self.slices]
+        every = np.arange(self.size)
+        loc, scale = (np.concatenate([every[:0], *(every[self.slices[f"{f}.{k}"]] for f in names)]) for k in KINDS)
+        return loc, scale, np.concatenate([np.zeros(0), *(self._inner[f"{f}.scale"].ravel() for f in names)])
 
     @cached_property
     def curvature(self) -> np.ndarray:

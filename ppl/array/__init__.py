@@ -15,7 +15,7 @@ from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
 from .numpy_executor import compile_program, source
 from .operations import logsumexp, softplus, stop_gradient, triangular_solve
-from .program import Program, Ref, Step, needed, prune, reachable, refs, run, substitute
+from .program import Program, Ref, Step, compose, needed, prune, reachable, refs, run, substitute
 from .recording import (
     Argument,
     BranchOnDraw,
@@ -28,6 +28,7 @@ from .recording import (
     record,
     replay,
 )
+from .rolling import pack, packs_of, roll
 from .scan import scan
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Tape",
     "batch",
     "compile_program",
+    "compose",
     "discontinuous",
     "functions",
     "gradient",
@@ -48,6 +50,8 @@ __all__ = [
     "logsumexp",
     "needed",
     "operation",
+    "pack",
+    "packs_of",
     "passes",
     "paused_collector",
     "program_of",
@@ -58,6 +62,7 @@ __all__ = [
     "record",
     "refs",
     "replay",
+    "roll",
     "run",
     "scan",
     "softplus",

@@ -8,6 +8,9 @@ Two programs of one particle:
 The surrogate is  sum of terms + sum of weight * log q(draw held constant); weights enter as
 constants, with their baseline taken off. For several particles both run batched on one tape,
 so the shared forward pass is computed once.
+
+A long program, of many sites named one by one, is rolled up first (`ppl.array.roll`): its small
+inputs become rows of few.
 """
 
 from __future__ import annotations
@@ -25,19 +28,30 @@ from ..array import (
     Tape,
     batch,
     compile_program,
+    compose,
     gradient,
+    needed,
+    pack,
+    packs_of,
     paused_collector,
     program_of,
+    prune,
     pull_through,
+    roll,
     run,
     stop_gradient,
+    substitute,
 )
 from ..array.batching import Batched, lead, run_batched
-from ..array.operations import TRANSPARENT, cast, draw_of, reshape, total
+from ..array.operations import TRANSPARENT, cast, concatenate, draw_of, index, reshape, total
+from ..array.program import Input
 from ..array.recording import call_recording
 from .choose import Plan
 from .derivation import Derivation
 from .estimators.score import leave_one_out
+
+LONG = 150  # steps of a program from which it is rolled up
+MANY = 16  # summands that are added up as a vector
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,38 @@ class Objective:
     @cached_property
     def weights(self) -> tuple[tuple[frozenset[str], str], ...]:
         """(group, factor) pairs that need a score weight; a group shares the draws it holds constant."""
-        groups = dict.fromkeys(self.plan.scored(i) for i in range(len(self.plan.choices)))
-        return tuple((g, f.name) for g in groups for f in self.derivation.factors if f.name in g)
+        order = {f.name: i for i, f in enumerate(self.derivation.factors)}
+        return tuple((g, name) for g in self._groups for name in sorted(g, key=order.__getitem__))
+
+    @cached_property
+    def _groups(self) -> dict[frozenset[str], list[int]]:
+        """The terms that hold the same draws constant."""
+        groups: dict[frozenset[str], list[int]] = {}
+        for i in range(len(self.plan.choices)):
+            groups.setdefault(self.plan.scored(i), []).append(i)
+        return groups
+
+    @cached_property
+    def rolls(self) -> bool:
+        """Is the program long enough to be worth rolling up?"""
+        return len(self.derivation.program.steps) >= LONG
+
+    @cached_property
+    def packs(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Parameters, and noise, that become the rows of one input each; none where nothing is rolled up."""
+        d = self.derivation
+        if not self.rolls:
+            return [], []
+        kinds: dict[str, list[int]] = {}
+        for name, i in d.parameter_inputs.items():
+            kinds.setdefault(name.rpartition(".")[2], []).append(i)
+        parameters = [members for among in kinds.values() for members in packs_of(d.program.inputs, among)]
+        return parameters, packs_of(d.program.inputs, self.noise_inputs)
+
+    @cached_property
+    def _noise_packs(self) -> list[list[int]]:
+        """Those of them that the gradient takes; a score weight belongs to one factor, which stays by itself."""
+        return [] if self.weights else self.packs[1]
 
     @cached_property
     def climbs(self) -> bool:
@@ -59,26 +103,31 @@ class Objective:
         return all(step.fun is not stop_gradient.run for step in self.derivation.program.steps)
 
     @cached_property
+    @paused_collector()
     def values(self) -> Program:
         """Program of one particle: (bound, value of every term, score weights...)."""
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
-        inputs = _inputs(tape, d.program)
-        outputs = _replay(d.program, inputs, frozenset())
-        totals = [_sum(outputs[t.output]) * t.scale for t in d.terms]
-        parts = [np.reshape(x, (1,)) for x in totals]
-        terms = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        return program_of(tape, [_add(totals), terms, *self._weights(outputs)])
+        terms = prune(d.program, tuple(d.program.outputs[t.output] for t in d.terms), TRANSPARENT)
+        values = [
+            _input(tape, Input(t.text, *terms.signature(x))) if type(x) is Ref else x
+            for t, x in zip(d.terms, terms.outputs, strict=True)
+        ]
+        totals = [_scaled(_sum(x), t.scale) for x, t in zip(values, d.terms, strict=True)]
+        parts = _joined([reshape(x, (1,)) for x in totals])
+        bound = _add(totals) if len(totals) < MANY else total(parts, (0,))
+        sums = program_of(tape, [bound, parts, *self._weights(values)])
+        known = tuple(x for x in terms.outputs if type(x) is Ref)
+        return compose(Program(terms.inputs, terms.steps, known), sums)
 
-    def _weights(self, outputs: Sequence[Any]) -> list:
+    def _weights(self, values: Sequence[Any]) -> list:
         """For each (group, factor): its terms downstream, in the shape of the factor's log q."""
         d, found = self.derivation, []
         facts = {f.name: f for f in d.factors}
         for group, name in self.weights:
             f, weight = facts[name], 0.0
-            for i, t in enumerate(d.terms):
-                if self.plan.scored(i) == group:
-                    kept = self.plan.kept_axes.get((i, name), ())
-                    weight = weight + _reduce(outputs[t.output], kept, f.batch_ndim) * t.scale
+            for i in self._groups[group]:
+                kept, t = self.plan.kept_axes.get((i, name), ()), d.terms[i]
+                weight = weight + _reduce(values[i], kept, f.batch_ndim) * t.scale
             found.append(weight)
         return found
 
@@ -86,21 +135,32 @@ class Objective:
     def surrogate(self) -> Program:
         """Program of one particle: inputs and weights -> scalar."""
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
-        inputs = _inputs(tape, d.program)
+        if not self.weights:
+            return prune(self.values, self.values.outputs[:1])
+        inputs = [_input(tape, x) for x in d.program.inputs]
         shapes = [np.shape(x) for x in _examples(self.values)[2:]]
         weights = [tape.input(np.zeros(s), f"weight of {f}") for s, (_, f) in zip(shapes, self.weights, strict=True)]
-        runs: dict[frozenset[str], tuple] = {}
-        parts = []
-        for i, t in enumerate(d.terms):
-            group = self.plan.scored(i)
-            if group not in runs:
-                runs[group] = _replay(d.program, inputs, group)
-            parts.append(_sum(runs[group][t.output]) * t.scale)
+        weight_of = dict(zip(self.weights, weights, strict=True))
         facts = {f.name: f for f in d.factors}
-        for weight, (group, name) in zip(weights, self.weights, strict=True):
-            parts.append(_sum(weight * runs[group][facts[name].log_q_output]))
+        parts: dict[int, Any] = {}
+        scores = []
+        with paused_collector():
+            for group, terms in self._groups.items():
+                asked = [d.terms[i].output for i in terms] + [facts[name].log_q_output for name in sorted(group)]
+                outputs = dict(
+                    zip(asked, _replay(d.program, inputs, group, [d.program.outputs[k] for k in asked]), strict=True)
+                )
+                for i in terms:
+                    parts[i] = _scaled(_sum(outputs[d.terms[i].output]), d.terms[i].scale)
+                for name in sorted(group):
+                    scores.append(_sum(weight_of[group, name] * outputs[facts[name].log_q_output]))
         # Held-constant draws must stay so through a later batching or differentiation.
-        return program_of(tape, [_add(parts)])
+        return program_of(tape, [_add([*(parts[i] for i in sorted(parts)), *scores])])
+
+    @cached_property
+    def _rolled_values(self) -> Program:
+        """`values`, rolled up where that is worth it."""
+        return roll(self.values, [*self.packs[0], *self.packs[1]]) if self.rolls else self.values
 
     @cached_property
     def noise_inputs(self) -> tuple[int, ...]:
@@ -127,35 +187,62 @@ class Objective:
     def gradient(self, particles: int, values_of: Callable[..., dict] | None = None, raw: Sequence = ()) -> Program:
         """The program (mean surrogate, mean bound, gradient of the surrogate...).
 
-        The gradient is in the parameters' own values. With `values_of`, a function from raw
-        coordinates (given as examples in `raw`) to parameter values by name, it is in these.
-        Inputs: parameters (or raw coordinates), then the other inputs in order.
+        The gradient is in the parameters' own values, which are the first inputs, before the
+        others in order. With `values_of`, a function from raw coordinates (given as examples in
+        `raw`) to parameter values by name, it is in these: one vector with all of them is the
+        first input, before those that `rest_of` gives, and the gradient is one vector too.
         """
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
-        noise, position = set(self.noise_inputs), {i: n for n, i in d.parameter_inputs.items()}
         with paused_collector():
             if values_of is None:
                 own = [tape.input(np.zeros(d.program.inputs[i].shape), n) for n, i in d.parameter_inputs.items()]
-                values = dict(zip(d.parameter_inputs, own, strict=True))
-            else:
-                own = [tape.input(x, f"raw {n}") for n, x in zip(d.parameter_inputs, raw, strict=True)]
-                values = values_of(*own)
-            inputs = []
-            for i, x in enumerate(d.program.inputs):
-                shape = (particles, *x.shape) if i in noise else x.shape
-                known = values[position[i]] if i in position else None
-                inputs.append(
-                    tape.input(np.broadcast_to(np.zeros((), x.dtype), shape), x.name) if known is None else known
-                )
-            scalar, bound = self.on_tape(inputs, particles)
-            return program_of(tape, [scalar, bound, *pull_through(tape, scalar, own)], TRANSPARENT)
+                scalar, bound = self.on_tape(self._with_rest(tape, own, (particles,)), particles)
+                return program_of(tape, [scalar, bound, *pull_through(tape, scalar, own)], TRANSPARENT)
+            x = tape.input(np.zeros(sum(map(np.size, raw))), "coordinates")
+            if self.rolls and not self.weights:
+                bound = self._rolled_mean(tape, x, values_of, raw, particles)
+                return program_of(tape, [bound, bound, *pull_through(tape, bound, [x])], TRANSPARENT)
+            pieces = _split(x, raw)
+            values = values_of(*pieces)
+            own = [values[n] for n in d.parameter_inputs]
+            scalar, bound = self.on_tape(self._with_rest(tape, own, (particles,)), particles)
+            slopes = [reshape(g, (np.size(g),)) for g in pull_through(tape, scalar, pieces)]
+            return program_of(tape, [scalar, bound, _joined(slopes)], TRANSPARENT)
+
+    def _with_rest(self, tape: Tape, own: Sequence[Any], lead: tuple[int, ...] = ()) -> list:
+        """The inputs of the derivation's program in order, the parameters' given; `lead` are axes before the noise."""
+        position = dict(zip(self.derivation.parameter_inputs.values(), own, strict=True))
+        noise = set(self.noise_inputs)
+        return [
+            position[i] if i in position else _input(tape, x, lead if i in noise else ())
+            for i, x in enumerate(self.derivation.program.inputs)
+        ]
+
+    def _rolled_mean(self, tape: Tape, x: Any, values_of: Callable[..., dict], raw: Sequence, particles: int) -> Any:
+        """The mean bound at raw coordinates, rolled up over the sites and then batched over the particles."""
+        d, one = self.derivation, Tape(dtype=self.derivation.program.dtype)
+        values = values_of(*_split(_input(one, Input(x.name, x.shape, x.dtype)), raw))
+        inputs = self._with_rest(one, [values[n] for n in d.parameter_inputs])
+        forward = compose(program_of(one, inputs), prune(self.values, self.values.outputs[:1]))
+        taken, noise = set(d.parameter_inputs.values()), set(self.noise_inputs)
+        rest = [i for i in range(len(inputs)) if i not in taken]
+        number = {i: k for k, i in enumerate(rest, 1)}
+        forward = roll(forward, [[number[i] for i in members] for members in self._noise_packs])
+        inside = {i for members in self._noise_packs for i in members[1:]}
+        rows: list[Any] = [x]
+        for i, look in zip((i for i in rest if i not in inside), forward.inputs[1:], strict=True):
+            rows.append(Batched(_input(tape, look, (particles,))) if i in noise else _input(tape, look))
+        if particles == 1:
+            return run(forward, *(r.x[0] if isinstance(r, Batched) else r for r in rows), call=call_recording)[0]
+        bounds = run_batched(forward, rows, particles)[0]
+        return np.mean(bounds.x) if isinstance(bounds, Batched) else bounds
 
     def rest_of(self, indices: dict, noise: dict) -> list:
-        """The inputs after the parameters, in order."""
+        """The inputs after the coordinates, in order; values may have leading axes."""
         d = self.derivation
         inputs = d.inputs(dict.fromkeys(d.parameter_inputs), indices, noise)
         taken = set(d.parameter_inputs.values())
-        return [x for i, x in enumerate(inputs) if i not in taken]
+        return [x for i, x in pack(d.program.inputs, inputs, self._noise_packs).items() if i not in taken]
 
     @cached_property
     def particle_gradient(self) -> Program:
@@ -174,10 +261,13 @@ class Objective:
 
         Minibatch indices are shared by the particles, or have them along a first axis too.
         """
-        flags = self._flags(indices)
+        packs = [*self.packs[0], *self.packs[1]]
+        inputs = pack(self.values.inputs, self.derivation.inputs(values, indices, noise), packs)
+        every = self._flags(indices)
+        flags = tuple(every[i] for i in inputs)
         if ("values", size, flags) not in self._batches:
-            self._batches["values", size, flags] = compile_program(batch(self.values, flags, size))
-        bound, terms, *weights = self._batches["values", size, flags](*self.derivation.inputs(values, indices, noise))
+            self._batches["values", size, flags] = compile_program(batch(self._rolled_values, flags, size))
+        bound, terms, *weights = self._batches["values", size, flags](*inputs.values())
         return np.asarray(bound), np.asarray(terms), weights
 
     def contributions(self, values: dict, indices: dict, noise: dict, weights: list, size: int) -> list[np.ndarray]:
@@ -194,8 +284,21 @@ class Objective:
         return tuple(i in self.noise_inputs or i in own for i in range(len(self.derivation.program.inputs)))
 
 
-def _inputs(tape: Tape, program: Program) -> list:
-    return [tape.input(np.broadcast_to(np.zeros((), x.dtype), x.shape), x.name) for x in program.inputs]
+def _input(tape: Tape, x: Input, lead: tuple[int, ...] = ()) -> Any:
+    return tape.input(np.broadcast_to(np.zeros((), x.dtype), (*lead, *x.shape)), x.name)
+
+
+def _split(x: Any, raw: Sequence) -> list:
+    """The pieces of a recorded vector, in the shapes of `raw`."""
+    ends = np.cumsum([np.size(r) for r in raw]).tolist()
+    return [
+        reshape(index(x, slice(end - np.size(r), end)), np.shape(r)) if np.ndim(r) else index(x, end - 1)
+        for r, end in zip(raw, ends, strict=True)
+    ]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return concatenate(tuple(parts), 0) if len(parts) > 1 else parts[0] if parts else np.zeros(0)
 
 
 def _examples(program: Program) -> list:
@@ -203,15 +306,18 @@ def _examples(program: Program) -> list:
     return [np.zeros(program.signature(o)[0]) if type(o) is Ref else np.asarray(o) for o in program.outputs]
 
 
-def _replay(program: Program, inputs: Sequence, held: frozenset[str]) -> tuple:
-    """Run a derivation's program with the draws of some factors held constant."""
-
-    def call(fun, args, kwargs):
-        if fun is draw_of.run:
-            return stop_gradient(args[0]) if args[1] in held else args[0]
-        return call_recording(fun, args, kwargs)
-
-    return run(program, *inputs, call=call)
+def _replay(program: Program, inputs: Sequence, held: frozenset[str], outputs: Sequence) -> list:
+    """Outputs of a derivation's program, recorded again with the draws of some factors held constant."""
+    values: dict[int, Any] = dict(enumerate(inputs))
+    for i in sorted(needed(program, tuple(outputs))):
+        if i >= len(inputs):
+            step = program.steps[i - len(inputs)]
+            args, kwargs = substitute((step.args, step.kwargs), values.__getitem__)
+            if step.fun is not draw_of.run:
+                values[i] = call_recording(step.fun, args, kwargs)
+            else:
+                values[i] = stop_gradient(args[0]) if args[1] in held else args[0]
+    return substitute(list(outputs), values.__getitem__)
 
 
 def _sum(x: Any) -> Any:
@@ -219,6 +325,10 @@ def _sum(x: Any) -> Any:
     if getattr(x, "dtype", None) == np.float32:
         x = cast(x, np.dtype(np.float64))
     return total(x, tuple(range(np.ndim(x)))) if np.ndim(x) else x
+
+
+def _scaled(x: Any, scale: float) -> Any:
+    return x if scale == 1.0 else x * scale
 
 
 def _add(parts: Sequence) -> Any:
