@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import BranchOnDraw, compile_program, needed
+from ..array import BranchOnDraw, compile_program, needed, paused_collector
 from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive, minibatches
 from ..errors import ModelError
 from ..model.calls import check_names
@@ -77,8 +77,9 @@ class BBVI:
         executor: str = "auto",
         progress: Callable | None = None,
         starts: Mapping[str, np.ndarray] | None = None,
+        objective: Objective | None = None,
     ) -> Solution:
-        """Fit the guide to the problem."""
+        """Fit the guide to the problem; `objective` is that of both, where it stands already."""
         if not isinstance(self.steps, int) or self.steps < 1:
             raise ModelError(f"steps={self.steps!r}", "a whole number of at least 1", "BBVI(steps=2000)")
         if self.particles is not None and (not isinstance(self.particles, int) or self.particles < 1):
@@ -87,9 +88,12 @@ class BBVI:
             raise ModelError(f"optimizer={self.optimizer!r}", "an optimizer", "ppl.optim.Adam(0.05)")
         if self.dtype is not None:
             p = replace(p, dtype=np.dtype(self.dtype))
-        d, eager = _derive(p, guide, seed, executor)
-        plan = choose(d)
-        objective = Objective(d, plan)
+        _check_executor(executor)
+        eager = False
+        if objective is None or objective.derivation.program.dtype != p.dtype:
+            d, eager = _derive(p, guide, seed, executor)
+            objective = Objective(d, choose(d))
+        d = objective.derivation
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
@@ -136,6 +140,7 @@ class BBVI:
         least, most = (4, 32) if objective.plan.any_score else (2 if work < 2_000_000 else 1, 24)
         return max(least, min(most, 2 * (allowed // 2)))
 
+    @paused_collector()
     def _step(self, objective: Objective, seed: int, where: Coordinates) -> Callable[[State], tuple[State, Info]]:
         particles = self.particles_for(objective)
         d = objective.derivation
@@ -194,15 +199,16 @@ class BBVI:
 
 def _unmoved(where: Coordinates, objective: Objective) -> Solution:
     """The solution of a run that takes no step."""
-    d, plan = objective.derivation, objective.plan
-    return Solution(
-        where.concrete(np.zeros(where.size)), np.zeros(0), "there is nothing to fit", True, 0, d, plan, "numpy"
-    )
+    values = where.concrete(np.zeros(where.size))
+    return Solution(values, np.zeros(0), "there is nothing to fit", True, 0, objective, "numpy")
+
+
+def _check_executor(executor: str) -> None:
+    if executor not in ("auto", "numpy", "eager"):
+        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'")
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivation, bool]:
-    if executor not in ("auto", "numpy", "eager"):
-        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'")
     if executor != "eager":
         try:
             return derive(p, guide, seed=seed), False
@@ -214,7 +220,8 @@ def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivatio
 
 def _check_parameters(d: Derivation, objective: Objective) -> None:
     """A parameter that no term depends on is a mistake, not a constant."""
-    live = needed(objective.surrogate, objective.surrogate.outputs)
+    program = objective.surrogate if objective.weights else objective.values
+    live = needed(program, program.outputs[:1])
     for name, i in d.parameter_inputs.items():
         if i not in live:
             raise ModelError(

@@ -12,11 +12,15 @@ from collections.abc import Collection, Sequence
 from enum import IntEnum
 from itertools import accumulate
 from math import prod
+from typing import Any
 
 import numpy as np
 from scipy import special
 
 from ..elbo import FactorFacts
+
+
+MANY = 32  # factors from which those of one kind are drawn at once
 
 
 class Stream(IntEnum):
@@ -53,12 +57,13 @@ def draw(
 
     `independent` names the factors whose particles must not know of each other.
     """
-    kinds: dict[tuple[str, bool], list[FactorFacts]] = {}  # drawn at once: many sites cost one call
+    kinds: dict[Any, tuple[str, bool, list[FactorFacts]]] = {}
     for f in factors:
         alone = f.noise_kind == "normal" and (particles == 1 or f.name in independent)
-        kinds.setdefault((f.noise_kind, alone), []).append(f)
+        together = (f.noise_kind, alone) if len(factors) >= MANY else f.name
+        kinds.setdefault(together, (f.noise_kind, alone, []))[2].append(f)
     out = {}
-    for (kind, alone), members in kinds.items():
+    for kind, alone, members in kinds.values():
         sizes = [prod(f.noise_shape) for f in members]
         shape = (steps, particles, sum(sizes))
         if kind == "normal":

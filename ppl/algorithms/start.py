@@ -26,9 +26,17 @@ LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
 
 
 def good_start(
-    p: Problem, guide: Any, d: Derivation, objective: Objective, seed: int
+    p: Problem,
+    guide: Any,
+    d: Derivation,
+    objective: Objective,
+    seed: int,
+    flat: tuple[Objective, dict[str, np.ndarray]] | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Starting values of the parameters, and in words how they were found."""
+    """Starting values of the parameters, and in words how they were found.
+
+    `flat` is the mean-field objective and its optimum, where a full-rank guide's pilot has them already.
+    """
     init = {n: x.init for n, x in d.parameters.items()}
     if objective.plan.any_score:
         return init, "the initial values: a score function's objective is not deterministic in fixed draws"
@@ -39,11 +47,14 @@ def good_start(
     if guide != "fullrank":
         found, steps = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
         return found, f"the optimum of {steps} quasi-Newton steps with fixed draws"
-    flat = derive(p, "meanfield", seed=seed)
-    flat_objective = Objective(flat, choose(flat))
-    if flat_objective.plan.any_score:
-        return init, "the initial values"
-    found, steps = fixed_draws(flat_objective, Coordinates.at(flat, standardized=False), seed)
+    if flat is None:
+        mean_field = derive(p, "meanfield", seed=seed)
+        flat_objective = Objective(mean_field, choose(mean_field))
+        if flat_objective.plan.any_score:
+            return init, "the initial values"
+        found, _ = fixed_draws(flat_objective, Coordinates.at(mean_field, standardized=False), seed)
+    else:
+        flat_objective, found = flat
     start = {**init, **{n: v for n, v in found.items() if n in init}}
     names = [s for f in d.factors if f.name == FullRank.NAME for s in f.sites]
     start[f"{FullRank.NAME}.loc"] = np.concatenate([found[f"{s}.loc"].ravel() for s in names])
@@ -54,7 +65,7 @@ def good_start(
     else:
         start[f"{FullRank.NAME}.scale_tril"] = np.diag(scale)
         how = "with its diagonal covariance"
-    return start, f"the mean-field optimum of {steps} quasi-Newton steps with fixed draws, {how}"
+    return start, f"the mean-field optimum of quasi-Newton steps with fixed draws, {how}"
 
 
 def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int) -> tuple[dict[str, np.ndarray], str]:

@@ -28,7 +28,7 @@ from .recording import (
     record,
     replay,
 )
-from .rolling import pack, packs_of, roll
+from .rolling import pack, packs_of, roll, units
 from .scan import scan
 
 __all__ = [
@@ -71,4 +71,5 @@ __all__ = [
     "substitute",
     "supported",
     "triangular_solve",
+    "units",
 ]

@@ -13,6 +13,7 @@ What has no siblings stays as it is, in its old order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from . import operations as op
 from .batching import Batched, call_batched
 from .program import Input, Program, Ref, Step, refs, substitute
-from .recording import Recorded, Tape, call_recording, paused_collector, program_of
+from .recording import Tape, call_recording, paused_collector, program_of
 
 LEAST = 8  # steps of one form from which they are rolled up
 SMALL = 64  # elements of a value up to which calls cost more than the work
@@ -44,25 +45,30 @@ def packs_of(inputs: Sequence[Input], among: Sequence[int]) -> list[list[int]]:
     alike: dict[Any, list[int]] = {}
     for i in among:
         x = inputs[i]
-        if np.prod(x.shape, dtype=np.int64) <= SMALL:
+        if prod(x.shape) <= SMALL:
             alike.setdefault((x.shape, x.dtype), []).append(i)
     return [members for members in alike.values() if len(members) >= LEAST]
 
 
-def pack(inputs: Sequence[Input], values: Sequence[Any], packs: Sequence[Sequence[int]]) -> dict[int, Any]:
-    """What `roll` with these packs wants of the inputs of a program, by the number of the first in a pack.
+def units(count: int, packs: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    """What the inputs of a rolled program stand for, in order: packs, and single inputs of the old one."""
+    first = {members[0]: members for members in packs}
+    inside = {i for members in packs for i in members}
+    return [first.get(i, (i,)) for i in range(count) if i in first or i not in inside]
+
+
+def pack(inputs: Sequence[Input], values: Sequence[Any], packs: Sequence[Sequence[int]]) -> list:
+    """Values of the inputs of a program, as `roll` with these packs wants them.
 
     Values may have leading axes; the rows of a pack stand after them.
     """
-    first = {members[0]: members for members in packs}
-    inside = {i for members in packs for i in members}
-    out = {}
-    for i, x in enumerate(values):
-        if i in first:
-            out[i] = np.stack([values[k] for k in first[i]], np.ndim(x) - len(inputs[i].shape))
-        elif i not in inside:
-            out[i] = x
-    return out
+    packed = {members[0] for members in packs}
+    return [
+        np.stack([values[i] for i in members], np.ndim(values[members[0]]) - len(inputs[members[0]].shape))
+        if members[0] in packed
+        else values[members[0]]
+        for members in units(len(values), packs)
+    ]
 
 
 def roll(program: Program, packs: Sequence[Sequence[int]] = ()) -> Program:
@@ -91,16 +97,13 @@ class _Rolling:
         self.where: list[Any] = [None] * (self.first + len(program.steps))
         self.stacks: dict[tuple[int, ...], Any] = {}  # stacked values that were asked for
         self.levels, self.groups = _groups(program, packs)
-        first = {members[0]: members for members in packs}
-        inside = {i for members in packs for i in members}
-        for i, x in enumerate(program.inputs):
-            members = first.get(i, (i,))
-            if i in inside and i not in first:
-                continue
-            shape = (len(members), *x.shape) if i in first else x.shape
+        packed = {members[0] for members in packs}
+        for members in units(self.first, packs):
+            x = program.inputs[members[0]]
+            shape = (len(members), *x.shape) if members[0] in packed else x.shape
             node = self.tape.input(np.broadcast_to(np.zeros((), x.dtype), shape), x.name)
             for row, k in enumerate(members):
-                self.where[k] = Rows(node, row) if i in first else node
+                self.where[k] = Rows(node, row) if members[0] in packed else node
 
     def program(self) -> Program:
         for number in range(self.first, len(self.where)):
@@ -253,7 +256,7 @@ def _groups(program: Program, packs: Sequence[Sequence[int]]) -> tuple[list[int]
         levels.append(deepest + 1)
         if fun not in rowwise:
             rowwise[fun] = fun in ROWWISE or (isinstance(fun, np.ufunc) and fun.signature is None)
-        if plain and shape and np.prod(shape, dtype=np.int64) > SMALL:
+        if plain and prod(shape) > SMALL:
             plain = False
         if plain and fun is op.index.run and type(args[0]) is Ref and _of_vector(program, args):
             form = [fun, args[0], shape]

@@ -41,6 +41,7 @@ from ..array import (
     run,
     stop_gradient,
     substitute,
+    units,
 )
 from ..array.batching import Batched, lead, run_batched
 from ..array.operations import TRANSPARENT, cast, concatenate, draw_of, index, reshape, total
@@ -51,6 +52,7 @@ from .derivation import Derivation
 from .estimators.score import leave_one_out
 
 LONG = 150  # steps of a program from which it is rolled up
+MARKS = frozenset((draw_of.run,))  # what says of a value where it comes from
 MANY = 16  # summands that are added up as a vector
 
 
@@ -92,6 +94,10 @@ class Objective:
         parameters = [members for among in kinds.values() for members in packs_of(d.program.inputs, among)]
         return parameters, packs_of(d.program.inputs, self.noise_inputs)
 
+    @property
+    def _all_packs(self) -> list[list[int]]:
+        return [*self.packs[0], *self.packs[1]]
+
     @cached_property
     def _noise_packs(self) -> list[list[int]]:
         """Those of them that the gradient takes; a score weight belongs to one factor, which stays by itself."""
@@ -107,7 +113,7 @@ class Objective:
     def values(self) -> Program:
         """Program of one particle: (bound, value of every term, score weights...)."""
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
-        terms = prune(d.program, tuple(d.program.outputs[t.output] for t in d.terms), TRANSPARENT)
+        terms = prune(d.program, tuple(d.program.outputs[t.output] for t in d.terms), MARKS)
         values = [
             _input(tape, Input(t.text, *terms.signature(x))) if type(x) is Ref else x
             for t, x in zip(d.terms, terms.outputs, strict=True)
@@ -160,7 +166,7 @@ class Objective:
     @cached_property
     def _rolled_values(self) -> Program:
         """`values`, rolled up where that is worth it."""
-        return roll(self.values, [*self.packs[0], *self.packs[1]]) if self.rolls else self.values
+        return roll(self.values, self._all_packs) if self.rolls else self.values
 
     @cached_property
     def noise_inputs(self) -> tuple[int, ...]:
@@ -219,30 +225,33 @@ class Objective:
         ]
 
     def _rolled_mean(self, tape: Tape, x: Any, values_of: Callable[..., dict], raw: Sequence, particles: int) -> Any:
-        """The mean bound at raw coordinates, rolled up over the sites and then batched over the particles."""
+        """The mean bound at raw coordinates: map and bound rolled up over the sites, then batched over the particles."""
         d, one = self.derivation, Tape(dtype=self.derivation.program.dtype)
+        bound = prune(self._rolled_values, self._rolled_values.outputs[:1])
         values = values_of(*_split(_input(one, Input(x.name, x.shape, x.dtype)), raw))
-        inputs = self._with_rest(one, [values[n] for n in d.parameter_inputs])
-        forward = compose(program_of(one, inputs), prune(self.values, self.values.outputs[:1]))
-        taken, noise = set(d.parameter_inputs.values()), set(self.noise_inputs)
-        rest = [i for i in range(len(inputs)) if i not in taken]
-        number = {i: k for k, i in enumerate(rest, 1)}
-        forward = roll(forward, [[number[i] for i in members] for members in self._noise_packs])
-        inside = {i for members in self._noise_packs for i in members[1:]}
-        rows: list[Any] = [x]
-        for i, look in zip((i for i in rest if i not in inside), forward.inputs[1:], strict=True):
-            rows.append(Batched(_input(tape, look, (particles,))) if i in noise else _input(tape, look))
+        known = {i: values[n] for n, i in d.parameter_inputs.items()}
+        noise, flags, inputs = set(self.noise_inputs), [], []
+        for members, look in zip(units(len(d.program.inputs), self._all_packs), bound.inputs, strict=True):
+            i = members[0]
+            if i in known:
+                inputs.append(_stacked([known[k] for k in members]) if len(members) > 1 else known[i])
+            else:
+                inputs.append(_input(one, look))
+                flags.append(i in noise)
+        forward = compose(roll(program_of(one, inputs)), bound)
+        given: list[Any] = [x]
+        for look, flag in zip(forward.inputs[1:], flags, strict=True):
+            given.append(Batched(_input(tape, look, (particles,))) if flag else _input(tape, look))
         if particles == 1:
-            return run(forward, *(r.x[0] if isinstance(r, Batched) else r for r in rows), call=call_recording)[0]
-        bounds = run_batched(forward, rows, particles)[0]
+            return run(forward, *(r.x[0] if isinstance(r, Batched) else r for r in given), call=call_recording)[0]
+        bounds = run_batched(forward, given, particles)[0]
         return np.mean(bounds.x) if isinstance(bounds, Batched) else bounds
 
     def rest_of(self, indices: dict, noise: dict) -> list:
         """The inputs after the coordinates, in order; values may have leading axes."""
         d = self.derivation
         inputs = d.inputs(dict.fromkeys(d.parameter_inputs), indices, noise)
-        taken = set(d.parameter_inputs.values())
-        return [x for i, x in pack(d.program.inputs, inputs, self._noise_packs).items() if i not in taken]
+        return [x for x in pack(d.program.inputs, inputs, self._noise_packs) if x is not None]
 
     @cached_property
     def particle_gradient(self) -> Program:
@@ -261,13 +270,12 @@ class Objective:
 
         Minibatch indices are shared by the particles, or have them along a first axis too.
         """
-        packs = [*self.packs[0], *self.packs[1]]
-        inputs = pack(self.values.inputs, self.derivation.inputs(values, indices, noise), packs)
+        inputs = pack(self.values.inputs, self.derivation.inputs(values, indices, noise), self._all_packs)
         every = self._flags(indices)
-        flags = tuple(every[i] for i in inputs)
+        flags = tuple(every[members[0]] for members in units(len(every), self._all_packs))
         if ("values", size, flags) not in self._batches:
             self._batches["values", size, flags] = compile_program(batch(self._rolled_values, flags, size))
-        bound, terms, *weights = self._batches["values", size, flags](*inputs.values())
+        bound, terms, *weights = self._batches["values", size, flags](*inputs)
         return np.asarray(bound), np.asarray(terms), weights
 
     def contributions(self, values: dict, indices: dict, noise: dict, weights: list, size: int) -> list[np.ndarray]:
@@ -281,7 +289,8 @@ class Objective:
     def _flags(self, indices: dict) -> tuple[bool, ...]:
         """Which inputs differ from particle to particle."""
         own = {self.derivation.index_inputs[n] for n, rows in indices.items() if np.ndim(rows) > 1}
-        return tuple(i in self.noise_inputs or i in own for i in range(len(self.derivation.program.inputs)))
+        own.update(self.noise_inputs)
+        return tuple(i in own for i in range(len(self.derivation.program.inputs)))
 
 
 def _input(tape: Tape, x: Input, lead: tuple[int, ...] = ()) -> Any:
@@ -295,6 +304,11 @@ def _split(x: Any, raw: Sequence) -> list:
         reshape(index(x, slice(end - np.size(r), end)), np.shape(r)) if np.ndim(r) else index(x, end - 1)
         for r, end in zip(raw, ends, strict=True)
     ]
+
+
+def _stacked(rows: Sequence[Any]) -> Any:
+    """Values of one shape as the rows of one."""
+    return concatenate(tuple([reshape(x, (1, *np.shape(x))) for x in rows]), 0)
 
 
 def _joined(parts: Sequence[Any]) -> Any:
