@@ -19,7 +19,6 @@ from scipy import special
 
 from ..elbo import FactorFacts
 
-
 MANY = 32  # factors from which those of one kind are drawn at once
 
 

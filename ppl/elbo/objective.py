@@ -225,7 +225,7 @@ class Objective:
         ]
 
     def _rolled_mean(self, tape: Tape, x: Any, values_of: Callable[..., dict], raw: Sequence, particles: int) -> Any:
-        """The mean bound at raw coordinates: map and bound rolled up over the sites, then batched over the particles."""
+        """The mean bound at raw coordinates: both rolled up over the sites, then batched over the particles."""
         d, one = self.derivation, Tape(dtype=self.derivation.program.dtype)
         bound = prune(self._rolled_values, self._rolled_values.outputs[:1])
         values = values_of(*_split(_input(one, Input(x.name, x.shape, x.dtype)), raw))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ RNG = np.random.default_rng(5)
 
 def chain(*x):
     """Each value with its neighbour, as sites of a chain read each other."""
-    return (sum(np.exp(-((b - 0.9 * a) ** 2)) for a, b in zip(x, x[1:], strict=False)),)
+    return (sum(np.exp(-((b - 0.9 * a) ** 2)) for a, b in pairwise(x)),)
 
 
 def star(*x):
@@ -74,10 +76,8 @@ def test_small_vectors_are_rows_too(packed):
 
 def test_places_of_one_vector_are_gathered():
     def fun(x):
-        return (
-            sum(np.exp(x[i]) * x[i + 1] for i in range(29)),
-            sum(np.sum(x[i : i + 2] ** 3) for i in range(0, 28, 2)),
-        )
+        pairs = sum(np.sum(x[i : i + 2] ** 3) for i in range(0, 28, 2))
+        return (sum(np.exp(x[i]) * x[i + 1] for i in range(29)), pairs)
 
     x = RNG.normal(size=30)
     program = A.record(fun, [x])
