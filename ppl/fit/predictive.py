@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..algorithms.noise import open_uniform
-from ..array import Tape, batch, compile_program, is_recorded, program_of
+from ..array import Tape, batch, compile_program, is_recorded, paused_collector, program_of
 from ..errors import ModelError, ShapeError
 from ..graph import Recorder, record_model
 from ..guides.factor import draw_base
@@ -205,6 +205,7 @@ def _noise(kind: str, shape: tuple[int, ...], rng: np.random.Generator, start: i
     return open_uniform(rng, rows) if kind == "uniform" else rng.integers(0, 2**62, rows)
 
 
+@paused_collector()
 def _recorded(
     model: Callable,
     args: tuple,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Recorded, Tape, is_recorded
+from ..array import Recorded, Tape, is_recorded, paused_collector
 from ..array.recording import concrete, parents
 from ..distributions import biject_to
 from ..model import PlateFrame, Site
@@ -91,6 +91,7 @@ def _in(plates):
     return f" [{', '.join(plates)}]" if plates else ""
 
 
+@paused_collector()
 def graph(model: Callable, *args: Any, **kwargs: Any) -> ModelGraph:
     """The graph of a model on these arguments.
 
