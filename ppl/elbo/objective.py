@@ -99,11 +99,6 @@ class Objective:
         return [*self.packs[0], *self.packs[1]]
 
     @cached_property
-    def _noise_packs(self) -> list[list[int]]:
-        """Those of them that the gradient takes; a score weight belongs to one factor, which stays by itself."""
-        return [] if self.weights else self.packs[1]
-
-    @cached_property
     def climbs(self) -> bool:
         """Whether the bound is what its gradient climbs: a path behind `stop_gradient` is in the value alone."""
         return all(step.fun is not stop_gradient.run for step in self.derivation.program.steps)
@@ -120,7 +115,7 @@ class Objective:
         ]
         totals = [_scaled(_sum(x), t.scale) for x, t in zip(values, d.terms, strict=True)]
         parts = _joined([reshape(x, (1,)) for x in totals])
-        bound = _add(totals) if len(totals) < MANY else total(parts, (0,))
+        bound = _add(totals)
         sums = program_of(tape, [bound, parts, *self._weights(values)])
         known = tuple(x for x in terms.outputs if type(x) is Ref)
         return compose(Program(terms.inputs, terms.steps, known), sums)
@@ -164,6 +159,28 @@ class Objective:
         return program_of(tape, [_add([*(parts[i] for i in sorted(parts)), *scores])])
 
     @cached_property
+    @paused_collector()
+    def _rolled_pair(self) -> tuple[Program, Program | None]:
+        """`values` and `surrogate` rolled up; between them weights of one shape stand together."""
+        if not self.weights:
+            return self._rolled_values, None
+        tape, plain = Tape(dtype=self.derivation.program.dtype), self.values
+        bound, terms, *weights = [
+            _input(tape, Input("", *plain.signature(x))) if type(x) is Ref else x for x in plain.outputs
+        ]
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for k, w in enumerate(weights):
+            alike.setdefault(np.shape(w), []).append(k)
+        together = program_of(
+            tape, [bound, terms, *(_stacked([weights[k] for k in group]) for group in alike.values())]
+        )
+        known = tuple(x for x in plain.outputs if type(x) is Ref)
+        values = roll(compose(Program(plain.inputs, plain.steps, known), together), self._all_packs)
+        n = len(plain.inputs)
+        packs = [*self._all_packs, *([n + k for k in group] for group in alike.values())]
+        return values, roll(self.surrogate, packs)
+
+    @cached_property
     def _rolled_values(self) -> Program:
         """`values`, rolled up where that is worth it."""
         return roll(self.values, self._all_packs) if self.rolls else self.values
@@ -172,23 +189,28 @@ class Objective:
     def noise_inputs(self) -> tuple[int, ...]:
         return tuple(f.noise_input for f in self.derivation.factors)
 
+    @cached_property
+    def _noise(self) -> frozenset[int]:
+        return frozenset(self.noise_inputs)
+
     def on_tape(self, inputs: Sequence, particles: int) -> tuple[Any, Any]:
-        """(mean surrogate, mean bound), recorded; noise inputs have the particles as first axis."""
-        noise = set(self.noise_inputs)
+        """(mean surrogate, mean bound), recorded; inputs that are `Batched` have the particles as first axis."""
+        return self._means(self.values, self.surrogate if self.weights else None, inputs, particles)
+
+    def _means(self, values: Program, surrogate: Program | None, rows: Sequence, particles: int) -> tuple[Any, Any]:
         if particles == 1:
-            own = [x[0] if i in noise else x for i, x in enumerate(inputs)]
-            bound, _, *weights = run(self.values, *own, call=call_recording)
-            if not weights:
+            own = [x.x[0] if isinstance(x, Batched) else x for x in rows]
+            bound, _, *weights = run(values, *own, call=call_recording)
+            if surrogate is None:
                 return bound, bound
             held = map(stop_gradient, weights)
-            return run(self.surrogate, *own, *held, call=call_recording)[0], bound
-        rows = [Batched(x) if i in noise else x for i, x in enumerate(inputs)]
-        bound, _, *weights = run_batched(self.values, rows, particles)
+            return run(surrogate, *own, *held, call=call_recording)[0], bound
+        bound, _, *weights = run_batched(values, rows, particles)
         mean = np.mean(bound.x) if isinstance(bound, Batched) else bound
-        if not weights:
+        if surrogate is None:
             return mean, mean
         centred = [Batched(stop_gradient(leave_one_out(lead(w, particles)))) for w in weights]
-        return np.mean(lead(run_batched(self.surrogate, [*rows, *centred], particles)[0], particles)), mean
+        return np.mean(lead(run_batched(surrogate, [*rows, *centred], particles)[0], particles)), mean
 
     def gradient(self, particles: int, values_of: Callable[..., dict] | None = None, raw: Sequence = ()) -> Program:
         """The program (mean surrogate, mean bound, gradient of the surrogate...).
@@ -202,56 +224,55 @@ class Objective:
         with paused_collector():
             if values_of is None:
                 own = [tape.input(np.zeros(d.program.inputs[i].shape), n) for n, i in d.parameter_inputs.items()]
-                scalar, bound = self.on_tape(self._with_rest(tape, own, (particles,)), particles)
+                scalar, bound = self.on_tape(self._with_rest(tape, own, particles), particles)
                 return program_of(tape, [scalar, bound, *pull_through(tape, scalar, own)], TRANSPARENT)
             x = tape.input(np.zeros(sum(map(np.size, raw))), "coordinates")
-            if self.rolls and not self.weights:
-                bound = self._rolled_mean(tape, x, values_of, raw, particles)
-                return program_of(tape, [bound, bound, *pull_through(tape, bound, [x])], TRANSPARENT)
+            if self.rolls:
+                rows = self._packed(tape, x, values_of, raw, particles)
+                scalar, bound = self._means(*self._rolled_pair, rows, particles)
+                return program_of(tape, [scalar, bound, *pull_through(tape, scalar, [x])], TRANSPARENT)
             pieces = _split(x, raw)
             values = values_of(*pieces)
             own = [values[n] for n in d.parameter_inputs]
-            scalar, bound = self.on_tape(self._with_rest(tape, own, (particles,)), particles)
+            scalar, bound = self.on_tape(self._with_rest(tape, own, particles), particles)
             slopes = [reshape(g, (np.size(g),)) for g in pull_through(tape, scalar, pieces)]
             return program_of(tape, [scalar, bound, _joined(slopes)], TRANSPARENT)
 
-    def _with_rest(self, tape: Tape, own: Sequence[Any], lead: tuple[int, ...] = ()) -> list:
-        """The inputs of the derivation's program in order, the parameters' given; `lead` are axes before the noise."""
+    def _with_rest(self, tape: Tape, own: Sequence[Any], particles: int) -> list:
+        """The inputs of the derivation's program in order, the parameters' given; every particle has its noise."""
         position = dict(zip(self.derivation.parameter_inputs.values(), own, strict=True))
-        noise = set(self.noise_inputs)
         return [
-            position[i] if i in position else _input(tape, x, lead if i in noise else ())
+            position[i] if i in position else self._rest(tape, i, x, particles)
             for i, x in enumerate(self.derivation.program.inputs)
         ]
 
-    def _rolled_mean(self, tape: Tape, x: Any, values_of: Callable[..., dict], raw: Sequence, particles: int) -> Any:
-        """The mean bound at raw coordinates: both rolled up over the sites, then batched over the particles."""
+    def _rest(self, tape: Tape, i: int, x: Input, particles: int) -> Any:
+        return Batched(_input(tape, x, (particles,))) if i in self._noise else _input(tape, x)
+
+    def _packed(self, tape: Tape, x: Any, values_of: Callable[..., dict], raw: Sequence, particles: int) -> list:
+        """The inputs of the rolled programs at raw coordinates, whose map is rolled up too."""
         d, one = self.derivation, Tape(dtype=self.derivation.program.dtype)
-        bound = prune(self._rolled_values, self._rolled_values.outputs[:1])
         values = values_of(*_split(_input(one, Input(x.name, x.shape, x.dtype)), raw))
         known = {i: values[n] for n, i in d.parameter_inputs.items()}
-        noise, flags, inputs = set(self.noise_inputs), [], []
-        for members, look in zip(units(len(d.program.inputs), self._all_packs), bound.inputs, strict=True):
-            i = members[0]
-            if i in known:
-                inputs.append(_stacked([known[k] for k in members]) if len(members) > 1 else known[i])
-            else:
-                inputs.append(_input(one, look))
-                flags.append(i in noise)
-        forward = compose(roll(program_of(one, inputs)), bound)
-        given: list[Any] = [x]
-        for look, flag in zip(forward.inputs[1:], flags, strict=True):
-            given.append(Batched(_input(tape, look, (particles,))) if flag else _input(tape, look))
-        if particles == 1:
-            return run(forward, *(r.x[0] if isinstance(r, Batched) else r for r in given), call=call_recording)[0]
-        bounds = run_batched(forward, given, particles)[0]
-        return np.mean(bounds.x) if isinstance(bounds, Batched) else bounds
+        groups = units(len(d.program.inputs), self._all_packs)
+        packed = {members[0] for members in self._all_packs}
+        outputs = [
+            _stacked([known[k] for k in members]) if members[0] in packed else known[members[0]]
+            for members in groups
+            if members[0] in known
+        ]
+        parameters = iter(run(roll(program_of(one, outputs)), x, call=call_recording))
+        looks = self._rolled_values.inputs
+        return [
+            next(parameters) if members[0] in known else self._rest(tape, members[0], look, particles)
+            for members, look in zip(groups, looks, strict=True)
+        ]
 
     def rest_of(self, indices: dict, noise: dict) -> list:
         """The inputs after the coordinates, in order; values may have leading axes."""
         d = self.derivation
         inputs = d.inputs(dict.fromkeys(d.parameter_inputs), indices, noise)
-        return [x for x in pack(d.program.inputs, inputs, self._noise_packs) if x is not None]
+        return [x for x in pack(d.program.inputs, inputs, self.packs[1]) if x is not None]
 
     @cached_property
     def particle_gradient(self) -> Program:
@@ -347,6 +368,8 @@ def _scaled(x: Any, scale: float) -> Any:
 
 def _add(parts: Sequence) -> Any:
     """Sum of scalars; constants are added up first."""
+    if len(parts) >= MANY:
+        return total(_joined([reshape(x, (1,)) for x in parts]), (0,))
     constant = sum(float(x) for x in parts if not hasattr(x, "tape"))
     result = constant
     for x in parts:
