@@ -89,7 +89,7 @@ def test_rolled_and_plain_agree(model, guide, standardized, particles, monkeypat
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("particles", [2, 6])
+@pytest.mark.parametrize("particles", [1, 2, 6])
 def test_score_weights_of_many_sites(particles, monkeypatch):
     rolled = of(finite)
     assert rolled.rolls and len(rolled.weights) == 30
