@@ -86,10 +86,11 @@ def infer(
             return _interrupted(p, seed)
     p, guide = setup.problem, setup.guide
     bar = _Bar if progress else None
-    solution = chosen.run(p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts)
+    solution = chosen.run(
+        p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts, objective=setup.objective
+    )
     solution = replace(solution, notes=(*setup.notes, *solution.notes))
-    d = solution.derivation
-    bound = evaluate(p, guide, d, solution.values, executor=solution.executor, seed=seed)
+    bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
     return Fit(p, guide, solution, bound, judge(solution, bound, guide, p.graph.warnings), seed)
 
 
@@ -97,7 +98,7 @@ def _interrupted(p: Problem, seed: int) -> Fit:
     """What there is when the first thing that happens is Ctrl-C: the guide as it starts."""
     solution = BBVI(steps=1).run(p, "meanfield", seed=seed, starts={})
     solution = replace(solution, stop_reason=INTERRUPTED, converged=False, interrupted=True)
-    bound = evaluate(p, "meanfield", solution.derivation, solution.values, executor=solution.executor, seed=seed)
+    bound = evaluate(p, "meanfield", solution.objective, solution.values, executor=solution.executor, seed=seed)
     return Fit(p, "meanfield", solution, bound, judge(solution, bound, "meanfield", p.graph.warnings), seed)
 
 

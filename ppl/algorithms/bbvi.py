@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import BranchOnDraw, Program, compile_program, needed
+from ..array import BranchOnDraw, Program, compile_program, needed, paused_collector
 from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive, minibatches
 from ..errors import ModelError
 from ..model import rows_in_use
@@ -79,8 +79,9 @@ class BBVI:
         executor: str = "auto",
         progress: Callable | None = None,
         starts: Mapping[str, np.ndarray] | None = None,
+        objective: Objective | None = None,
     ) -> Solution:
-        """Fit the guide to the problem."""
+        """Fit the guide to the problem; `objective` is that of both, where it stands already."""
         if not isinstance(self.steps, int) or self.steps < 1:
             raise ModelError(f"steps={self.steps!r}", "a whole number of at least 1", "BBVI(steps=2000)")
         if self.particles is not None and (not isinstance(self.particles, int) or self.particles < 1):
@@ -89,9 +90,12 @@ class BBVI:
             raise ModelError(f"optimizer={self.optimizer!r}", "an optimizer", "ppl.optim.Adam(0.05)")
         if self.dtype is not None:
             p = replace(p, dtype=np.dtype(self.dtype))
-        d, eager = _derive(p, guide, seed, executor)
-        plan = choose(d)
-        objective = Objective(d, plan)
+        _check_executor(executor)
+        eager = False
+        if objective is None or objective.derivation.program.dtype != p.dtype:
+            d, eager = _derive(p, guide, seed, executor)
+            objective = Objective(d, choose(d))
+        d = objective.derivation
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
@@ -138,12 +142,11 @@ class BBVI:
         least, most = (4, 32) if objective.plan.any_score else (2 if work < 2_000_000 else 1, 24)
         return max(least, min(most, 2 * (allowed // 2)))
 
+    @paused_collector()
     def _step(self, objective: Objective, seed: int, where: Coordinates) -> Callable[[State], tuple[State, Info]]:
         particles = self.particles_for(objective)
         d = objective.derivation
         run = compile_program(_gradient_program(objective, particles, where))
-        pieces = list(zip(where.slices.values(), where.shapes.values(), strict=True))
-        order = [f.name for f in d.factors]
         narrow = d.program.dtype == np.float32
         scored = {f for _, f in objective.weights}
         cache: dict[int, tuple] = {}
@@ -154,28 +157,27 @@ class BBVI:
                 rng = noise.generator(seed, number, noise.Stream.STEPS)
                 eps = noise.draw(rng, d.factors, BLOCK, particles, scored)
                 rows = {n: minibatches(rng, d.plates[n], BLOCK) for n in d.index_inputs}
-                used = [{n: r[i] for n, r in rows.items()} for i in range(BLOCK)]
-                cache[number] = [(u, d.other_inputs(u, {n: eps[n][i] for n in order})) for i, u in enumerate(used)]
+                rest = objective.rest_of(rows, eps)
+                cache[number] = [({n: r[i] for n, r in rows.items()}, [x[i] for x in rest]) for i in range(BLOCK)]
             return cache[number]
 
-        update, beside, count, nothing = self.optimizer.update, where.tables, len(pieces), np.zeros(0)
+        update, beside = self.optimizer.update, where.tables
 
         def step(state: State) -> tuple[State, Info]:
             used, rest = block(state.step // BLOCK)[state.step % BLOCK]
             x = state.x
             seen = x.astype(np.float32) if narrow else x
-            inputs = [seen[s].reshape(shape) for s, shape in pieces]
+            inputs = [seen]
             if beside:
                 inputs += [d.narrowed(state.tables[n].rows(used)) for n in beside]
                 inputs += [d.narrowed(d.rows_of(n, where.starts[n], used)) for n in beside]
-            _, bound, *grads = run(*inputs, *rest)
-            g = np.ravel(grads[0]) if count == 1 else np.concatenate([nothing, *(h.ravel() for h in grads[:count])])
+            _, bound, g, *slopes = run(*inputs, *rest)
             elbo = float(bound)
             # One product tells: a sum with an infinity or NaN in it is not finite.
-            if not np.isfinite(g @ g + elbo + sum(np.sum(h) for h in grads[count:])):
+            if not np.isfinite(g @ g + elbo + sum(np.sum(h) for h in slopes)):
                 return state._replace(step=state.step + 1, skipped=state.skipped + 1), Info(elbo, False)
             x, moments = update(-g, state.optimizer, x, state.rate)
-            for n, h in zip(beside, grads[count:], strict=True):
+            for n, h in zip(beside, slopes, strict=True):
                 state.tables[n].update(self.optimizer, -h, used, state.rate)
             return State(state.step + 1, x, moments, state.rate, state.skipped, state.tables), Info(elbo, True)
 
@@ -209,20 +211,21 @@ def _gradient_program(objective: Objective, particles: int, where: Coordinates) 
     rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
     raw = [rows_in_use(np.broadcast_to(0.0, where.table_shape(n)), d.parameters[n].rows, rows) for n in where.tables]
     starts = [d.rows_of(n, where.starts[n], rows) for n in where.tables]
-    return objective.gradient(particles, where.values, [*where.split(np.zeros(where.size)), *raw], starts)
+    return objective.gradient(particles, where.values, where.split(np.zeros(where.size)), raw, starts)
 
 
 def _unmoved(where: Coordinates, objective: Objective) -> Solution:
     """The solution of a run that takes no step."""
-    d, plan = objective.derivation, objective.plan
-    return Solution(
-        where.concrete(np.zeros(where.size)), np.zeros(0), "there is nothing to fit", True, 0, d, plan, "numpy"
-    )
+    values = where.concrete(np.zeros(where.size))
+    return Solution(values, np.zeros(0), "there is nothing to fit", True, 0, objective, "numpy")
+
+
+def _check_executor(executor: str) -> None:
+    if executor not in ("auto", "numpy", "eager"):
+        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'")
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivation, bool]:
-    if executor not in ("auto", "numpy", "eager"):
-        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'")
     if executor != "eager":
         try:
             return derive(p, guide, seed=seed), False
@@ -234,7 +237,8 @@ def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivatio
 
 def _check_parameters(d: Derivation, objective: Objective) -> None:
     """A parameter that no term depends on is a mistake, not a constant."""
-    live = needed(objective.surrogate, objective.surrogate.outputs)
+    program = objective.surrogate if objective.weights else objective.values
+    live = needed(program, program.outputs[:1])
     for name, i in d.parameter_inputs.items():
         if i not in live:
             raise ModelError(

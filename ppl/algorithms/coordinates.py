@@ -24,6 +24,8 @@ from ..array import Tape, compile_program, gradient, program_of
 from ..distributions import biject_to, constraints
 from ..elbo import Derivation
 
+KINDS = ("loc", "scale")  # parameters of a Gaussian factor with a scale for each location
+
 
 @dataclass(frozen=True)
 class Coordinates:
@@ -82,7 +84,7 @@ class Coordinates:
         ends = np.cumsum([0] + [int(np.prod(s, dtype=np.int64)) for s in self.shapes.values()])
         return {n: slice(int(a), int(b)) for n, a, b in zip(self.shapes, ends, ends[1:], strict=False)}
 
-    @property
+    @cached_property
     def size(self) -> int:
         return max((s.stop for s in self.slices.values()), default=0)
 
@@ -104,7 +106,7 @@ class Coordinates:
 
     def _value(self, name: str, constraint: Any, raw: Any, starts: Mapping[str, Any]) -> Any:
         factor, _, kind = name.rpartition(".")
-        if factor in self.gaussian and self.standardized:
+        if factor in self._measured:
             if kind == "scale":
                 return starts[name] * np.exp(raw)
             scale, tril = starts.get(f"{factor}.scale"), starts.get(f"{factor}.scale_tril")
@@ -116,6 +118,11 @@ class Coordinates:
                 return starts[name] + (scale * raw if scale is not None else tril @ raw)
         inner = self._inner[name] if starts[name] is self.starts[name] else biject_to(constraint).inverse(starts[name])
         return biject_to(constraint)(raw + inner)
+
+    @cached_property
+    def _measured(self) -> frozenset[str]:
+        """Factors whose coordinates are in their own standard deviations."""
+        return frozenset(self.gaussian if self.standardized else ())
 
     def _identity(self, name: str) -> np.ndarray:
         n = self.starts[name].shape[-1]
@@ -130,20 +137,25 @@ class Coordinates:
 
     def rescaled(self, x: np.ndarray, tables: Mapping[str, np.ndarray]) -> bool:
         """Is some Gaussian's scale there so different from the start's that its unit no longer fits?"""
-        names = [f"{f}.scale" for f in self.gaussian]
-        scales = [x[self.slices[n]] if n in self.slices else tables[n].ravel() for n in names if n in self.starts]
+        beside = [tables[f"{f}.scale"] for f in self.gaussian if f"{f}.scale" in tables]
+        scales = [x[self._scaled[1]], *beside]
         return bool(self.standardized and any(np.max(np.abs(s), initial=0.0) > 0.5 for s in scales))
 
     def metric(self, x: np.ndarray) -> np.ndarray:
         """Inverse Fisher information of the Gaussian factors where they are not standardized; ones elsewhere."""
         out = np.ones(self.size)
-        for factor in self.gaussian:  # where there are tables, nothing asks for a metric
-            loc, scale = self.slices.get(f"{factor}.loc"), self.slices.get(f"{factor}.scale")
-            if scale is not None:
-                log_scale = x[scale] + self._inner[f"{factor}.scale"].ravel()
-                out[loc] = np.exp(2.0 * log_scale)
-                out[scale] = 0.5
+        loc, scale, start = self._scaled
+        out[loc] = np.exp(2.0 * (x[scale] + start))
+        out[scale] = 0.5
         return out
+
+    @cached_property
+    def _scaled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places of the locations that have a scale each, of the scales, and the logarithms these start at."""
+        names = [f for f in self.gaussian if f"{f}.scale" in self.slices]
+        every = np.arange(self.size)
+        loc, scale = (np.concatenate([every[:0], *(every[self.slices[f"{f}.{k}"]] for f in names)]) for k in KINDS)
+        return loc, scale, np.concatenate([np.zeros(0), *(self._inner[f"{f}.scale"].ravel() for f in names)])
 
     @cached_property
     def curvature(self) -> np.ndarray:

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import IntEnum
+from itertools import accumulate
+from math import prod
+from typing import Any
 
 import numpy as np
 from scipy import special
 
 from ..elbo import FactorFacts
+
+MANY = 32  # factors from which those of one kind are drawn at once
 
 
 class Stream(IntEnum):
@@ -52,17 +57,21 @@ def draw(
 
     `independent` names the factors whose particles must not know of each other.
     """
-    out = {}
+    kinds: dict[Any, tuple[str, bool, list[FactorFacts]]] = {}
     for f in factors:
-        shape = (steps, particles, *f.noise_shape)
-        if f.noise_kind == "normal":
-            out[f.name] = (
-                rng.standard_normal(shape) if particles == 1 or f.name in independent else stratified_normal(rng, shape)
-            )
-        elif f.noise_kind == "uniform":
-            out[f.name] = open_uniform(rng, shape)
+        alone = f.noise_kind == "normal" and (particles == 1 or f.name in independent)
+        together = (f.noise_kind, alone) if len(factors) >= MANY else f.name
+        kinds.setdefault(together, (f.noise_kind, alone, []))[2].append(f)
+    out = {}
+    for kind, alone, members in kinds.values():
+        sizes = [prod(f.noise_shape) for f in members]
+        shape = (steps, particles, sum(sizes))
+        if kind == "normal":
+            eps = rng.standard_normal(shape) if alone else stratified_normal(rng, shape)
         else:
-            out[f.name] = rng.integers(0, 2**62, shape)
+            eps = open_uniform(rng, shape) if kind == "uniform" else rng.integers(0, 2**62, shape)
+        for f, end, size in zip(members, accumulate(sizes), sizes, strict=True):
+            out[f.name] = eps[..., end - size : end].reshape(steps, particles, *f.noise_shape)
     return out
 
 

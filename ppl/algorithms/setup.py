@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import is_recorded
+from ..array import is_recorded, paused_collector
 from ..distributions import Cauchy, Gumbel, Laplace, Logistic, Normal, StudentT
 from ..elbo import Objective, Problem, choose, derive, problem
 from ..errors import PPLError
@@ -29,12 +29,13 @@ LOCATION_SCALE = (Normal, StudentT, Cauchy, Laplace, Logistic, Gumbel)
 
 @dataclass(frozen=True)
 class Setup:
-    """The problem as it will be fitted, its guide, where to start (or None), and why."""
+    """The problem as it will be fitted, its guide, where to start (or None), and why; the pilot's objective."""
 
     problem: Problem
     guide: Any
     starts: Mapping[str, np.ndarray] | None
     notes: tuple[str, ...]
+    objective: Objective | None = None
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ class Trial:
     starts: dict[str, np.ndarray]
     bound: float
     size: int
+    objective: Objective
 
 
+@paused_collector()
 def set_up(p: Problem, seed: int) -> Setup:
     """Choose the form of the model and the automatic guide by short pilots."""
     plain = Setup(p, "meanfield", None, ())
@@ -71,13 +74,13 @@ def set_up(p: Problem, seed: int) -> Setup:
         )
         best = other
     if 1 < size <= LARGEST_DENSE // 5:
-        joint = _trial(best.problem, "fullrank", seed)
+        joint = _trial(best.problem, "fullrank", seed, best)
         if joint is not None and joint.bound > best.bound + WORTH * (1.0 + size / 10.0):
             notes.append(f"full-rank guide: the pilot's bound is {joint.bound:.2f}, mean-field {best.bound:.2f}")
             best = joint
         else:
             notes.append("mean-field guide: a full-rank one buys too little in the pilot")
-    return Setup(best.problem, best.guide, best.starts, tuple(notes))
+    return Setup(best.problem, best.guide, best.starts, tuple(notes), best.objective)
 
 
 def matching(p: Problem, names: Collection[str], seed: int) -> Setup:
@@ -89,8 +92,8 @@ def matching(p: Problem, names: Collection[str], seed: int) -> Setup:
     return Setup(form, guide, None, ())
 
 
-def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
-    """The pilot of a guide; None where there is no deterministic one, or it fails."""
+def _trial(p: Problem, guide: str, seed: int, flat: Trial | None = None) -> Trial | None:
+    """The pilot of a guide, from that of the mean-field one; None where there is no deterministic one, or it fails."""
     try:
         d = derive(p, guide, seed=seed)
     except PPLError:
@@ -100,7 +103,7 @@ def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
     if objective.plan.any_score or not objective.climbs or work > WORK:
         return None
     if guide == "fullrank":
-        starts, _ = good_start(p, guide, d, objective, seed)
+        starts, _ = good_start(p, guide, d, objective, seed, flat and (flat.objective, flat.starts))
     else:
         starts, _ = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
     draws = 2 * int(np.clip(WORK // work, 8, 256))
@@ -108,7 +111,7 @@ def _trial(p: Problem, guide: str, seed: int) -> Trial | None:
     with np.errstate(all="ignore"):
         bound = float(objective.evaluate(starts, {}, eps, draws)[0].mean())
     size = sum(int(np.prod(f.noise_shape, dtype=np.int64)) for f in d.factors)
-    return Trial(p, guide, starts, bound, size) if np.isfinite(bound) else None
+    return Trial(p, guide, starts, bound, size, objective) if np.isfinite(bound) else None
 
 
 def _hierarchical(p: Problem) -> tuple[str, ...]:

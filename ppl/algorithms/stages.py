@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..elbo import Derivation, Objective, Plan
+from ..elbo import Objective
 from ..errors import NumericalError
 from ..optim import Moments
 from . import noise
@@ -54,11 +54,13 @@ class Solution:
     stop_reason: str
     converged: bool
     steps: int
-    derivation: Derivation
-    plan: Plan
+    objective: Objective
     executor: str
     notes: tuple[str, ...] = ()
     interrupted: bool = False
+
+    derivation = property(lambda self: self.objective.derivation)
+    plan = property(lambda self: self.objective.plan)
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,7 @@ def run_stages(settings: Settings, where: Coordinates, notes: tuple[str, ...], p
         reason,
         converged,
         state.step,
-        d,
-        objective.plan,
+        objective,
         settings.executor,
         notes,
         interrupted,

@@ -27,9 +27,17 @@ LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
 
 
 def good_start(
-    p: Problem, guide: Any, d: Derivation, objective: Objective, seed: int
+    p: Problem,
+    guide: Any,
+    d: Derivation,
+    objective: Objective,
+    seed: int,
+    flat: tuple[Objective, dict[str, np.ndarray]] | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Starting values of the parameters, and in words how they were found."""
+    """Starting values of the parameters, and in words how they were found.
+
+    `flat` is the mean-field objective and its optimum, where a full-rank guide's pilot has them already.
+    """
     init = {n: x.init for n, x in d.parameters.items()}
     if objective.plan.any_score:
         return init, "the initial values: a score function's objective is not deterministic in fixed draws"
@@ -40,11 +48,14 @@ def good_start(
     if guide not in ("fullrank", "lowrank"):
         found, steps = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
         return found, f"the optimum of {steps} quasi-Newton steps with fixed draws"
-    flat = derive(p, "meanfield", seed=seed)
-    flat_objective = Objective(flat, choose(flat))
-    if flat_objective.plan.any_score:
-        return init, "the initial values"
-    found, steps = fixed_draws(flat_objective, Coordinates.at(flat, standardized=False), seed)
+    if flat is None:
+        mean_field = derive(p, "meanfield", seed=seed)
+        flat_objective = Objective(mean_field, choose(mean_field))
+        if flat_objective.plan.any_score:
+            return init, "the initial values"
+        found, _ = fixed_draws(flat_objective, Coordinates.at(mean_field, standardized=False), seed)
+    else:
+        flat_objective, found = flat
     start = {**init, **{n: v for n, v in found.items() if n in init}}
     names = [s for f in d.factors if f.name == Joint.NAME for s in f.sites]
     start[f"{Joint.NAME}.loc"] = np.concatenate([found[f"{s}.loc"].ravel() for s in names])
@@ -58,7 +69,7 @@ def good_start(
     else:
         start[f"{Joint.NAME}.scale_tril"] = tril if dense else np.diag(scale)
     how = "with the covariance of its curvature" if dense else "with its diagonal covariance"
-    return start, f"the mean-field optimum of {steps} quasi-Newton steps with fixed draws, {how}"
+    return start, f"the mean-field optimum of quasi-Newton steps with fixed draws, {how}"
 
 
 def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int) -> tuple[dict[str, np.ndarray], str]:
@@ -123,12 +134,12 @@ def _fixed(objective: Objective, where: Coordinates, seed: int, rows: dict | Non
     particles = draws_for(objective)
     noise = whitened(generator(seed, 0, Stream.FIXED), d.factors, particles)
     run = compile_program(objective.gradient(particles, where.values, where.split(np.zeros(where.size))))
-    rest = d.other_inputs(rows or {}, noise)
+    rest = objective.rest_of(rows or {}, noise)
 
     def f(x: np.ndarray) -> tuple[float, np.ndarray]:
         with np.errstate(all="ignore"):
-            value, _, *grads = run(*where.split(x), *rest)
-        return -float(value), -np.concatenate([np.ravel(g) for g in grads]) if grads else np.zeros(0)
+            value, _, slope = run(x, *rest)
+        return -float(value), -slope
 
     return f
 

@@ -15,7 +15,7 @@ from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
 from .numpy_executor import compile_program, source
 from .operations import logsumexp, softplus, stop_gradient, triangular_solve
-from .program import Program, Ref, Step, needed, prune, reachable, refs, run, substitute
+from .program import Program, Ref, Step, compose, needed, prune, reachable, refs, run, substitute
 from .recording import (
     Argument,
     BranchOnDraw,
@@ -28,6 +28,7 @@ from .recording import (
     record,
     replay,
 )
+from .rolling import pack, packs_of, roll, units
 from .scan import scan
 from .text import written
 
@@ -41,6 +42,7 @@ __all__ = [
     "Tape",
     "batch",
     "compile_program",
+    "compose",
     "discontinuous",
     "functions",
     "gradient",
@@ -49,6 +51,8 @@ __all__ = [
     "logsumexp",
     "needed",
     "operation",
+    "pack",
+    "packs_of",
     "passes",
     "paused_collector",
     "program_of",
@@ -59,6 +63,7 @@ __all__ = [
     "record",
     "refs",
     "replay",
+    "roll",
     "run",
     "scan",
     "softplus",
@@ -67,6 +72,7 @@ __all__ = [
     "substitute",
     "supported",
     "triangular_solve",
+    "units",
     "unrolled",
     "written",
 ]

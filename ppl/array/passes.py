@@ -51,6 +51,8 @@ def _is_constant(x) -> bool:
 
 
 def _is_number(x, value) -> bool:
+    if type(x) is Recorded:
+        return False
     return not isinstance(x, Recorded) and np.ndim(x) == 0 and x == value
 
 
@@ -169,9 +171,10 @@ def _repeated_argument(fun):
         """Elementwise arithmetic repeats its arguments itself."""
         for x, y in ((a, b), (b, a)):
             inner = None
-            if _made_by(x, op.broadcast.run) and np.shape(y) == x.shape:
-                inner = x.args[0]
-            elif isinstance(y, Recorded) and np.shape(y) == np.shape(x) and _uniform(x):
+            if type(x) is Recorded:
+                if x.fun is op.broadcast.run and np.shape(y) == x.shape:
+                    inner = x.args[0]
+            elif isinstance(x, np.ndarray) and isinstance(y, Recorded) and y.shape == x.shape and _uniform(x):
                 inner = x.flat[0]
             if inner is not None:
                 return fun(inner, y) if x is a else fun(y, inner)

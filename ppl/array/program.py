@@ -9,8 +9,10 @@ emission, explanation) is a function from a program to something else; none edit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +62,7 @@ class Program:
             return "\n".join([*lines, f"return ({outputs}\n)"])
         return "\n".join([*lines, f"return {outputs}"])
 
-    @property
+    @cached_property
     def work(self) -> int:
         """Counted cost of one run: elements written, matrix products by their multiply-adds."""
         return sum(_cost(self, step) for step in self.steps)
@@ -78,18 +80,27 @@ class Program:
         return x.shape, x.dtype
 
 
-def refs(x: Any) -> Iterator[int]:
+NESTED = frozenset((tuple, list, slice, dict))  # arguments that values may stand inside of
+
+
+def refs(x: Any) -> list[int]:
     """Numbers of the values that an argument mentions."""
     t = type(x)
     if t is Ref:
-        yield x.index
-    elif t is tuple or t is list:
-        for y in x:
-            yield from refs(y)
-    elif t is slice:
-        yield from refs((x.start, x.stop, x.step))
+        return [x.index]
+    if t is slice:
+        x = (x.start, x.stop, x.step)
     elif t is dict:
-        yield from refs(tuple(x.values()))
+        x = tuple(x.values())
+    elif t is not tuple and t is not list:
+        return []
+    found = []
+    for y in x:
+        if type(y) is Ref:
+            found.append(y.index)
+        elif type(y) in NESTED:
+            found += refs(y)
+    return found
 
 
 def substitute(x: Any, value: Callable[[int], Any]) -> Any:
@@ -98,7 +109,7 @@ def substitute(x: Any, value: Callable[[int], Any]) -> Any:
     if t is Ref:
         return value(x.index)
     if t is tuple or t is list:
-        return t([substitute(y, value) for y in x])
+        return t([value(y.index) if type(y) is Ref else substitute(y, value) if type(y) in NESTED else y for y in x])
     if t is slice:
         return slice(*(substitute(y, value) for y in (x.start, x.stop, x.step)))
     if t is dict:
@@ -136,25 +147,57 @@ def needed(program: Program, outputs: tuple) -> set[int]:
         if i not in live:
             live.add(i)
             if i >= n:
-                todo += refs((program.steps[i - n].args, program.steps[i - n].kwargs))
+                _, args, kwargs, *_ = program.steps[i - n]
+                todo += refs(args)
+                if kwargs:
+                    todo += refs(kwargs)
     return live
 
 
-def prune(program: Program, outputs: tuple) -> Program:
-    """The program of other outputs of the same steps, without the steps that these do not need."""
-    n, live = len(program.inputs), needed(program, outputs)
-    number = {i: i for i in range(n)}
-    steps = []
-    for i, step in enumerate(program.steps, n):
-        if i in live:
-            number[i] = n + len(steps)
-            args, kwargs = (substitute(x, lambda j: Ref(number[j])) for x in (step.args, step.kwargs))
-            steps.append(step._replace(args=args, kwargs=kwargs))
-    return Program(program.inputs, tuple(steps), substitute(tuple(outputs), lambda j: Ref(number[j])))
+def prune(program: Program, outputs: tuple, transparent: frozenset = frozenset()) -> Program:
+    """The program of other outputs of the same steps, without the steps that these do not need.
+
+    `transparent` operations are replaced by their first argument.
+    """
+    n = len(program.inputs)
+    number: dict[int, Any] = {i: Ref(i) for i in range(n)}
+    steps: list[Step] = []
+    _append(steps, program, sorted(needed(program, outputs)), number, n, transparent)
+    return Program(program.inputs, tuple(steps), substitute(tuple(outputs), number.__getitem__))
+
+
+def compose(first: Program, second: Program) -> Program:
+    """The program of the inputs of the first, whose first outputs are the first inputs of the second.
+
+    Inputs of the second beyond those follow the inputs of the first.
+    """
+    more = second.inputs[len(first.outputs) :]
+    n = len(first.inputs) + len(more)
+    number: dict[int, Any] = {i: Ref(i) for i in range(len(first.inputs))}
+    steps: list[Step] = []
+    _append(steps, first, range(len(first.inputs), len(first.inputs) + len(first.steps)), number, n)
+    given = [*substitute(first.outputs, number.__getitem__), *map(Ref, range(len(first.inputs), n))]
+    number = dict(enumerate(given))
+    _append(steps, second, range(len(second.inputs), len(second.inputs) + len(second.steps)), number, n)
+    return Program((*first.inputs, *more), tuple(steps), substitute(second.outputs, number.__getitem__))
+
+
+def _append(steps, program, wanted, number, inputs, transparent=frozenset()) -> None:
+    """Add steps of a program to others; `number` says, and is told, what its values are called there."""
+    own = len(program.inputs)
+    for i in wanted:
+        if i >= own:
+            fun, args, kwargs, shape, dtype = program.steps[i - own]
+            args = substitute(args, number.__getitem__)
+            if fun in transparent:
+                number[i] = args[0]
+                continue
+            number[i] = Ref(inputs + len(steps))
+            steps.append(Step(fun, args, substitute(kwargs, number.__getitem__) if kwargs else kwargs, shape, dtype))
 
 
 def _cost(program: Program, step: Step) -> int:
-    size = int(np.prod(step.shape, dtype=np.int64))
+    size = prod(step.shape)
     body = step.args[0] if step.args else None
     if isinstance(getattr(body, "program", None), Program):  # a loop: its body, for every step
         return size + body.length * body.program.work

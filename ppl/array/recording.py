@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..errors import ModelError, ShapeError, user_line
-from .program import Input, Program, Ref, Step, run
+from .program import NESTED, Input, Program, Ref, Step, run
 
 SHAPES: dict[Callable, Callable] = {}  # operation -> rule(*args, **kwargs) -> (shape, dtype), without values
 FUNCTIONS: dict[Callable, Callable] = {}  # NumPy function -> the same in recordable operations (functions.py)
@@ -76,7 +76,8 @@ class Tape:
         key = (fun, self._key(args), self._key(tuple(kwargs.items())) if kwargs else None)
         node = self._seen.get(key)
         if node is None:
-            args = _frozen(args)
+            if not PLAIN.issuperset(map(type, args)):
+                args = _frozen(args)
             shape, dtype, value = self._signature(fun, args, kwargs)
             node = self._seen[key] = Recorded(self, fun, args, kwargs, shape, dtype, "")
             node._value = value
@@ -114,21 +115,36 @@ class Tape:
     def _key(self, x: Any) -> Any:
         t = type(x)
         if t is Recorded:
-            return ("r", id(x))
+            return id(x)  # no other key is a bare number
         if t is Ref:
             return x
         if t is tuple or t is list:
-            return tuple([self._key(y) for y in x])
+            return tuple([id(y) if type(y) is Recorded else self._key(y) for y in x])
+        if t is float or t is int or t is bool:
+            return (t, x) if x else (t, repr(x))  # -0.0 is not 0.0
+        if t is str or x is None or x is Ellipsis:
+            return (t, x)
         if t is slice:
             return ("s", self._key((x.start, x.stop, x.step)))
-        if t is float or t is int or t is bool or t is str or x is None or x is Ellipsis:
-            return (t, repr(x))  # repr: -0.0 is not 0.0
         if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.size <= 16):
             return (x.dtype.str, x.shape, x.tobytes())
         if isinstance(x, np.ndarray) and _may_change(x):
             return (x.dtype.str, x.shape, blake2b(np.ascontiguousarray(x)).digest())
         self._kept.append(x)
         return ("id", id(x))
+
+
+def _arithmetic(name: str, fun: np.ufunc) -> tuple[Callable, Callable]:
+    """`x + y` and its reflection."""
+    left, right = (getattr(NDArrayOperatorsMixin, f"__{side}{name}__") for side in ("", "r"))
+
+    def forward(x, y):
+        return x.tape.add(fun, (x, y)) if type(y) in DIRECT else left(x, y)
+
+    def reflected(x, y):
+        return x.tape.add(fun, (y, x)) if type(y) in DIRECT else right(x, y)
+
+    return forward, reflected
 
 
 class Recorded(NDArrayOperatorsMixin):
@@ -196,7 +212,7 @@ class Recorded(NDArrayOperatorsMixin):
             return np.cumsum(inputs[0], axis=kwargs.get("axis", 0))
         if method != "__call__":
             raise ModelError(f"np.{ufunc.__name__}.{method} of a recorded value", "an operation that can be recorded")
-        if all(set(kinds) <= set("O->") for kinds in ufunc.types):
+        if _of_objects(ufunc):
             hint = "the formula in NumPy's own functions"
             raise ModelError(
                 "a ufunc made of a Python function, of a recorded value", "NumPy's or SciPy's ufuncs", hint
@@ -293,6 +309,15 @@ class Recorded(NDArrayOperatorsMixin):
     def __setitem__(self, key, value):
         raise ModelError("x[...] = value on a recorded array", "a new array", "np.where or np.concatenate")
 
+    # Arithmetic with what needs no looking at goes straight to the tape; NumPy's door is for the rest.
+    __add__, __radd__ = _arithmetic("add", np.add)
+    __sub__, __rsub__ = _arithmetic("sub", np.subtract)
+    __mul__, __rmul__ = _arithmetic("mul", np.multiply)
+    __truediv__, __rtruediv__ = _arithmetic("truediv", np.true_divide)
+
+    def __neg__(self):
+        return self.tape.add(np.negative, (self,))
+
     # A scalar is never changed in place, so `total += z` is `total = total + z`, as for NumPy's own.
     def __iadd__(self, other):
         return self + other if self._is_scalar(other) else self._in_place("+")
@@ -333,6 +358,16 @@ class Recorded(NDArrayOperatorsMixin):
         if fun is None:
             raise AttributeError(f"a recorded array has no '{name}'")
         return lambda *args, **kwargs: fun(self, *args, **kwargs)
+
+
+@lru_cache(maxsize=1024)
+def _of_objects(ufunc: np.ufunc) -> bool:
+    """Was this ufunc made of a Python function?"""
+    return all(set(kinds) <= set("O->") for kinds in ufunc.types)
+
+
+DIRECT = frozenset((Recorded, float, int))  # the other side of arithmetic that is recorded as it stands
+PLAIN = frozenset((Recorded, float, int, bool, str, type(None)))  # arguments that nobody can change
 
 
 def _reshape(x, *shape, order="C"):
@@ -478,12 +513,12 @@ def parents(x: Any, inside: bool = False) -> list[Recorded]:
     if type(x) is Recorded:
         if inside:
             return [x]
-        return _mentioned([], x.args, x.kwargs.values())
+        return _mentioned([], x.args, x.kwargs.values() if x.kwargs else ())
     return _mentioned([], (x,), ())
 
 
 def _mentioned(found, args, more):
-    for a in (*args, *more):
+    for a in (*args, *more) if more else args:
         t = type(a)
         if t is Recorded:
             found.append(a)
@@ -496,22 +531,24 @@ def _mentioned(found, args, more):
 
 def elementwise_signature(fun: np.ufunc, *args) -> tuple[tuple[int, ...], np.dtype]:
     """Shape by broadcasting, dtype by the ufunc's own rule."""
-    shapes, kinds = set(), []
+    shape, others, kinds = (), False, []
     for a in args:
         t = type(a)
         if t is int or t is float or t is bool:
             kinds.append(t)
         else:
             kinds.append(a.dtype if t is Recorded else _dtype(a))
-            shapes.add(a.shape if t is Recorded else np.shape(a))
-    shapes.discard(())
-    try:
-        shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else next(iter(shapes), ())
-    except ValueError:
-        shown = " and ".join(str(np.shape(a)) for a in args)
-        raise ShapeError(
-            f"np.{fun.__name__} of shapes {shown}", "shapes that broadcast", "x[:, None], or x @ w"
-        ) from None
+            own = a.shape if t is Recorded else np.shape(a)
+            others |= own != () and shape != () and own != shape
+            shape = shape or own
+    if others:
+        try:
+            shape = np.broadcast_shapes(*map(np.shape, args))
+        except ValueError:
+            shown = " and ".join(str(np.shape(a)) for a in args)
+            raise ShapeError(
+                f"np.{fun.__name__} of shapes {shown}", "shapes that broadcast", "x[:, None], or x @ w"
+            ) from None
     return shape, _ufunc_dtype(fun, tuple(kinds))
 
 
@@ -578,7 +615,12 @@ def substitute_nodes(x: Any, numbers: dict[int, Any]) -> Any:
     if t is Recorded:
         return numbers[id(x)]
     if t is tuple or t is list:
-        return t([substitute_nodes(y, numbers) for y in x])
+        return t(
+            [
+                numbers[id(y)] if type(y) is Recorded else substitute_nodes(y, numbers) if type(y) in NESTED else y
+                for y in x
+            ]
+        )
     if t is slice:
         return slice(*(substitute_nodes(y, numbers) for y in (x.start, x.stop, x.step)))
     if t is dict:
@@ -599,7 +641,7 @@ def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset
             live.add(id(node))
             todo += parents(node)
     kept = [node for node in tape.nodes if id(node) in live]
-    merge = any(node.fun in transparent for node in kept)
+    merge = bool(transparent) and any(node.fun in transparent for node in kept)
     number = {id(x): Ref(i) for i, x in enumerate(tape.inputs)}
     steps: list[Step] = []
     seen: dict[Any, Ref] = {}
@@ -609,7 +651,7 @@ def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset
         if node.fun in transparent:
             number[id(node)] = args[0]
             continue
-        kwargs = substitute_nodes(node.kwargs, number)
+        kwargs = substitute_nodes(node.kwargs, number) if node.kwargs else node.kwargs
         if not merge:
             ref = Ref(len(tape.inputs) + len(steps))
         else:

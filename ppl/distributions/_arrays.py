@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.array import is_recorded
 from ppl.distributions.constraints import Array
 
 Shape = tuple[int, ...]
@@ -14,6 +15,8 @@ Shape = tuple[int, ...]
 
 def as_array(value: Any) -> Any:
     """Lists, tuples of numbers and pandas columns as arrays; everything else as it is."""
+    if is_recorded(value) or isinstance(value, float):
+        return value
     if isinstance(value, list):
         return np.asarray(value)
     if isinstance(value, tuple) and value and not any(hasattr(part, "tree_flatten") for part in value):

@@ -308,7 +308,7 @@ class Distribution:
 
     def _require(self, valid: Array, name: str, expected: object) -> None:
         """Raise SupportError unless `valid` holds everywhere; `expected` says what the argument must be."""
-        if is_recorded(valid) or np.all(valid):
+        if is_recorded(valid) or valid is True or np.all(valid):
             return
         constraint = self.arg_constraints.get(name, constraints.real)
         place, bad = first_offender(valid, self._arguments[name], constraint.event_dim)

@@ -57,6 +57,8 @@ __all__ = [
 
 def flatten(value: Any) -> tuple[tuple[Array, ...], Callable[[Any], Any]]:
     """The arrays inside `value`, and the function that builds its like from other arrays."""
+    if is_recorded(value):
+        return (value,), lambda arrays: next(iter(arrays))
     if hasattr(value, "tree_flatten"):
         return value.tree_flatten()
     if isinstance(value, tuple):
@@ -132,7 +134,7 @@ class Constraint(ByValue):
     @property
     def depends_on_recorded(self) -> bool:
         """True when a bound is a recorded array, so that the set itself moves."""
-        return any(is_recorded(leaf) for leaf in self.tree_flatten()[0])
+        return any(is_recorded(leaf) for leaf in self.tree_flatten()[0]) if dataclasses.fields(self) else False
 
 
 def _words(bound: Array) -> str:

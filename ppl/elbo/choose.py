@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from ..array import Ref
+from ..array import Ref, paused_collector
 from ..distributions import constraints
 from ..errors import GuideError, ModelError, Reason
 from ..graph import bits_of
@@ -56,6 +56,7 @@ class Plan:
         return None if picked is None else (picked.estimator, picked.reason)
 
 
+@paused_collector()
 def choose(d: Derivation, overrides: Mapping[str, str] | None = None) -> Plan:
     """The estimator of every term, with the reason."""
     bits = {f.name: 1 << i for i, f in enumerate(d.factors)}

@@ -14,13 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Program, Recorded, Tape, program_of
+from ..array import Program, Recorded, Tape, paused_collector, program_of
 from ..array.operations import draw_of
 from ..array.recording import parents as parents_of
 from ..distributions import biject_to
 from ..distributions.divergence import has_kl, kl_divergence
 from ..errors import DataError
-from ..graph import ModelGraph, Parameter, Recorder, float32_in, latent_input, model_graph, record_model, recorded_in
+from ..graph import (
+    ModelGraph,
+    Parameter,
+    Recorder,
+    float32_in,
+    latent_input,
+    model_graph,
+    record_model,
+    recorded_in,
+    union,
+)
 from ..guides import Assembly, Factor, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
 
@@ -83,7 +93,7 @@ class Derivation:
 
     def inputs(self, values: Mapping[str, Any], indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
         """The program's inputs in order, from values by name."""
-        out = self._placed(indices, noise)
+        out = self.placed(indices, noise)
         for name, i in self.parameter_inputs.items():
             out[i] = self.narrowed(self.rows_of(name, values[name], indices))
         return out
@@ -91,9 +101,10 @@ class Derivation:
     def other_inputs(self, indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
         """The inputs that are no parameters, in order."""
         parameters = set(self.parameter_inputs.values())
-        return [x for i, x in enumerate(self._placed(indices, noise)) if i not in parameters]
+        return [x for i, x in enumerate(self.placed(indices, noise)) if i not in parameters]
 
-    def _placed(self, indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
+    def placed(self, indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
+        """The inputs in order, None for every parameter."""
         out: list[Any] = [None] * len(self.program.inputs)
         for name, i in self.index_inputs.items():
             out[i] = indices[name]
@@ -141,6 +152,7 @@ class Problem:
     shown: ModelGraph | None = None  # the user's own graph, where the model is fitted in another form
 
 
+@paused_collector()
 def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0) -> Problem:
     """Record the model by itself."""
     free: set[str] = set()  # sites that no handler gives a value
@@ -166,6 +178,7 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype)
 
 
+@paused_collector()
 def derive(
     p: Problem,
     guide: Any,
@@ -204,6 +217,7 @@ def derive(
         terms.append(Term(kind, site.name, text, scale, site.plates, output(value), before))
 
     parents = {n.name: n.parents for n in p.graph.nodes.values()}
+    factor_of = {s: f for f in assembly.factors.values() for s in f.sites}
     bits = {name: 1 << i for i, name in enumerate(assembly.factors)}
     reads = _reads_through(tape, bits)
 
@@ -216,7 +230,7 @@ def derive(
             text = site.name if site.options.get("factor") else f"E[log {density(site)}]"
             term("log p", site, text, site.fn.log_prob(site.value), site.plate_scale)
             continue
-        factor = next((f for f in assembly.factors.values() if site.name in f.sites), None)
+        factor = factor_of.get(site.name)
         if factor is None:  # a handler gave it its value
             term("log p", site, f"log {density(site)}", site.fn.log_prob(site.value), site.plate_scale)
             continue
@@ -277,7 +291,7 @@ def _reads_through(tape: Tape, bits: Mapping[str, int]) -> dict[int, int]:
     for node in tape.nodes:
         own = bits[node.args[1]] if node.fun is draw_of.run else 0
         for x in parents_of(node):
-            own |= found.get(id(x), 0)
+            own = union(own, found.get(id(x), 0))
         if own:
             found[id(node)] = own
     return found

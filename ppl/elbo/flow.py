@@ -13,6 +13,7 @@ import numpy as np
 
 from ..array import Program, Ref, Step, discontinuous, refs
 from ..array import operations as op
+from ..graph import union
 from .signs import keeps_sign, signs
 
 
@@ -63,10 +64,10 @@ def flow(
             result.edges.append(0)
             continue
         reads = jumps = edges = 0
-        for i in refs((step.args, step.kwargs)):
-            reads |= result.reads[i]
-            jumps |= result.jumps[i]
-            edges |= result.edges[i]
+        for i in refs((step.args, step.kwargs)) if step.kwargs else refs(step.args):
+            reads = union(reads, result.reads[i])
+            jumps = union(jumps, result.jumps[i])
+            edges = union(edges, result.edges[i])
         if reads and (discontinuous(step.fun, step.args) or _has_pole(step, known, result.reads)):
             new = reads & ~jumps
             while new:

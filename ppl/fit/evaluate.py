@@ -36,35 +36,36 @@ class Bound:
 
 
 def evaluate(
-    p: Problem, guide: Any, d: Derivation, values: Mapping[str, np.ndarray], *, executor: str, seed: int
+    p: Problem, guide: Any, objective: Objective, values: Mapping[str, np.ndarray], *, executor: str, seed: int
 ) -> Bound:
     """The bound at these parameter values."""
+    d = objective.derivation
     if executor == "eager":
-        objective = EagerObjective(p, guide, values, plate_sizes={q.name: q.size for q in d.plates.values()})
+        eager = EagerObjective(p, guide, values, plate_sizes={q.name: q.size for q in d.plates.values()})
         rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
         bounds = np.empty(EAGER_DRAWS)
-        full = derive(p, guide, plate_sizes=objective.plate_sizes, starts=values, eager=True, seed=seed)
+        full = derive(p, guide, plate_sizes=eager.plate_sizes, starts=values, eager=True, seed=seed)
         eps = _noise(full, EAGER_DRAWS, seed, 0)
         columns: dict[str, np.ndarray] = {}
-        for path, who in objective.walk(values, rows, eps, EAGER_DRAWS):
+        for path, who in eager.walk(values, rows, eps, EAGER_DRAWS):
             bound, terms, _ = path.objective.evaluate(dict(values), rows, eps, EAGER_DRAWS)
             bounds[who] = bound[who]
             for t, column in zip(path.objective.derivation.terms, terms.T, strict=True):
                 columns.setdefault(t.text, np.zeros(EAGER_DRAWS))[who] = column[who]
         return _bound(bounds, columns)
-    pieces = list(_pieces(p, guide, d, values))
+    pieces = list(_pieces(p, guide, objective, values))
     work = sum(o.values.work for o, _, _ in pieces)
     draws = int(np.clip(WORK // max(work, 1), 8, DRAWS))
     draws = draws // GROUP * GROUP if draws >= 8 * GROUP else draws
     total = np.zeros((draws, len(d.terms)))
     shared = _noise(d, draws, seed, 0)
     local = {f.name for f in d.factors if any(q.subsampled for q in f.plates)}
-    for number, (objective, rows, counted) in enumerate(pieces, 1):
-        eps = {**shared, **{n: e for n, e in _noise(objective.derivation, draws, seed, number).items() if n in local}}
-        size = int(np.clip(CHUNK_WORK // max(objective.values.work, 1), 1, draws))
+    for number, (piece, rows, counted) in enumerate(pieces, 1):
+        eps = {**shared, **{n: e for n, e in _noise(piece.derivation, draws, seed, number).items() if n in local}}
+        size = int(np.clip(CHUNK_WORK // max(piece.values.work, 1), 1, draws))
         for start in range(0, draws, size):
             count = min(size, draws - start)
-            _, terms, _ = objective.evaluate(
+            _, terms, _ = piece.evaluate(
                 dict(values), rows, {n: e[start : start + count] for n, e in eps.items()}, count
             )
             total[start : start + count] += np.asarray(terms) * counted
@@ -95,11 +96,12 @@ def _noise(d: Derivation, draws: int, seed: int, number: int) -> dict[str, np.nd
     return {n: e.reshape(-1, *e.shape[2:]) for n, e in eps.items()}
 
 
-def _pieces(p: Problem, guide: Any, d: Derivation, values: Mapping[str, np.ndarray]):
+def _pieces(p: Problem, guide: Any, whole: Objective, values: Mapping[str, np.ndarray]):
     """(objective, rows, what each term counts) for every combination of chunks of the subsampled plates."""
+    d = whole.derivation
     plates = [q for q in d.plates.values() if q.subsampled and q.name in d.index_inputs]
     if not plates:
-        yield Objective(d, choose(d)), {n: np.arange(d.plates[n].size) for n in d.index_inputs}, np.ones(len(d.terms))
+        yield whole, {n: np.arange(d.plates[n].size) for n in d.index_inputs}, np.ones(len(d.terms))
         return
     cuts = [[np.arange(a, min(a + ROWS, q.size)) for a in range(0, q.size, ROWS)] for q in plates]
     made: dict[tuple[int, ...], Objective] = {}

@@ -174,9 +174,14 @@ class Fit:
         found = {name: tuple(next(arrays) for _ in xs) for name, xs in fixed.items()}
         return {name: found.get(name) for name in refs}
 
+    @cached_property
+    def _factors(self) -> dict[str, FactorFacts]:
+        """The factor that decides each site."""
+        return {s: f for f in self._full.factors for s in f.sites}
+
     def _marginal(self, site: str) -> Marginal:
         d = self._full
-        factor = next((f for f in d.factors if site in f.sites), None)
+        factor = self._factors.get(site)
         if factor is None or self.executor == "eager" or self._guides[factor.name] is None:
             return from_draws(site, self._draws[site])
         if factor.name == Joint.NAME:

@@ -1,16 +1,29 @@
-"""Draws of the data: from the prior, and from the posterior."""
+"""Draws of the data: from the prior, and from the posterior.
+
+The model is recorded once, with noise as its inputs, and all draws are one batched run of that
+program. Where it cannot be recorded (it branches on a draw, say), it is run by hand, once for
+each draw; that is also how every mistake in it is reported.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..algorithms.noise import open_uniform
+from ..array import Tape, batch, compile_program, is_recorded, paused_collector, program_of
 from ..errors import ModelError, ShapeError
+from ..graph import Recorder, record_model
+from ..guides.factor import draw_base
 from ..model import Handler, Site, handlers, parameter_rows
 from ..model.calls import check_call, check_names, refuse_own_names
+
+WORK = 1_000_000  # counted cost of one batched run
 
 
 class Draws(dict):
@@ -63,9 +76,15 @@ def prior_predictive(
     """
     refuse_own_names(model, ("num_samples", "seed", "sizes"), "prior_predictive")
     check_call(model, args, kwargs)
+    count = _positive(num_samples)
+    at_once = _recorded(model, args, kwargs, lambda _: [_Unobserved(sizes)], {}, count, seed)
+    if at_once is not None:
+        found, plates = at_once
+        check_names("sizes", sizes or (), plates)
+        return Draws(found)
     rng = np.random.default_rng(seed)
     rows = []
-    for _ in range(_positive(num_samples)):
+    for _ in range(count):
         try:
             with handlers.trace() as trace, handlers.seed(rng_seed=rng), _Unobserved(sizes):
                 model(*args, **kwargs)
@@ -91,40 +110,152 @@ def posterior_predictive(
     seed: int,
     hidden: Collection[str],
 ) -> Draws:
-    """Run the model once for each posterior draw, with its observed sites drawn anew."""
-    rng = np.random.default_rng(seed)
+    """Run the model at each posterior draw, with its observed sites drawn anew."""
     fresh: set[str] = set()
     started: set[str] = set()  # parameters with a row per element of a plate that has changed its size
-    rows = []
-    for k in range(count):
 
-        def value_of(site: Site, k: int = k) -> Any:
-            if site.type == "param" and site.name in params:
-                if all(plate_sizes.get(p.name) == p.size for p in site.plates):
-                    return parameter_rows(params[site.name], site, {})
-                started.add(site.name)
-                return None
-            if site.type != "sample" or site.name not in draws:
-                return None
-            changed = [p.name for p in site.plates if p.name in new or plate_sizes.get(p.name) != p.size]
-            fresh.update(changed)
-            return None if changed else draws[site.name][k]
+    def value_of(site: Site, of_draw: Callable[[str], Any]) -> Any:
+        if site.type == "param" and site.name in params:
+            if all(plate_sizes.get(p.name) == p.size for p in site.plates):
+                return parameter_rows(params[site.name], site, {})
+            started.add(site.name)
+            return None
+        if site.type != "sample" or site.name not in draws:
+            return None
+        changed = [p.name for p in site.plates if p.name in new or plate_sizes.get(p.name) != p.size]
+        fresh.update(changed)
+        return None if changed else of_draw(site.name)
 
-        with (
-            handlers.trace() as trace,
-            handlers.seed(rng_seed=rng),
-            handlers.substitute(substitute_fn=value_of),
-            _Unobserved(),  # innermost: substitute sees observed sites as latent ones
-        ):
-            model(*args, **kwargs)
-        known = {*draws, *hidden}
-        rows.append({s.name: s.value for s in trace.values() if s.name not in known and _kept(s)})
+    def inside(of_draw: Callable[[str], Any]) -> list[Handler]:
+        given = handlers.substitute(substitute_fn=lambda site: value_of(site, of_draw))
+        return [given, _Unobserved()]  # the last is the innermost: substitute sees observed sites as latent ones
+
+    at_once = _recorded(model, args, kwargs, inside, draws, count, seed)
+    known = {*draws, *hidden}
+    if at_once is not None:
+        found = {n: x for n, x in at_once[0].items() if n not in known}
+    else:
+        rng = np.random.default_rng(seed)
+        rows = []
+        for k in range(count):
+            with handlers.trace() as trace, handlers.seed(rng_seed=rng), _all(inside(lambda n, k=k: draws[n][k])):
+                model(*args, **kwargs)
+            rows.append({s.name: s.value for s in trace.values() if s.name not in known and _kept(s)})
+        found = _stacked(rows)
     notes = [f"plate '{p}' is new: its latent sites are drawn from the prior given the others" for p in sorted(fresh)]
     notes += [
         f"parameter '{n}' has no fitted rows for a plate of this size: its starting value is used"
         for n in sorted(started)
     ]
-    return Draws(_stacked(rows), notes=notes)
+    return Draws(found, notes=notes)
+
+
+class _Starting(Handler):
+    """Parameters that nobody gives take their starting values."""
+
+    def process(self, site: Site) -> Site:
+        if site.type == "param" and site.value is None:
+            return replace(site, value=site.options["default"]())
+        return site
+
+
+class _Drawing(Recorder):
+    """Records a model that draws its own sites; posterior draws of some of them are inputs.
+
+    `conditions` are recorded truths, one for each condition on a distribution's parameters: what a
+    run by hand would refuse.
+    """
+
+    def __init__(self, draws: Mapping[str, np.ndarray]):
+        super().__init__(Tape(), _Drawing._drawn)
+        self.draws = draws
+        self.of_posterior: dict[str, Any] = {}
+        self.sources: list[Callable[[np.random.Generator, int, int], np.ndarray]] = []  # rows of the inputs, in order
+        self.conditions: list[Any] = []
+
+    def of_draw(self, name: str) -> Any:
+        """The posterior draws of a site, as one input."""
+        if name not in self.of_posterior:
+            self.of_posterior[name] = self.tape.input(self.draws[name][0], name)
+            self.sources.append(lambda _, start, stop: self.draws[name][start:stop])
+        return self.of_posterior[name]
+
+    def _drawn(self, site: Site) -> Any:
+        if site.rng is not None:
+            raise ModelError("a site with a generator of its own", "one that is drawn anew", site=site.name)
+        noise, kind, value = draw_base(self, site.name, site.fn)
+        self.sources.append(partial(_noise, kind, noise.shape))
+        return value
+
+    def seen(self, site: Site) -> None:
+        super().seen(site)
+        d = site.fn if site.type == "sample" else None
+        while d is not None:
+            for name, constraint in d.arg_constraints.items():
+                value = d.parameters.get(name)
+                if value is not None and (is_recorded(value) or constraint.depends_on_recorded):
+                    self.conditions.append(np.all(constraint(value)))
+            d = getattr(d, "base_dist", None)
+
+
+def _noise(kind: str, shape: tuple[int, ...], rng: np.random.Generator, start: int, stop: int) -> np.ndarray:
+    rows = (stop - start, *shape)
+    if kind == "normal":
+        return rng.standard_normal(rows)
+    return open_uniform(rng, rows) if kind == "uniform" else rng.integers(0, 2**62, rows)
+
+
+@paused_collector()
+def _recorded(
+    model: Callable,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    inside: Callable[[Callable[[str], Any]], list[Handler]],
+    draws: Mapping[str, np.ndarray],
+    count: int,
+    seed: int,
+) -> tuple[dict[str, np.ndarray], list[str]] | None:
+    """Draws of every site by one program, and the plates; None where the model must be run by hand."""
+    recorder = _Drawing(draws)
+
+    def drawing(*a: Any, **k: Any) -> None:
+        with _all([_Starting(), *inside(recorder.of_draw)]):
+            model(*a, **k)
+
+    try:
+        record_model(drawing, args, kwargs, recorder)
+        values = {s.name: s.value for s in recorder.sites.values() if _kept(s)}
+        conditions = [x for x in recorder.conditions if is_recorded(x)]
+        outputs = [*conditions, *(x for x in values.values() if is_recorded(x))]
+        program = program_of(recorder.tape, outputs)
+    except Exception:  # whatever it is, the run by hand meets it too, or does not mind
+        return None
+    rng = np.random.default_rng(seed)
+    size = int(np.clip(WORK // max(program.work, 1), 1, count))
+    parts, made = [], {}
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        if stop - start not in made:
+            made[stop - start] = compile_program(batch(program, [True] * len(program.inputs), stop - start))
+        with np.errstate(all="ignore"):
+            parts.append(made[stop - start](*(source(rng, start, stop) for source in recorder.sources)))
+    found = iter([np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(len(outputs))])
+    if not all([np.all(next(found)) for _ in conditions]):
+        return None
+    drawn = {
+        n: next(found) if is_recorded(x) else np.array(np.broadcast_to(x, (count, *np.shape(x))))
+        for n, x in values.items()
+    }
+    return drawn, list(recorder.plates)
+
+
+@contextmanager
+def _all(them: Sequence[Handler]) -> Iterator[None]:
+    """Several handlers, from the outermost to the innermost."""
+    with ExitStack() as stack:
+        for handler in them:
+            stack.enter_context(handler)
+        yield
 
 
 def _kept(site: Site) -> bool:

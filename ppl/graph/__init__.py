@@ -13,6 +13,7 @@ from .model_graph import (
     latent_input,
     model_graph,
     recorded_in,
+    union,
 )
 from .recorder import Parameter, RecordedModel, Recorder, as_argument, float32_in, ours_first, record_model
 
@@ -33,4 +34,5 @@ __all__ = [
     "ours_first",
     "record_model",
     "recorded_in",
+    "union",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Recorded, Tape, is_recorded
+from ..array import Recorded, Tape, is_recorded, paused_collector
 from ..array.recording import concrete, parents
 from ..distributions import biject_to
 from ..model import PlateFrame, Site
@@ -91,6 +91,7 @@ def _in(plates):
     return f" [{', '.join(plates)}]" if plates else ""
 
 
+@paused_collector()
 def graph(model: Callable, *args: Any, **kwargs: Any) -> ModelGraph:
     """The graph of a model on these arguments.
 
@@ -132,10 +133,24 @@ def dependencies(tape: Tape, marks: Mapping[int, int]) -> dict[int, int]:
         if id(node) not in marks:
             bits = 0
             for p in parents(node):
-                bits |= found.get(id(p), 0)
+                bits = union(bits, found.get(id(p), 0))
             if bits:
                 found[id(node)] = bits
     return found
+
+
+def union(a: int, b: int) -> int:
+    """The union of two sets of bits: one of them where it holds the other.
+
+    Of ten thousand sites a set is a long number, and most values of a program read just what
+    another one does: they share it.
+    """
+    if a == b or not b:
+        return a
+    if not a:
+        return b
+    both = a | b
+    return a if both == a else b if both == b else both
 
 
 def bits_of(bits: int) -> Iterator[int]:

@@ -9,7 +9,7 @@ import pytest
 
 import ppl
 import ppl.distributions as dist
-from ppl.elbo import derive, problem
+from ppl.elbo import Objective, choose, derive, problem
 from ppl.fit import evaluate
 
 evaluating = importlib.import_module("ppl.fit.evaluate")
@@ -53,7 +53,8 @@ def crossed_guide(y, rows=None, columns=None):
 def bound(model, guide, *args, seed=0):
     p = problem(model, args, {})
     d = derive(p, guide)
-    return evaluate(p, guide, d, {n: x.init for n, x in d.parameters.items()}, executor="numpy", seed=seed)
+    at = Objective(d, choose(d))
+    return evaluate(p, guide, at, {n: x.init for n, x in d.parameters.items()}, executor="numpy", seed=seed)
 
 
 def agree(a, b):
