@@ -13,7 +13,7 @@ from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
 from .errors import ModelError
-from .fit import Fit, evaluate, judge
+from .fit import Fit, evaluate, judge, weigh
 from .model.calls import refuse_own_names
 
 OWN = ("guide", "algorithm", "seed", "progress", "executor")
@@ -91,7 +91,8 @@ def infer(
     )
     solution = replace(solution, notes=(*setup.notes, *solution.notes))
     bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
-    return Fit(p, guide, solution, bound, judge(solution, bound, guide, p.graph.warnings), seed)
+    ratios = weigh(p, guide, solution, seed)
+    return Fit(p, guide, solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed)
 
 
 def _interrupted(p: Problem, seed: int) -> Fit:
@@ -99,7 +100,8 @@ def _interrupted(p: Problem, seed: int) -> Fit:
     solution = BBVI(steps=1).run(p, "meanfield", seed=seed, starts={})
     solution = replace(solution, stop_reason=INTERRUPTED, converged=False, interrupted=True)
     bound = evaluate(p, "meanfield", solution.objective, solution.values, executor=solution.executor, seed=seed)
-    return Fit(p, "meanfield", solution, bound, judge(solution, bound, "meanfield", p.graph.warnings), seed)
+    ratios = INTERRUPTED
+    return Fit(p, "meanfield", solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed)
 
 
 def _algorithm(algorithm: Any) -> Any:

@@ -6,5 +6,18 @@ from .marginals import Marginal
 from .predictive import Draws, prior_predictive
 from .summary import Summary
 from .verdict import Verdict, judge
+from .weights import Ratios, weigh
 
-__all__ = ["Bound", "Draws", "Fit", "Marginal", "Summary", "Verdict", "evaluate", "judge", "prior_predictive"]
+__all__ = [
+    "Bound",
+    "Draws",
+    "Fit",
+    "Marginal",
+    "Ratios",
+    "Summary",
+    "Verdict",
+    "evaluate",
+    "judge",
+    "prior_predictive",
+    "weigh",
+]

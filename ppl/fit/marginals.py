@@ -46,6 +46,24 @@ def from_draws(site: str, draws: np.ndarray) -> Marginal:
     return Marginal(site, draws.mean(0), draws.std(0), False, lambda q: np.quantile(draws, _probabilities(q), axis=0))
 
 
+def from_weighted(site: str, draws: np.ndarray, weights: np.ndarray) -> Marginal:
+    """The marginal of weighted draws along the first axis; the weights sum to one."""
+    draws = np.asarray(draws, dtype=float)
+    mean = np.tensordot(weights, draws, 1)
+    sd = np.sqrt(np.tensordot(weights, (draws - mean) ** 2, 1))
+    return Marginal(site, mean, sd, False, lambda q: _weighted_quantile(draws, weights, _probabilities(q)))
+
+
+def _weighted_quantile(draws: np.ndarray, weights: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Quantiles by the middle of each draw's weight, interpolated."""
+    flat = draws.reshape(len(draws), -1)
+    order = np.argsort(flat, axis=0)
+    values, by = np.take_along_axis(flat, order, 0), weights[order]
+    middle = np.cumsum(by, axis=0) - 0.5 * by
+    columns = [np.interp(q.ravel(), middle[:, i], values[:, i]) for i in range(flat.shape[1])]
+    return np.stack(columns, axis=-1).reshape((*q.shape, *draws.shape[1:])) if columns else np.empty((*q.shape, 0))
+
+
 def _probabilities(q: Any) -> np.ndarray:
     q = np.asarray(q, dtype=float)
     if not np.all((q >= 0) & (q <= 1)):

@@ -19,16 +19,17 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ..algorithms import noise
+from ..algorithms import Solution, noise
 from ..array import Program, batch, compile_program, prune, reachable, refs
-from ..elbo import Derivation, FactorFacts
+from ..elbo import Derivation, FactorFacts, Problem, derive
 from .psis import Smoothed, smooth
 
-DRAWS = 1000  # of the global latents
+DRAWS = 2000  # of the global latents
 NODES = 32  # of every element's latents, for each of these
 WORK = 150_000_000  # counted cost of all ratios
 CHUNK_WORK = 2_000_000
 FEWEST_DRAWS, FEWEST_NODES = 200, 8
+ROWS = 200_000  # of subsampled plates, all together, up to which draws are weighed by all of them
 ELEMENTS = 2000  # of a plate whose k-hats are looked at, evenly spread
 
 
@@ -48,11 +49,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Ratios:
-    """Log ratios of joint draws: of the global latents (S,), and of the elements of each plate (S, N)."""
+    """Log ratios of joint draws: of the global latents (S,), and of the elements of each plate (S, N).
+
+    `draws` gives those draws, those of the elements being drawn anew by their own weights.
+    """
 
     log_ratios: np.ndarray
     elements: dict[str, np.ndarray]
-    noise: dict[str, np.ndarray]  # what the draws are made from, local latents drawn by their own weights
+    noise: dict[str, np.ndarray]
+    derivation: Derivation
+    values: Mapping[str, np.ndarray]
 
     @cached_property
     def smoothed(self) -> Smoothed:
@@ -67,11 +73,46 @@ class Ratios:
             found[plate] = np.array([smooth(ratios[:, n]).k_hat for n in kept])
         return found
 
+    @cached_property
+    def draws(self) -> dict[str, np.ndarray]:
+        """The draws that the ratios belong to: {site or deterministic: (S, ...)}."""
+        d = self.derivation
+        names = {**d.site_outputs, **d.deterministic_outputs}
+        program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
+        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+        inputs = {f.noise_input for f in d.factors}
+        flags, total = [i in inputs for i in range(len(program.inputs))], len(self.log_ratios)
+        size = int(np.clip(CHUNK_WORK // max(program.work, 1), 1, total))
+        parts, made = [], {}
+        for start in range(0, total, size):
+            count = min(size, total - start)
+            if count not in made:
+                made[count] = compile_program(batch(program, flags, count))
+            eps = {n: x[start : start + count] for n, x in self.noise.items()}
+            with np.errstate(all="ignore"):
+                parts.append(made[count](*d.inputs(self.values, rows, eps)))
+        return {n: np.concatenate([np.asarray(p[i]) for p in parts]) for i, n in enumerate(names)}
+
     def log_evidence(self) -> tuple[float, float]:
         """log mean of the ratios, and its standard error."""
         top = self.log_ratios.max()
         w = np.exp(self.log_ratios - top)
         return float(top + np.log(w.mean())), float(w.std(ddof=1) / w.mean() / len(w) ** 0.5)
+
+
+def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DRAWS) -> Ratios | str:
+    """Ratios of the draws of a fitted guide, or in words why there are none."""
+    d = solution.derivation
+    if solution.executor == "eager":
+        return "control flow depends on a draw"
+    if not d.factors:
+        return "there are no latent sites"
+    full = {q.name: q.size for q in d.plates.values() if q.subsampled}
+    if sum(full.values()) > ROWS:
+        return f"{max(full.values())} rows are too many to weigh every draw by all of them"
+    with_all = derive(p, guide, plate_sizes=full, starts=solution.values, pointwise=True, seed=seed)
+    found = ratios(with_all, solution.values, seed=seed, draws=draws)
+    return found or "weighing the draws would cost more than the fit"
 
 
 def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = DRAWS) -> Ratios | None:
@@ -119,7 +160,7 @@ def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = 
         pick = np.concatenate(chosen[g.plate])
         for f in g.factors:
             shared[f.name] = _picked(points[g.plate][f.name], pick, _axis(f, g.plate))
-    return Ratios(total, {n: np.concatenate(x) for n, x in elements.items()}, shared)
+    return Ratios(total, {n: np.concatenate(x) for n, x in elements.items()}, shared, d, values)
 
 
 # -- which latents, which rows -------------------------------------------------------------------------

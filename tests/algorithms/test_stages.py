@@ -84,7 +84,7 @@ def test_a_run_that_the_callback_stops_says_so(when):
     fit = ppl.infer(normal_normal, guide="meanfield", algorithm=stop, progress=False)
     assert fit.solution.steps == when == len(fit.history)
     assert "callback" in fit.verdict.stop_reason and "callback" in str(fit.verdict)
-    assert not fit.verdict.converged and fit.verdict.word != "usable"
+    assert not fit.verdict.converged and fit.verdict.word != "trusted"
 
 
 @pytest.mark.parametrize("model", [normal_normal, branching], ids=["numpy", "eager"])
@@ -113,7 +113,7 @@ def test_an_interrupted_pilot_gives_a_fit_that_says_so(guide, calls, monkeypatch
     monkeypatch.setattr(start_module, "minimize", interrupted)
     fit = ppl.infer(counts, COUNTS, guide=guide, progress=False)
     assert len(made) == calls + 1
-    assert fit.solution.interrupted and not fit.verdict.converged and fit.verdict.word != "usable"
+    assert fit.solution.interrupted and not fit.verdict.converged and fit.verdict.word != "trusted"
     assert "interrupted" in str(fit) and np.isfinite(fit.elbo)
     assert fit["z"].mean.shape == COUNTS.shape and np.all(np.isfinite(fit.sample(5)["z"]))
 
@@ -151,7 +151,7 @@ def test_steps_that_end_worse_than_the_start_are_given_up(seed):
     fit = ppl.infer(normal_normal, guide="meanfield", algorithm=wild, seed=seed, progress=False)
     assert "start" in fit.verdict.stop_reason and "kept" in str(fit.verdict)
     assert fit.params["z.loc"] == pytest.approx(MEAN) and fit.params["z.scale"] == pytest.approx(SD)
-    assert fit.verdict.word != "usable"
+    assert fit.verdict.word != "trusted"
 
 
 def test_a_bad_start_is_not_kept():

@@ -106,10 +106,12 @@ def test_another_seed_takes_another_way():
 
 # -- draws and marginals ---------------------------------------------------------------------------
 def test_marginals_agree_with_draws(fit):
-    draws = fit.sample(4000, seed=11)
+    corrected = fit.verdict.corrected  # then both come from the same weighted draws, and the tails less well
+    draws = fit.sample(4000, seed=11, resample=corrected)
+    size = min(4000, fit.ratios.smoothed.effective_draws) if corrected else 4000
     for name in draws:
         x, m = np.asarray(draws[name], dtype=float), fit[name]
-        error = x.std(0) / 4000**0.5 + 1e-12
+        error = x.std(0) / size**0.5 + 1e-12
         assert np.shape(m.mean) == np.shape(m.sd) == x.shape[1:]
         assert np.all(np.abs(x.mean(0) - m.mean) < 6 * error), name
         np.testing.assert_allclose(x.std(0), m.sd, rtol=0.2, atol=1e-9)
@@ -117,7 +119,7 @@ def test_marginals_agree_with_draws(fit):
         assert q.shape == (3, *np.shape(m.mean)) and np.all(np.diff(q, axis=0) >= 0)
         assert np.shape(m.quantile(0.5)) == np.shape(m.mean)
         if len(np.unique(x)) > 1000:
-            np.testing.assert_allclose(np.mean(x <= q[2], axis=0), 0.9, atol=0.03)
+            np.testing.assert_allclose(np.mean(x <= q[2], axis=0), 0.9, atol=6 * (0.09 / size) ** 0.5)
 
 
 def test_draws_have_the_types_and_supports_of_their_sites():
@@ -192,7 +194,7 @@ def test_print_shows_the_verdict_first_then_the_table(fit):
     text = str(fit)
     assert text.lower().startswith(fit.verdict.word)
     assert "ELBO" in text.splitlines()[1] or "ELBO" in text
-    assert text.index("ELBO") < text.index("mean") and "95%" in text
+    assert text.index("\nELBO") < text.index("  mean") and "95%" in text
     assert repr(fit) == text
 
 
@@ -347,7 +349,7 @@ def test_prior_predictive_of_a_misspelt_plate_is_an_error():
 # -- how a run ends --------------------------------------------------------------------------------
 def test_the_limit_of_steps_is_not_trusted():
     fit = ppl.infer(regression, DESIGN, y=RESPONSE, algorithm=ppl.BBVI(steps=20), progress=False)
-    assert fit.verdict.word == "not trusted" and not fit.verdict.converged
+    assert fit.verdict.word != "trusted" and not fit.verdict.converged
     assert "20 steps" in fit.verdict.stop_reason and "20 steps" in str(fit.verdict)
     assert len(fit.history) == 20 and np.isfinite(fit.elbo)
 
@@ -367,7 +369,7 @@ def test_an_interrupt_returns_what_there_is(when, model):
 
     arguments = {regression: (DESIGN, RESPONSE), branching: (1.5,)}[model]
     fit = ppl.infer(model, *arguments, algorithm=ppl.BBVI(callback=callback), progress=False)
-    assert fit.verdict.word == "not trusted" and not fit.verdict.converged
+    assert fit.verdict.word != "trusted" and not fit.verdict.converged
     assert "interrupted" in str(fit.verdict)
     assert np.isfinite(fit.elbo) and len(fit.history) == when
     assert all(np.all(np.isfinite(v)) for v in fit.params.values())
@@ -385,7 +387,7 @@ def test_a_callback_may_stop_the_run():
     fit = ppl.infer(regression, DESIGN, y=RESPONSE, algorithm=ppl.BBVI(callback=callback), progress=False)
     assert len(seen) == 33 == len(fit.history) and "callback" in fit.verdict.stop_reason
     np.testing.assert_array_equal(fit.history, seen)
-    assert fit.verdict.word == "not trusted"
+    assert fit.verdict.word != "trusted"
 
 
 def test_an_error_in_a_callback_comes_through():
