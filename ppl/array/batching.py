@@ -135,6 +135,7 @@ RULES[op.softplus.run] = _elementwise_rule(op.softplus)
 RULES[op.stop_gradient.run] = _elementwise_rule(op.stop_gradient)
 RULES[op.where.run] = _elementwise_rule(op.where)
 RULES[np.sinc] = _elementwise_rule(np.sinc)
+RULES[op.place_among.run] = lambda size, x, knots, side: op.place_among(x.x, knots, side)
 
 
 @rule(op.draw_of)

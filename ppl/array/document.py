@@ -10,7 +10,7 @@ from scipy import special
 
 from . import operations as op
 from .batching import RULES
-from .derivatives import BY_AUTOGRAD, JUMPS, PARTIALS, PULLS, STEPWISE
+from .derivatives import JUMPS, PARTIALS, PULLS, STEPWISE
 from .recording import FUNCTIONS, METHODS, RECORDS
 
 PLACE = Path(__file__).parent / "OPERATIONS.md"
@@ -50,7 +50,7 @@ def row(fun: Callable) -> tuple[str, str, str, str]:
     bare = name.removeprefix("array.").removesuffix("_transposed")
     own = next((kind for kind, names in KINDS.items() if bare in names.split()), None)
     other = "linear algebra" if name.startswith("linalg.") else "elementwise" if elementwise else "shape"
-    if fun not in {*PARTIALS, *PULLS, *BY_AUTOGRAD, *RECORDS}:
+    if fun not in {*PARTIALS, *PULLS, *RECORDS}:
         return name, own or other, "composed", "composed"
     batching = "rule" if fun in RULES else "elementwise" if elementwise else "unrolled"
     return name, own or other, _differentiable(fun), batching

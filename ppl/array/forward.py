@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ModelError
 from . import operations as op
-from .derivatives import PARTIALS, PULLS, _spread, gradient, pull_back
+from .derivatives import PARTIALS, PULLS, _spread, gradient
 from .program import Program, Ref, substitute
 from .recording import Tape, call_recording, program_of
 
@@ -109,11 +109,6 @@ def _push_eigenvectors(d, v, x):
     return v @ ((1.0 - np.eye(n)) * inner / gaps)
 
 
-def _push_cross(d, y, a, b, *axes, **more):
-    left = None if d[0] is None else np.cross(d[0], b, *axes, **more)
-    return _plus(left, None if d[1] is None else np.cross(a, d[1], *axes, **more))
-
-
 def _sum_of_changes(d, y, a, b):
     return np.broadcast_to(_plus(d[0], d[1]), np.shape(y))
 
@@ -154,8 +149,6 @@ PUSHES: dict[Callable, Callable] = {
     np.linalg.solve: _push_linear_solve,
     np.linalg.inv: lambda d, y, x: -y @ d[0] @ y,
     np.linalg.det: lambda d, y, x: y * np.trace(np.linalg.inv(x) @ d[0], axis1=-2, axis2=-1),
-    np.cross: _push_cross,
-    np.sinc: lambda d, y, x: pull_back(d[0], np.sinc, y, (x,), {}, (0,))[0],  # elementwise: forwards as backwards
 }
 
 

@@ -1,28 +1,32 @@
 """What each NumPy function becomes on recorded arrays.
 
 One entry per function: its signature is NumPy's, its body is written in the operations of
-`operations.py` and in NumPy's ufuncs. Functions without an entry are those that autograd
-can differentiate (derivatives.py), or are refused.
+`operations.py` and in NumPy's ufuncs. Functions without an entry are refused, with the cure
+that `cures.py` has for them.
 """
 
 from __future__ import annotations
 
+import operator
+from string import ascii_letters
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
 
-from ..errors import ModelError
+from ..errors import ModelError, ShapeError
 from . import operations as op
 from .recording import FUNCTIONS, Recorded, _dtype, tape_of
 
 
 def implements(*functions):
-    """Register a recordable form of NumPy functions."""
+    """Register a recordable form of NumPy functions; one given by name may be missing from older versions."""
 
     def register(f):
         for fun in functions:
-            FUNCTIONS[fun] = f
+            fun = getattr(np, fun, None) if isinstance(fun, str) else fun
+            if fun is not None:
+                FUNCTIONS[fun] = f
         return f
 
     return register
@@ -159,6 +163,25 @@ def _cumprod(x, axis=None, dtype=None, out=None):
     return np.stack(done, axis)
 
 
+def _cumulative(name, run, neutral):
+    """np.cumulative_sum and np.cumulative_prod of the array standard."""
+
+    @implements(name)
+    def cumulative(x, /, *, axis=None, dtype=None, out=None, include_initial=False):
+        if axis is None and np.ndim(x) > 1:
+            raise ValueError(f"np.{name} of several axes needs axis=")
+        axis = op.axis_of(0 if axis is None else axis, np.ndim(x))
+        result = run(x, axis)
+        if not include_initial:
+            return result
+        first = [1 if i == axis else n for i, n in enumerate(np.shape(x))]
+        return op.concatenate((np.full(first, neutral, _dtype(result)), result), axis)
+
+
+_cumulative("cumulative_sum", _cumsum, 0)
+_cumulative("cumulative_prod", _cumprod, 1)
+
+
 @implements(np.diff)
 def _diff(x, n=1, axis=-1, **more):
     _refuse_more("diff", more)
@@ -191,14 +214,17 @@ def _expand_dims(x, axis):
     return op.reshape(x, np.expand_dims(np.broadcast_to(0, np.shape(x)), axis).shape)
 
 
-@implements(np.atleast_1d)
-def _atleast_1d(x):
-    return np.reshape(x, np.shape(x) or (1,))
+def _atleast(fun):
+    """Each array in the shape that NumPy's own gives to one like it."""
+
+    @implements(fun)
+    def atleast(*arrays):
+        found = tuple(np.reshape(x, fun(np.broadcast_to(0, np.shape(x))).shape) for x in arrays)
+        return found[0] if len(found) == 1 else found
 
 
-@implements(np.atleast_2d)
-def _atleast_2d(x):
-    return np.reshape(x, (1,) * (2 - np.ndim(x)) + np.shape(x))
+for _fun in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    _atleast(_fun)
 
 
 @implements(np.transpose, np.permute_dims)
@@ -207,7 +233,7 @@ def _transpose(x, axes=None):
     return op.transpose(x, tuple(a % n for a in axes) if axes is not None else tuple(reversed(range(n))))
 
 
-@implements(np.matrix_transpose)
+@implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def _matrix_transpose(x):
     return np.swapaxes(x, -1, -2)
 
@@ -227,6 +253,14 @@ def _moveaxis(x, source, destination):
     for to, axis in sorted(zip(destination, source, strict=True)):
         order.insert(to, axis)
     return op.transpose(x, tuple(order))
+
+
+@implements(np.rollaxis)
+def _rollaxis(x, axis, start=0):
+    axis, to = op.axis_of(axis, np.ndim(x)), start + np.ndim(x) * (start < 0)
+    if not 0 <= to <= np.ndim(x):
+        raise np.exceptions.AxisError(start, np.ndim(x) + 1)
+    return np.moveaxis(x, axis, to - (axis < to))
 
 
 @implements(np.broadcast_to)
@@ -285,6 +319,77 @@ def _column_stack(arrays):
     return np.concatenate([np.reshape(a, (-1, 1)) if np.ndim(a) < 2 else a for a in arrays], 1)
 
 
+@implements(np.dstack)
+def _dstack(arrays):
+    return np.concatenate([np.atleast_3d(a) for a in arrays], 2)
+
+
+@implements(np.block)
+def _block(arrays):
+    ndim = max(_depth(arrays), *(np.ndim(a) for a in _leaves(arrays)))
+    return _joined_blocks(arrays, ndim, -_depth(arrays))
+
+
+def _depth(x):
+    return 1 + max(map(_depth, x), default=0) if isinstance(x, list) else 0
+
+
+def _leaves(x):
+    return [leaf for y in x for leaf in _leaves(y)] if isinstance(x, list) else [x]
+
+
+def _joined_blocks(x, ndim, axis):
+    """The innermost lists are joined along the last axis, the outermost along the first of theirs."""
+    if not isinstance(x, list):
+        return np.reshape(x, (1,) * (ndim - np.ndim(x)) + np.shape(x))
+    return np.concatenate([_joined_blocks(y, ndim, axis + 1) for y in x], axis)
+
+
+def _along(x, axis, key):
+    return op.index(x, (slice(None),) * axis + (key,))
+
+
+@implements(np.array_split)
+def _array_split(x, indices_or_sections, axis=0):
+    axis = op.axis_of(axis, np.ndim(x))
+    pieces = np.array_split(np.arange(np.shape(x)[axis]), indices_or_sections)
+    return [_along(x, axis, slice(int(p[0]), int(p[-1]) + 1) if len(p) else slice(0, 0)) for p in pieces]
+
+
+@implements(np.split)
+def _split(x, indices_or_sections, axis=0):
+    axis = op.axis_of(axis, np.ndim(x))
+    np.split(np.arange(np.shape(x)[axis]), indices_or_sections)  # NumPy's own error for unequal parts
+    return np.array_split(x, indices_or_sections, axis)
+
+
+@implements(np.hsplit)
+def _hsplit(x, indices_or_sections):
+    return np.split(x, indices_or_sections, 1 if np.ndim(x) > 1 else 0)
+
+
+@implements(np.vsplit)
+def _vsplit(x, indices_or_sections):
+    return np.split(x, indices_or_sections, _at_least(2, x, 0))
+
+
+@implements(np.dsplit)
+def _dsplit(x, indices_or_sections):
+    return np.split(x, indices_or_sections, _at_least(3, x, 2))
+
+
+def _at_least(ndim, x, axis):
+    if np.ndim(x) < ndim:
+        raise ValueError(f"this split works on arrays of {ndim} or more dimensions")
+    return axis
+
+
+@implements("unstack")
+def _unstack(x, /, *, axis=0):
+    axis = op.axis_of(axis, np.ndim(x))
+    return tuple(_along(x, axis, i) for i in range(np.shape(x)[axis]))
+
+
 @implements(np.append)
 def _append(x, values, axis=None):
     return np.concatenate([np.atleast_1d(x), np.atleast_1d(values)], axis)
@@ -294,6 +399,24 @@ def _append(x, values, axis=None):
 def _flip(x, axis=None):
     axes = op.axes_of(axis, np.ndim(x))
     return op.index(x, tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(np.ndim(x))))
+
+
+@implements(np.flipud)
+def _flipud(x):
+    return np.flip(x, 0)
+
+
+@implements(np.fliplr)
+def _fliplr(x):
+    return np.flip(x, _at_least(2, x, 1))
+
+
+@implements(np.rot90)
+def _rot90(x, k=1, axes=(0, 1)):
+    first, second = op.axes_of(axes, np.ndim(x), in_order=False)
+    if k % 2 == 0:
+        return np.flip(x, (first, second)) if k % 4 else x
+    return np.flip(np.swapaxes(x, first, second), first if k % 4 == 1 else second)
 
 
 @implements(np.roll)
@@ -319,6 +442,54 @@ def _repeat(x, repeats, axis=None):
 def _tile(x, reps):
     numbers = np.arange(int(np.prod(np.shape(x), dtype=np.int64))).reshape(np.shape(x))
     return np.reshape(x, -1)[np.tile(numbers, reps)]
+
+
+def _rearranged(fun, x, *rest):
+    """What a NumPy function that only moves elements does to x: it is asked where it takes them from."""
+    places = fun(np.arange(int(np.prod(np.shape(x), dtype=np.int64))).reshape(np.shape(x)), *rest)
+    return op.index(np.reshape(x, -1), places)
+
+
+@implements(np.resize)
+def _resize(x, new_shape):
+    return _rearranged(np.resize, x, new_shape)
+
+
+@implements(np.delete)
+def _delete(x, obj, axis=None):
+    if axis is None:
+        x, axis = np.reshape(x, -1), 0
+    axis = op.axis_of(axis, np.ndim(x))
+    return np.take(x, np.delete(np.arange(np.shape(x)[axis]), obj), axis)
+
+
+@implements(np.insert)
+def _insert(x, obj, values, axis=None):
+    # The inserted values are numbered after those of x; NumPy's own says who goes where.
+    x, values = (np.reshape(x, -1) if axis is None else x), _typed(_array(values), _dtype(x))
+    size = int(np.prod(np.shape(x), dtype=np.int64))
+    inserted = size + np.arange(int(np.prod(np.shape(values), dtype=np.int64))).reshape(np.shape(values))
+    places = np.insert(np.arange(size).reshape(np.shape(x)), obj, inserted, axis)
+    return op.index(op.concatenate((np.reshape(x, -1), np.reshape(values, -1)), 0), places)
+
+
+@implements(np.compress)
+def _compress(condition, x, axis=None, out=None):
+    if axis is None:
+        x, axis = np.reshape(x, -1), 0
+    return np.take(x, np.compress(condition, np.arange(np.shape(x)[axis])), axis)
+
+
+@implements(np.pad)
+def _pad(x, pad_width, mode="constant", **settings):
+    if mode in ("edge", "wrap", "reflect", "symmetric") and settings.get("reflect_type", "even") == "even":
+        return _rearranged(lambda places: np.pad(places, pad_width, mode, **settings), x)
+    if mode != "constant":
+        raise ModelError(f"np.pad(..., {mode!r}) of a recorded value", "padding by a constant or by what is there")
+    border = np.pad(np.zeros(np.shape(x), _dtype(x)), pad_width, mode, **settings)
+    before = np.broadcast_to(pad_width, (np.ndim(x), 2))[:, 0]
+    inside = tuple(slice(int(k), int(k) + n) for k, n in zip(before, np.shape(x), strict=True))
+    return op.scatter(x, inside, border.shape) + border if border.any() else op.scatter(x, inside, border.shape)
 
 
 @implements(np.take)
@@ -348,6 +519,11 @@ def _diag(x, k=0):
     return op.scatter(x, (rows, rows + k), (n + abs(k), n + abs(k)))
 
 
+@implements(np.diagflat)
+def _diagflat(x, k=0):
+    return np.diag(np.reshape(x, -1), k)
+
+
 @implements(np.diagonal)
 def _diagonal(x, offset=0, axis1=0, axis2=1):
     x = np.moveaxis(x, (axis1, axis2), (-2, -1))
@@ -375,6 +551,14 @@ def _where(condition, *choices):
     if len(choices) != 2:
         raise ModelError("np.where(condition) of a recorded value", "np.where(condition, a, b)")
     return op.where(condition, *choices)
+
+
+@implements(np.select)
+def _select(condlist, choicelist, default=0):
+    result = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        result = op.where(condition, choice, result)
+    return np.broadcast_to(result, np.broadcast_shapes(*map(np.shape, (*condlist, *choicelist, default))))
 
 
 @implements(np.clip)
@@ -407,6 +591,254 @@ def _isclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
     return (a == b) | (np.abs(a - b) <= atol + rtol * np.abs(b))
 
 
+@implements(np.allclose)
+def _allclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
+    return _all(_isclose(a, b, rtol, atol, equal_nan))
+
+
+@implements(np.array_equal)
+def _array_equal(a, b, equal_nan=False):
+    _refuse("array_equal", equal_nan=(equal_nan, False))
+    return _all(a == b) if np.shape(a) == np.shape(b) else False
+
+
+@implements(np.count_nonzero)
+def _count_nonzero(x, axis=None, *, keepdims=False):
+    return _sum(_truth(x), axis, keepdims=keepdims)
+
+
+@implements(np.searchsorted)
+def _searchsorted(a, v, side="left", sorter=None):
+    if isinstance(a, Recorded):
+        raise ModelError("np.searchsorted in a recorded array", "a sorted array that is known")
+    knots = np.asarray(a) if sorter is None else np.asarray(a)[sorter]
+    return op.place_among(v, knots, side)
+
+
+@implements(np.digitize)
+def _digitize(x, bins, right=False):
+    steps = np.diff(bins)
+    if np.ndim(bins) != 1 or not (np.all(steps >= 0) or np.all(steps <= 0)):
+        raise ValueError("bins must be monotonically increasing or decreasing")
+    if np.any(steps < 0):
+        return len(bins) - op.place_among(x, np.asarray(bins)[::-1], "right" if right else "left")
+    return op.place_among(x, np.asarray(bins), "left" if right else "right")
+
+
+@implements(np.bincount)
+def _bincount(x, weights=None, minlength=0):
+    if isinstance(x, Recorded):
+        raise ModelError(
+            "np.bincount of recorded numbers: its length is not known",
+            "known groups, of recorded weights",
+            "np.sum((g[:, None] == np.arange(k)) * weights[:, None], axis=0)",
+        )
+    return op.scatter(op.cast(weights, np.dtype(float)), np.asarray(x), np.bincount(x, minlength=minlength).shape)
+
+
+# -- what numbers that are missing leave --------------------------------------------------------------
+def _without_missing(fun, run, neutral):
+    """A reduction with `neutral` in the place of every NaN."""
+
+    @implements(fun)
+    def reduction(x, axis=None, *rest, **more):
+        return run(op.where(np.isnan(x), neutral, x), axis, *rest, **more)
+
+
+for _fun, _run, _neutral in (
+    (np.nansum, _sum, 0.0),
+    (np.nanprod, _prod, 1.0),
+    (np.nancumsum, _cumsum, 0.0),
+    (np.nancumprod, _cumprod, 1.0),
+):
+    _without_missing(_fun, _run, _neutral)
+
+
+def _present(x, axis, keepdims):
+    return _sum(~np.isnan(x), axis, keepdims=keepdims)
+
+
+@implements(np.nanmean)
+def _nanmean(x, axis=None, dtype=None, out=None, keepdims=False, **more):
+    _refuse_more("nanmean", more)
+    return np.nansum(x, axis, keepdims=keepdims) / _present(x, axis, keepdims)
+
+
+@implements(np.nanvar)
+def _nanvar(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
+    _refuse_more("nanvar", more)
+    centred, left = x - _nanmean(x, axis, keepdims=True), _present(x, axis, keepdims) - ddof
+    return np.nansum(centred * centred, axis, keepdims=keepdims) / op.where(left > 0, left, np.nan)
+
+
+@implements(np.nanstd)
+def _nanstd(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
+    return np.sqrt(_nanvar(x, axis, ddof=ddof, keepdims=keepdims, **more))
+
+
+@implements(np.nanmax)
+def _nanmax(x, axis=None, out=None, keepdims=False, **more):
+    top = _max(op.where(np.isnan(x), -np.inf, x), axis, keepdims=keepdims, **more)
+    return op.where(_present(x, axis, keepdims) > 0, top, np.nan)
+
+
+@implements(np.nanmin)
+def _nanmin(x, axis=None, out=None, keepdims=False, **more):
+    return -_nanmax(-x, axis, keepdims=keepdims, **more)
+
+
+# -- order statistics and curves ------------------------------------------------------------------------
+def _sorted_flat(x, axis):
+    """The elements along all of the axes in order, along one axis in front."""
+    axes = op.axes_of(axis, np.ndim(x))
+    rest = tuple(i for i in range(np.ndim(x)) if i not in axes)
+    moved = op.transpose(x, (*axes, *rest))
+    return op.in_order(op.reshape(moved, (_count(x, axes), *(np.shape(x)[i] for i in rest))), 0), axes
+
+
+@implements(np.quantile)
+def _quantile(x, q, axis=None, out=None, overwrite_input=False, method="linear", keepdims=False, **more):
+    _refuse("quantile", method=(method, "linear"), **{k: (v, None) for k, v in more.items()})
+    if isinstance(q, Recorded):
+        raise ModelError("np.quantile at a recorded probability", "a known probability")
+    q = np.asarray(q, float)
+    if np.any((q < 0) | (q > 1) | np.isnan(q)):
+        raise ValueError("Quantiles must be in the range [0, 1]")
+    ordered, axes = _sorted_flat(x, axis)
+    n = len(ordered)
+    low = np.clip(np.floor(q * (n - 1)).astype(int), 0, max(n - 2, 0))
+    high = np.minimum(low + 1, n - 1)
+    part = np.reshape(q * (n - 1) - low, np.shape(q) + (1,) * (np.ndim(ordered) - 1))
+    result = _between(ordered[low], ordered[high], part)
+    if _dtype(x).kind == "f":  # a NaN stands last, and makes all of its row one
+        result = op.where(np.isnan(ordered[-1]), np.nan, result)
+    if not keepdims:
+        return result
+    return op.reshape(result, np.shape(q) + tuple(1 if i in axes else m for i, m in enumerate(np.shape(x))))
+
+
+def _between(a, b, part):
+    return a + (b - a) * part
+
+
+@implements(np.percentile)
+def _percentile(x, q, *rest, **more):
+    return np.quantile(x, q if isinstance(q, Recorded) else np.true_divide(q, 100), *rest, **more)
+
+
+@implements(np.median)
+def _median(x, axis=None, out=None, overwrite_input=False, keepdims=False):
+    return np.quantile(x, 0.5, axis=axis, keepdims=keepdims)
+
+
+@implements(np.interp)
+def _interp(x, xp, fp, left=None, right=None, period=None):
+    _refuse("interp", period=(period, None))
+    if isinstance(xp, Recorded):
+        raise ModelError("np.interp between recorded knots", "knots that are known", "recorded heights at known knots")
+    xp = np.asarray(xp, float)
+    if xp.ndim != 1 or np.shape(fp) != xp.shape or not xp.size:
+        raise ValueError("fp and xp are not of the same length, one or more")
+    fp, last = _array(fp), len(xp) - 1
+    i = np.clip(op.place_among(x, xp, "right") - 1, 0, max(last - 1, 0))
+    gaps = np.diff(xp, append=xp[-1] + 1.0)
+    j = np.minimum(i + 1, last)
+    y = fp[i] + (fp[j] - fp[i]) * ((x - xp[i]) / np.where(gaps > 0, gaps, 1.0)[i])
+    y = op.where(x < xp[0], fp[0] if left is None else left, y)
+    return op.where(x >= xp[-1], op.where(x > xp[-1], fp[last] if right is None else right, fp[last]), y)
+
+
+@implements(np.ediff1d)
+def _ediff1d(x, to_end=None, to_begin=None):
+    x = np.reshape(x, -1)
+    parts = [p if p is None else np.reshape(p, -1) for p in (to_begin, x[1:] - x[:-1], to_end)]
+    return np.concatenate([p for p in parts if p is not None])
+
+
+@implements("trapezoid")
+def _trapezoid(y, x=None, dx=1.0, axis=-1):
+    rows = np.moveaxis(_array(y), axis, -1)
+    if x is None:
+        return np.sum(dx * (rows[..., 1:] + rows[..., :-1]) / 2.0, -1)
+    x = _array(x)
+    x = np.moveaxis(x, axis, -1) if np.ndim(x) > 1 else x
+    return np.sum((x[..., 1:] - x[..., :-1]) * (rows[..., 1:] + rows[..., :-1]) / 2.0, -1)
+
+
+@implements(np.gradient)
+def _gradient(f, *spacing, axis=None, edge_order=1):
+    axes = op.axes_of(axis, np.ndim(f), in_order=False)
+    if len(spacing) not in (0, 1, len(axes)) or edge_order not in (1, 2):
+        raise TypeError("a spacing for every axis, and edge_order 1 or 2")
+    spacing = spacing * len(axes) if len(spacing) == 1 else spacing or (1.0,) * len(axes)
+    found = tuple(_slope_along(f, a, h, edge_order) for a, h in zip(axes, spacing, strict=True))
+    return found[0] if len(found) == 1 else found
+
+
+def _slope_along(f, axis, spacing, edge_order):
+    n = np.shape(f)[axis]
+    if n < edge_order + 1 or (np.ndim(spacing) and np.shape(spacing) != (n,)):
+        raise ValueError("too few points, or coordinates of another length than the axis")
+    rows = np.moveaxis(f if _dtype(f).kind == "f" else op.cast(f, np.dtype(float)), axis, 0)
+    steps = spacing[1:] - spacing[:-1] if np.ndim(spacing) else np.full(n - 1, spacing)
+    h = np.reshape(steps, (-1, *(1,) * (np.ndim(f) - 1)))
+    slopes = (rows[1:] - rows[:-1]) / h
+    a, b = h[:-1], h[1:]
+    inside = (b * slopes[:-1] + a * slopes[1:]) / (a + b)
+    first, last = slopes[:1], slopes[-1:]
+    if edge_order == 2:  # the line through the two nearest slopes, which hold half-way
+        first = first + (slopes[:1] - slopes[1:2]) * h[:1] / (h[:1] + h[1:2])
+        last = last + (slopes[-1:] - slopes[-2:-1]) * h[-1:] / (h[-1:] + h[-2:-1])
+    return np.moveaxis(np.concatenate([first, inside, last]), 0, axis)
+
+
+@implements(np.convolve)
+def _convolve(a, v, mode="full"):
+    a, v = (np.atleast_1d(_array(x)) for x in (a, v))
+    if np.ndim(a) > 1 or np.ndim(v) > 1 or not len(a) or not len(v):
+        raise ValueError("vectors that are not empty are convolved")
+    if len(v) > len(a):
+        a, v = v, a
+    n, k = len(a), len(v)
+    lags = np.arange(n + k - 1)[:, None] - np.arange(k)
+    rows = op.scatter(a, (slice(k - 1, k - 1 + n),), (n + 2 * (k - 1),))[lags + k - 1]
+    start, length = {"full": (0, n + k - 1), "same": ((k - 1) // 2, n), "valid": (k - 1, n - k + 1)}[mode]
+    return rows[start : start + length] @ v
+
+
+@implements(np.correlate)
+def _correlate(a, v, mode="valid"):
+    return np.convolve(a, np.flip(_array(v)), mode)
+
+
+@implements(np.polyval)
+def _polyval(p, x):
+    x, y = _array(x), 0
+    for c in _array(p):
+        y = y * x + c
+    return y if isinstance(y, Recorded) else np.zeros_like(x)
+
+
+@implements(np.cov)
+def _cov(m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=None, *, dtype=None):
+    _refuse("cov", fweights=(fweights, None), aweights=(aweights, None))
+    rows = [np.atleast_2d(_array(z)) for z in (m, y) if z is not None]
+    x = np.concatenate([r if rowvar or np.ndim(z) < 2 else r.T for r, z in zip(rows, (m, y), strict=False)], 0)
+    centred = x - np.mean(x, axis=1, keepdims=True)
+    ddof = (0 if bias else 1) if ddof is None else ddof
+    return np.squeeze((centred @ centred.T) / (np.shape(x)[1] - ddof))
+
+
+@implements(np.corrcoef)
+def _corrcoef(x, y=None, rowvar=True, **more):
+    _refuse_more("corrcoef", more)
+    c = np.cov(x, y, rowvar)
+    if np.ndim(c) == 0:
+        return c / c
+    scale = np.sqrt(np.diagonal(c))
+    return np.clip(c / scale[:, None] / scale, -1, 1)
+
+
 # -- products ---------------------------------------------------------------------------------
 @implements(np.matmul)
 def _matmul(a, b):
@@ -432,6 +864,61 @@ def _vdot(a, b):
 @implements(np.inner)
 def _inner(a, b):
     return a * b if np.ndim(a) == 0 or np.ndim(b) == 0 else np.tensordot(a, b, (-1, -1))
+
+
+@implements("vecdot", np.linalg.vecdot)
+def _vecdot(a, b, *, axis=-1):
+    a, b = (np.moveaxis(_array(x), axis, -1) for x in (a, b))
+    _same_length(a, b)
+    return (a[..., None, :] @ b[..., :, None])[..., 0, 0]
+
+
+def _same_length(a, b):
+    if np.shape(a)[-1] != np.shape(b)[-1]:
+        raise ShapeError(f"a product of vectors of shapes {np.shape(a)} and {np.shape(b)}", "vectors of one length")
+
+
+@implements("matvec")
+def _matvec(a, b):
+    return (_array(a) @ _array(b)[..., :, None])[..., 0]
+
+
+@implements("vecmat")
+def _vecmat(a, b):
+    return (_array(a)[..., None, :] @ _array(b))[..., 0, :]
+
+
+@implements(np.linalg.matmul)
+def _linalg_matmul(a, b, /):
+    return np.matmul(a, b)
+
+
+@implements(np.linalg.outer)
+def _linalg_outer(a, b, /):
+    if np.ndim(a) != 1 or np.ndim(b) != 1:
+        raise ValueError("np.linalg.outer takes vectors")
+    return np.outer(a, b)
+
+
+@implements(np.linalg.tensordot)
+def _linalg_tensordot(a, b, /, *, axes=2):
+    return np.tensordot(a, b, axes)
+
+
+@implements(np.cross)
+def _cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(_array(a), axisa, -1), np.moveaxis(_array(b), axisb, -1)
+    if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:
+        raise ModelError(f"np.cross of shapes {np.shape(a)} and {np.shape(b)}", "vectors of three numbers")
+    after, before = [1, 2, 0], [2, 0, 1]
+    return np.moveaxis(a[..., after] * b[..., before] - a[..., before] * b[..., after], -1, axisc)
+
+
+@implements(np.linalg.cross)
+def _linalg_cross(a, b, /, *, axis=-1):
+    return np.cross(a, b, axis=axis)
 
 
 @implements(np.outer)
@@ -514,6 +1001,59 @@ def _norm(x, ord=None, axis=None, keepdims=False):
     return np.sum(np.abs(x) ** ord, axis, keepdims=keepdims) ** (1 / ord)
 
 
+@implements(np.linalg.vector_norm)
+def _vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
+    axes = op.axes_of(axis, np.ndim(x))
+    if len(axes) > 1:
+        rest = tuple(i for i in range(np.ndim(x)) if i not in axes)
+        flat = np.reshape(np.transpose(x, (*axes, *rest)), (-1, *(np.shape(x)[i] for i in rest)))
+        return _keep(x, axes, _norm(flat, ord, 0), keepdims)
+    return _norm(x, ord, axes[0] if axes else (), keepdims)
+
+
+@implements(np.linalg.matrix_norm)
+def _matrix_norm(x, /, *, keepdims=False, ord="fro"):
+    return _norm(x, ord, (-2, -1), keepdims)
+
+
+@implements(np.linalg.diagonal)
+def _linalg_diagonal(x, /, *, offset=0):
+    return np.diagonal(x, offset, -2, -1)
+
+
+@implements(np.linalg.trace)
+def _linalg_trace(x, /, *, offset=0, dtype=None):
+    return np.trace(x, offset, -2, -1)
+
+
+@implements(np.linalg.matrix_power)
+def _matrix_power(a, n):
+    n = operator.index(n)
+    if n <= 0:
+        a = np.linalg.inv(a) if n else np.broadcast_to(np.eye(_square_of(a), dtype=_dtype(a)), np.shape(a))
+        n = -n or 1
+    _square_of(a)
+    result = None
+    while n:
+        result = (a if result is None else result @ a) if n % 2 else result
+        a, n = (a @ a if n > 1 else a), n // 2
+    return result
+
+
+def _square_of(a):
+    if np.ndim(a) < 2 or np.shape(a)[-1] != np.shape(a)[-2]:
+        raise np.linalg.LinAlgError(f"square matrices are needed, not an array of shape {np.shape(a)}")
+    return np.shape(a)[-1]
+
+
+@implements(np.linalg.multi_dot)
+def _multi_dot(arrays, *, out=None):
+    result = arrays[0]
+    for a in arrays[1:]:
+        result = result @ a
+    return result
+
+
 @implements(np.linalg.inv)
 def _inv(a):
     return _tape_add(np.linalg.inv, a)
@@ -532,16 +1072,52 @@ def _solve(a, b):
 
 
 @implements(np.einsum)
-def _einsum(subscripts, *operands, optimize=False, **more):
+def _einsum(*operands, optimize=False, **more):
     _refuse_more("einsum", more)
-    if not isinstance(subscripts, str) or "." in subscripts:
-        raise ModelError(
-            "np.einsum with '...' or index lists", "a letter for each axis", "np.einsum('bij,bj->bi', a, b)"
-        )
-    left, arrow, right = subscripts.replace(" ", "").partition("->")
+    names, right, arrays = _subscripts(operands)
+    sizes: dict[str, int] = {}
+    for own, x in zip(names, arrays, strict=True):
+        for c, n in zip(own, np.shape(x), strict=True):
+            if sizes.setdefault(c, n) != n and 1 not in (sizes[c], n):
+                raise ValueError(f"np.einsum: axis {c!r} has lengths {sizes[c]} and {n}")
+            sizes[c] = n if sizes[c] == 1 else sizes[c]
+    for i, (own, x) in enumerate(zip(names, arrays, strict=True)):  # axes of length one are repeated
+        kept = [k for k, (c, n) in enumerate(zip(own, np.shape(x), strict=True)) if n == sizes[c]]
+        names[i] = "".join(own[k] for k in kept)
+        arrays[i] = x if len(kept) == len(own) else np.reshape(x, tuple(np.shape(x)[k] for k in kept))
+    return tape_of(arrays).add(np.einsum, (f"{','.join(names)}->{right}", *arrays))
+
+
+def _subscripts(operands):
+    """The letters of each operand, those of the result, and the operands: of all the spellings that NumPy knows."""
+    if isinstance(operands[0], str):
+        left, arrow, right = operands[0].replace(" ", "").partition("->")
+        names, arrays = left.split(","), list(map(_array, operands[1:]))
+    else:
+        arrays = [_array(x) for x in operands[: len(operands) // 2 * 2 : 2]]
+        names = [_letters(x) for x in operands[1 : len(arrays) * 2 : 2]]
+        arrow = "->" if len(operands) % 2 else ""
+        right = _letters(operands[-1]) if arrow else ""
+    if len(names) != len(arrays):
+        raise ValueError(f"np.einsum: {len(names)} subscripts for {len(arrays)} operands")
+    free = [c for c in ascii_letters if c not in "".join(names) + right]
+    shared = max([np.ndim(x) - len(n.replace("...", "")) for n, x in zip(names, arrays, strict=True)])
     if not arrow:
-        right = "".join(sorted(c for c in set(left) if c != "," and left.count(c) == 1))
-    return tape_of(operands).add(np.einsum, (f"{left}->{right}", *map(_array, operands)))
+        seen = "".join(names).replace(".", "")
+        right = "..." * ("..." in "".join(names)) + "".join(sorted(c for c in set(seen) if seen.count(c) == 1))
+    dots = "".join(free[: max(shared, 0)])
+    for i, (n, x) in enumerate(zip(names, arrays, strict=True)):
+        names[i] = n.replace("...", dots[len(dots) - np.ndim(x) + len(n.replace("...", "")) :])
+        if len(names[i]) != np.ndim(x):
+            raise ValueError(f"np.einsum: subscripts {n!r} for an array of shape {np.shape(x)}")
+    right = right.replace("...", dots)
+    if len(set(right)) < len(right) or not set(right) <= set("".join(names)):
+        raise ValueError(f"np.einsum: {right!r} as the letters of the result")
+    return names, right, arrays
+
+
+def _letters(axes):
+    return "".join("..." if a is Ellipsis else ascii_letters[a] for a in axes)
 
 
 @implements(np.sort)
@@ -582,6 +1158,67 @@ def _logaddexp(a, b):
     return _tape_add(np.logaddexp, a, b)
 
 
+@implements(np.logaddexp2)
+def _logaddexp2(a, b):
+    return np.logaddexp(a * np.log(2.0), b * np.log(2.0)) / np.log(2.0)
+
+
+@implements(np.divmod)
+def _divmod(a, b):
+    return a // b, a % b
+
+
+@implements(np.modf)
+def _modf(x):
+    whole = np.trunc(x)
+    return op.where(np.isinf(x), np.copysign(0.0, x), x - whole), whole
+
+
+@implements(np.fix)
+def _fix(x, out=None):
+    return np.trunc(x)
+
+
+@implements(np.real, np.conjugate, np.real_if_close)
+def _real(x):
+    return x
+
+
+@implements(np.imag)
+def _imag(x):
+    return np.zeros(np.shape(x), _dtype(x))
+
+
+@implements(np.isreal)
+def _isreal(x):
+    return np.ones(np.shape(x), bool)
+
+
+@implements(np.iscomplex)
+def _iscomplex(x):
+    return np.zeros(np.shape(x), bool)
+
+
+@implements(np.isposinf)
+def _isposinf(x, out=None):
+    return x == np.inf
+
+
+@implements(np.isneginf)
+def _isneginf(x, out=None):
+    return x == -np.inf
+
+
+@implements(np.degrees)
+def _degrees(x):
+    return np.rad2deg(x)
+
+
+@implements(np.radians)
+def _radians(x):
+    return np.deg2rad(x)
+
+
 @implements(np.log2)
 def _log2(x):
     return np.log(x) / np.log(2.0)
@@ -600,6 +1237,11 @@ def _exp2(x):
 @implements(special.log_expit)
 def _log_expit(x):
     return -op.softplus(-x)
+
+
+@implements(np.sinc)
+def _sinc(x):
+    return _tape_add(np.sinc, x if _dtype(x).kind == "f" else op.cast(x, np.dtype(float)))
 
 
 @implements(np.float_power)

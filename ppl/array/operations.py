@@ -301,6 +301,15 @@ def rank_of(x, axis):
 
 
 @operation
+def place_among(x, knots, side):
+    """How many of the sorted knots lie before each element."""
+    return np.searchsorted(knots, x, side)
+
+
+SHAPES[place_among.run] = lambda x, knots, side: (np.shape(x), np.dtype(np.intp))
+
+
+@operation
 def triangular_solve(lower, b):
     """L^-1 b for lower triangular L (..., n, n) and b (..., n, k)."""
     from scipy.linalg import solve_triangular
@@ -330,6 +339,7 @@ SHAPES[position_of_largest.run] = lambda x, axis: (
     np.dtype(np.intp),
 )
 SHAPES[triangular_solve.run] = SHAPES[triangular_solve_transposed.run] = SHAPES[np.linalg.solve] = _solve_signature
+SHAPES[np.sinc] = lambda x: (np.shape(x), recording._dtype(x))
 SHAPES[np.linalg.inv] = lambda a: (np.shape(a), recording._dtype(a))
 SHAPES[np.linalg.det] = lambda a: (np.shape(a)[:-2], recording._dtype(a))
 
@@ -343,12 +353,22 @@ def logsumexp(x, axis=-1):
     return log_total_exp(x, axes_of(axis, np.ndim(x)))
 
 
-def axes_of(axis, ndim) -> tuple[int, ...]:
-    """NumPy's axis argument as a sorted tuple of non-negative integers."""
+def axis_of(axis, ndim) -> int:
+    """NumPy's axis argument as a non-negative integer; NumPy's own error where there is no such axis."""
+    axis = operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise np.exceptions.AxisError(axis, ndim)
+    return axis % ndim
+
+
+def axes_of(axis, ndim, in_order=True) -> tuple[int, ...]:
+    """NumPy's axis argument as a tuple of non-negative integers, sorted unless their order matters."""
     if axis is None:
         return tuple(range(ndim))
-    axes = axis if isinstance(axis, tuple | list) else (axis,)
-    return tuple(sorted(operator.index(a) + ndim * (a < 0) for a in axes))
+    axes = tuple([axis_of(a, ndim) for a in (axis if isinstance(axis, tuple | list) else (axis,))])
+    if len(set(axes)) < len(axes):
+        raise ValueError("duplicate value in 'axis'")
+    return tuple(sorted(axes)) if in_order else axes
 
 
 recording.FUNCTIONS[operator.getitem] = index
