@@ -10,6 +10,7 @@ number of steps, nothing in place, no tape left at run time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,16 +23,22 @@ from .program import Program, run
 from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of
 from .rows import rows_of
 
+LOG_2, LOG_10 = math.log(2.0), math.log(10.0)
+
 # operation -> one function (ans, *args) -> d ans / d arg for each argument; None where it is constant
 PARTIALS: dict[Callable, tuple] = {
     np.exp: (lambda y, x: y,),
     np.expm1: (lambda y, x: y + 1.0,),
     np.log: (lambda y, x: 1.0 / x,),
     np.log1p: (lambda y, x: 1.0 / (1.0 + x),),
+    np.exp2: (lambda y, x: y * LOG_2,),
+    np.log2: (lambda y, x: (1.0 / LOG_2) / x,),
+    np.log10: (lambda y, x: (1.0 / LOG_10) / x,),
     np.sqrt: (lambda y, x: 0.5 / y,),
     np.cbrt: (lambda y, x: y / (3.0 * x),),
     np.reciprocal: (lambda y, x: -y * y,),
     np.abs: (lambda y, x: np.sign(x),),
+    np.fabs: (lambda y, x: np.sign(x),),
     np.sin: (lambda y, x: np.cos(x),),
     np.cos: (lambda y, x: -np.sin(x),),
     np.tan: (lambda y, x: 1.0 + y * y,),
@@ -48,6 +55,8 @@ PARTIALS: dict[Callable, tuple] = {
     np.hypot: (lambda y, a, b: a / y, lambda y, a, b: b / y),
     np.deg2rad: (lambda y, x: np.pi / 180.0,),
     np.rad2deg: (lambda y, x: 180.0 / np.pi,),
+    np.radians: (lambda y, x: np.pi / 180.0,),
+    np.degrees: (lambda y, x: 180.0 / np.pi,),
     np.power: (
         lambda y, a, b: b * np.power(a, b - 1.0),
         lambda y, a, b: op.where(a > 0, y * np.log(op.where(a > 0, a, 1.0)), 0.0),
@@ -55,6 +64,7 @@ PARTIALS: dict[Callable, tuple] = {
     np.maximum: (lambda y, a, b: _share(a, b, a > b), lambda y, a, b: _share(a, b, b > a)),
     np.minimum: (lambda y, a, b: _share(a, b, a < b), lambda y, a, b: _share(a, b, b < a)),
     np.logaddexp: (lambda y, a, b: np.exp(a - y), lambda y, a, b: np.exp(b - y)),
+    np.logaddexp2: (lambda y, a, b: np.exp2(a - y), lambda y, a, b: np.exp2(b - y)),
     np.fmod: (lambda y, a, b: 1.0, lambda y, a, b: -np.trunc(a / b)),
     np.copysign: (lambda y, a, b: np.sign(a) * np.sign(y), lambda y, a, b: 0.0),
     np.remainder: (lambda y, a, b: 1.0, lambda y, a, b: -np.floor(a / b)),
@@ -66,7 +76,6 @@ PARTIALS: dict[Callable, tuple] = {
         lambda y, a, b: _share(a, b, (a < b) | np.isnan(b)),
         lambda y, a, b: _share(a, b, (b < a) | np.isnan(a)),
     ),
-    np.ldexp: (lambda y, x, n: np.ldexp(1.0, n), lambda y, x, n: 0.0),
     np.sinc: (lambda y, x: _sinc_slope(np.pi * x),),
 }
 # Constant between their jumps: no derivative, and the jumps are what `discontinuous` reports.

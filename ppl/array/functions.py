@@ -16,7 +16,7 @@ from scipy import special
 
 from ..errors import ModelError, ShapeError
 from . import operations as op
-from .recording import FUNCTIONS, Recorded, _dtype, tape_of
+from .recording import FUNCTIONS, Recorded, _dtype, elementwise_signature, tape_of
 
 
 def implements(*functions):
@@ -66,14 +66,31 @@ def _sum(x, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=Tr
     axes, x = op.axes_of(axis, np.ndim(x)), _typed(x, dtype)
     if where is not True:
         x = op.where(where, x, 0)
-    if _dtype(x).kind == "b":
-        x = op.cast(x, np.dtype(np.int64))
+    x = _counted(x)
     result = _keep(x, axes, op.total(x, axes) if axes else x, keepdims)
     return result if initial is np._NoValue or (not np.ndim(initial) and initial == 0) else result + initial
 
 
+def _counted(x):
+    """Truths and short whole numbers as long ones: NumPy sums and multiplies these."""
+    kind = _dtype(x).kind
+    return x if kind not in "biu" else _typed(x, np.uint64 if kind == "u" else np.int64)
+
+
+def _line(x, axis):
+    """The array and the axis of a function along one axis: all elements for None, and for a scalar its one."""
+    if axis is None or np.ndim(x) == 0:
+        op.axis_of(axis or 0, 1)
+        return np.reshape(x, -1), 0
+    return x, op.axis_of(axis, np.ndim(x))
+
+
 def _count(x, axes):
-    return int(np.prod([np.shape(x)[a] for a in axes], dtype=np.int64))
+    return _product([np.shape(x)[a] for a in axes])
+
+
+def _product(sides):
+    return int(np.prod(sides, dtype=np.int64))
 
 
 @implements(np.mean)
@@ -91,6 +108,8 @@ def _average(x, axis=None, weights=None, returned=False, *, keepdims=False):
         axes = op.axes_of(axis, np.ndim(x))
         shape = [np.shape(x)[i] if i in axes else 1 for i in range(np.ndim(x))]
         weights = np.broadcast_to(np.reshape(weights, shape), np.shape(x))
+    if not _count(x, op.axes_of(axis, np.ndim(x))):
+        raise ZeroDivisionError("no weights, which sum to zero")
     return _sum(x * weights, axis, keepdims=keepdims) / _sum(weights, axis, keepdims=keepdims)
 
 
@@ -108,6 +127,11 @@ def _std(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
     return np.sqrt(_var(x, axis, ddof=ddof, keepdims=keepdims, **more))
 
 
+def _opposite(x):
+    """The function that turns the order of numbers like x around, and is its own inverse."""
+    return np.negative if _dtype(x).kind == "f" else np.invert
+
+
 @implements(np.max)
 def _max(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("max", more)
@@ -118,7 +142,8 @@ def _max(x, axis=None, out=None, keepdims=False, **more):
 @implements(np.min)
 def _min(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("min", more)
-    return -_max(-x, axis, keepdims=keepdims)
+    minus = _opposite(x)
+    return minus(_max(minus(x), axis, keepdims=keepdims))
 
 
 @implements(np.ptp)
@@ -136,31 +161,29 @@ def _logaddexp_reduce(x, axis=0, keepdims=False, **more):
 @implements(np.prod)
 def _prod(x, axis=None, dtype=None, out=None, keepdims=False, **more):
     _refuse_more("prod", more)
-    x = _typed(x, dtype)
+    x = _counted(_typed(x, dtype))
     axes = op.axes_of(axis, np.ndim(x))
     rest = tuple(i for i in range(np.ndim(x)) if i not in axes)
     flat = op.reshape(op.transpose(x, (*axes, *rest)), (_count(x, axes), *(np.shape(x)[i] for i in rest)))
-    result = 1.0
-    for i in range(len(flat)):
+    result = flat[0] if len(flat) else np.ones(np.shape(flat)[1:], _dtype(x))
+    for i in range(1, len(flat)):
         result = result * flat[i]
     return _keep(x, axes, result, keepdims)
 
 
 @implements(np.cumsum)
 def _cumsum(x, axis=None, dtype=None, out=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
-    return op.running_sum(x, axis % np.ndim(x))
-
+    x, axis = _line(x, axis)
+    return op.running_sum(_counted(x), axis)
 
 @implements(np.cumprod)
 def _cumprod(x, axis=None, dtype=None, out=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
+    x, axis = _line(x, axis)
+    x = _counted(x)
     rows, done = np.moveaxis(x, axis, 0), []
     for i in range(np.shape(x)[axis]):
         done.append(rows[i] if not done else done[-1] * rows[i])
-    return np.stack(done, axis)
+    return np.stack(done, axis) if done else x
 
 
 def _cumulative(name, run, neutral):
@@ -170,11 +193,11 @@ def _cumulative(name, run, neutral):
     def cumulative(x, /, *, axis=None, dtype=None, out=None, include_initial=False):
         if axis is None and np.ndim(x) > 1:
             raise ValueError(f"np.{name} of several axes needs axis=")
-        axis = op.axis_of(0 if axis is None else axis, np.ndim(x))
+        x, axis = _line(x, axis)
         result = run(x, axis)
         if not include_initial:
             return result
-        first = [1 if i == axis else n for i, n in enumerate(np.shape(x))]
+        first = tuple(1 if i == axis else n for i, n in enumerate(np.shape(x)))
         return op.concatenate((np.full(first, neutral, _dtype(result)), result), axis)
 
 
@@ -187,7 +210,8 @@ def _diff(x, n=1, axis=-1, **more):
     _refuse_more("diff", more)
     for _step in range(n):
         rows = np.moveaxis(x, axis, 0)
-        x = np.moveaxis(rows[1:] - rows[:-1], 0, axis)
+        change = np.not_equal if _dtype(x).kind == "b" else np.subtract
+        x = np.moveaxis(change(rows[1:], rows[:-1]), 0, axis)
     return x
 
 
@@ -248,7 +272,7 @@ def _swapaxes(x, axis1, axis2):
 @implements(np.moveaxis)
 def _moveaxis(x, source, destination):
     n = np.ndim(x)
-    source, destination = ([a % n for a in (y if isinstance(y, tuple | list) else (y,))] for y in (source, destination))
+    source, destination = (op.axes_of(y, n, in_order=False) for y in (source, destination))
     order = [i for i in range(n) if i not in source]
     for to, axis in sorted(zip(destination, source, strict=True)):
         order.insert(to, axis)
@@ -295,7 +319,10 @@ def _full_like(x, fill_value, dtype=None, order="K", subok=True, shape=None, dev
 def _concatenate(arrays, axis=0, out=None, **_):
     if axis is None:
         arrays, axis = [np.reshape(a, -1) for a in arrays], 0
-    return op.concatenate(tuple(map(_array, arrays)), axis % np.ndim(arrays[0]))
+    arrays = tuple(map(_array, arrays))
+    if not arrays or not np.ndim(arrays[0]):
+        raise ValueError("arrays of one or more dimensions are joined: np.stack joins numbers")
+    return op.concatenate(arrays, op.axis_of(axis, np.ndim(arrays[0])))
 
 
 @implements(np.stack)
@@ -380,7 +407,7 @@ def _dsplit(x, indices_or_sections):
 
 def _at_least(ndim, x, axis):
     if np.ndim(x) < ndim:
-        raise ValueError(f"this split works on arrays of {ndim} or more dimensions")
+        raise ValueError(f"an array of {ndim} or more dimensions is needed, not of {np.ndim(x)}")
     return axis
 
 
@@ -403,7 +430,7 @@ def _flip(x, axis=None):
 
 @implements(np.flipud)
 def _flipud(x):
-    return np.flip(x, 0)
+    return np.flip(x, _at_least(1, x, 0))
 
 
 @implements(np.fliplr)
@@ -433,20 +460,19 @@ def _roll(x, shift, axis=None):
 
 @implements(np.repeat)
 def _repeat(x, repeats, axis=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
+    x, axis = _line(x, axis)
     return np.take(x, np.repeat(np.arange(np.shape(x)[axis]), repeats), axis)
 
 
 @implements(np.tile)
 def _tile(x, reps):
-    numbers = np.arange(int(np.prod(np.shape(x), dtype=np.int64))).reshape(np.shape(x))
+    numbers = np.arange(_product(np.shape(x))).reshape(np.shape(x))
     return np.reshape(x, -1)[np.tile(numbers, reps)]
 
 
 def _rearranged(fun, x, *rest):
     """What a NumPy function that only moves elements does to x: it is asked where it takes them from."""
-    places = fun(np.arange(int(np.prod(np.shape(x), dtype=np.int64))).reshape(np.shape(x)), *rest)
+    places = fun(np.arange(_product(np.shape(x))).reshape(np.shape(x)), *rest)
     return op.index(np.reshape(x, -1), places)
 
 
@@ -467,16 +493,15 @@ def _delete(x, obj, axis=None):
 def _insert(x, obj, values, axis=None):
     # The inserted values are numbered after those of x; NumPy's own says who goes where.
     x, values = (np.reshape(x, -1) if axis is None else x), _typed(_array(values), _dtype(x))
-    size = int(np.prod(np.shape(x), dtype=np.int64))
-    inserted = size + np.arange(int(np.prod(np.shape(values), dtype=np.int64))).reshape(np.shape(values))
+    size = _product(np.shape(x))
+    inserted = size + np.arange(_product(np.shape(values))).reshape(np.shape(values))
     places = np.insert(np.arange(size).reshape(np.shape(x)), obj, inserted, axis)
     return op.index(op.concatenate((np.reshape(x, -1), np.reshape(values, -1)), 0), places)
 
 
 @implements(np.compress)
 def _compress(condition, x, axis=None, out=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
+    x, axis = _line(x, axis)
     return np.take(x, np.compress(condition, np.arange(np.shape(x)[axis])), axis)
 
 
@@ -495,14 +520,13 @@ def _pad(x, pad_width, mode="constant", **settings):
 @implements(np.take)
 def _take(x, indices, axis=None, out=None, mode="raise"):
     _refuse("take", mode=(mode, "raise"))
-    if axis is None:
-        x, axis = np.reshape(_array(x), -1), 0
-    return op.index(_array(x), (slice(None),) * (axis % np.ndim(x)) + (_array(indices),))
+    x, axis = _line(_array(x), axis)
+    return op.index(x, (slice(None),) * axis + (_array(indices),))
 
 
 @implements(np.take_along_axis)
 def _take_along_axis(x, indices, axis=-1):
-    axis %= np.ndim(x)
+    axis = op.axis_of(axis, np.ndim(x))
     grid = [
         np.reshape(np.arange(n), [-1 if j == i else 1 for j in range(np.ndim(x))]) if i != axis else indices
         for i, n in enumerate(np.shape(indices))
@@ -538,12 +562,12 @@ def _trace(x, offset=0, axis1=0, axis2=1, **_):
 
 @implements(np.tril)
 def _tril(x, k=0):
-    return op.where(np.tri(*np.shape(x)[-2:], k, dtype=bool), x, np.zeros((), _dtype(x)))
+    return op.where(np.tri(*np.shape(x)[-2:], k=k, dtype=bool), x, np.zeros((), _dtype(x)))
 
 
 @implements(np.triu)
 def _triu(x, k=0):
-    return op.where(np.tri(*np.shape(x)[-2:], k - 1, dtype=bool), np.zeros((), _dtype(x)), x)
+    return op.where(np.tri(*np.shape(x)[-2:], k=k - 1, dtype=bool), np.zeros((), _dtype(x)), x)
 
 
 @implements(np.where)
@@ -633,7 +657,8 @@ def _bincount(x, weights=None, minlength=0):
             "known groups, of recorded weights",
             "np.sum((g[:, None] == np.arange(k)) * weights[:, None], axis=0)",
         )
-    return op.scatter(op.cast(weights, np.dtype(float)), np.asarray(x), np.bincount(x, minlength=minlength).shape)
+    counts = np.bincount(x, np.zeros(np.shape(weights)), minlength)
+    return op.scatter(op.cast(weights, np.dtype(float)), np.asarray(x), counts.shape) if len(x) else counts
 
 
 # -- what numbers that are missing leave --------------------------------------------------------------
@@ -642,7 +667,7 @@ def _without_missing(fun, run, neutral):
 
     @implements(fun)
     def reduction(x, axis=None, *rest, **more):
-        return run(op.where(np.isnan(x), neutral, x), axis, *rest, **more)
+        return run(op.where(np.isnan(x), neutral, x) if _dtype(x).kind == "f" else x, axis, *rest, **more)
 
 
 for _fun, _run, _neutral in (
@@ -678,13 +703,16 @@ def _nanstd(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
 
 @implements(np.nanmax)
 def _nanmax(x, axis=None, out=None, keepdims=False, **more):
+    if _dtype(x).kind != "f":
+        return _max(x, axis, keepdims=keepdims, **more)
     top = _max(op.where(np.isnan(x), -np.inf, x), axis, keepdims=keepdims, **more)
     return op.where(_present(x, axis, keepdims) > 0, top, np.nan)
 
 
 @implements(np.nanmin)
 def _nanmin(x, axis=None, out=None, keepdims=False, **more):
-    return -_nanmax(-x, axis, keepdims=keepdims, **more)
+    minus = _opposite(x)
+    return minus(_nanmax(minus(x), axis, keepdims=keepdims, **more))
 
 
 # -- order statistics and curves ------------------------------------------------------------------------
@@ -701,11 +729,13 @@ def _quantile(x, q, axis=None, out=None, overwrite_input=False, method="linear",
     _refuse("quantile", method=(method, "linear"), **{k: (v, None) for k, v in more.items()})
     if isinstance(q, Recorded):
         raise ModelError("np.quantile at a recorded probability", "a known probability")
-    q = np.asarray(q, float)
+    q = np.asarray(q, _dtype(x) if type(q) in (int, float) and _dtype(x).kind == "f" else float)
     if np.any((q < 0) | (q > 1) | np.isnan(q)):
         raise ValueError("Quantiles must be in the range [0, 1]")
     ordered, axes = _sorted_flat(x, axis)
     n = len(ordered)
+    if not n:
+        raise IndexError("no elements, which have no quantiles")
     low = np.clip(np.floor(q * (n - 1)).astype(int), 0, max(n - 2, 0))
     high = np.minimum(low + 1, n - 1)
     part = np.reshape(q * (n - 1) - low, np.shape(q) + (1,) * (np.ndim(ordered) - 1))
@@ -723,11 +753,15 @@ def _between(a, b, part):
 
 @implements(np.percentile)
 def _percentile(x, q, *rest, **more):
-    return np.quantile(x, q if isinstance(q, Recorded) else np.true_divide(q, 100), *rest, **more)
+    known = q if isinstance(q, Recorded) else q / 100 if type(q) in (int, float) else np.true_divide(q, 100)
+    return np.quantile(x, known, *rest, **more)
 
 
 @implements(np.median)
 def _median(x, axis=None, out=None, overwrite_input=False, keepdims=False):
+    axes = op.axes_of(axis, np.ndim(x))
+    if not _count(x, axes):
+        return _mean(x, axis, keepdims=keepdims)
     return np.quantile(x, 0.5, axis=axis, keepdims=keepdims)
 
 
@@ -743,7 +777,8 @@ def _interp(x, xp, fp, left=None, right=None, period=None):
     i = np.clip(op.place_among(x, xp, "right") - 1, 0, max(last - 1, 0))
     gaps = np.diff(xp, append=xp[-1] + 1.0)
     j = np.minimum(i + 1, last)
-    y = fp[i] + (fp[j] - fp[i]) * ((x - xp[i]) / np.where(gaps > 0, gaps, 1.0)[i])
+    low, high = op.index(fp, i), op.index(fp, j)
+    y = low + (high - low) * ((x - op.index(xp, i)) / op.index(np.where(gaps > 0, gaps, 1.0), i))
     y = op.where(x < xp[0], fp[0] if left is None else left, y)
     return op.where(x >= xp[-1], op.where(x > xp[-1], fp[last] if right is None else right, fp[last]), y)
 
@@ -751,7 +786,7 @@ def _interp(x, xp, fp, left=None, right=None, period=None):
 @implements(np.ediff1d)
 def _ediff1d(x, to_end=None, to_begin=None):
     x = np.reshape(x, -1)
-    parts = [p if p is None else np.reshape(p, -1) for p in (to_begin, x[1:] - x[:-1], to_end)]
+    parts = [p if p is None else _typed(np.reshape(p, -1), _dtype(x)) for p in (to_begin, x[1:] - x[:-1], to_end)]
     return np.concatenate([p for p in parts if p is not None])
 
 
@@ -779,7 +814,9 @@ def _slope_along(f, axis, spacing, edge_order):
     n = np.shape(f)[axis]
     if n < edge_order + 1 or (np.ndim(spacing) and np.shape(spacing) != (n,)):
         raise ValueError("too few points, or coordinates of another length than the axis")
-    rows = np.moveaxis(f if _dtype(f).kind == "f" else op.cast(f, np.dtype(float)), axis, 0)
+    if _dtype(f).kind == "b":
+        raise TypeError("truths have no differences")
+    rows = np.moveaxis(_floating(f), axis, 0)
     steps = spacing[1:] - spacing[:-1] if np.ndim(spacing) else np.full(n - 1, spacing)
     h = np.reshape(steps, (-1, *(1,) * (np.ndim(f) - 1)))
     slopes = (rows[1:] - rows[:-1]) / h
@@ -813,10 +850,11 @@ def _correlate(a, v, mode="valid"):
 
 @implements(np.polyval)
 def _polyval(p, x):
-    x, y = _array(x), 0
+    x = _array(x)
+    y = np.zeros_like(x)
     for c in _array(p):
         y = y * x + c
-    return y if isinstance(y, Recorded) else np.zeros_like(x)
+    return y
 
 
 @implements(np.cov)
@@ -943,10 +981,13 @@ def _tensordot(a, b, axes=2):
     left, right = [x % np.ndim(a) for x in left], [x % np.ndim(b) for x in right]
     keep_a = [i for i in range(np.ndim(a)) if i not in left]
     keep_b = [i for i in range(np.ndim(b)) if i not in right]
-    n = int(np.prod([np.shape(a)[i] for i in left], dtype=np.int64))
-    flat_a = np.reshape(np.transpose(a, (*keep_a, *left)), (-1, n))
-    flat_b = np.reshape(np.transpose(b, (*right, *keep_b)), (n, -1))
-    return np.reshape(flat_a @ flat_b, [np.shape(a)[i] for i in keep_a] + [np.shape(b)[i] for i in keep_b])
+    n = _product([np.shape(a)[i] for i in left])
+    if [np.shape(a)[i] for i in left] != [np.shape(b)[i] for i in right]:
+        raise ShapeError(f"a contraction of shapes {np.shape(a)} and {np.shape(b)}", "axes of equal lengths")
+    sides_a, sides_b = [np.shape(a)[i] for i in keep_a], [np.shape(b)[i] for i in keep_b]
+    flat_a = np.reshape(np.transpose(a, (*keep_a, *left)), (_product(sides_a), n))
+    flat_b = np.reshape(np.transpose(b, (*right, *keep_b)), (n, _product(sides_b)))
+    return np.reshape(flat_a @ flat_b, sides_a + sides_b)
 
 
 # -- linear algebra -----------------------------------------------------------------------------
@@ -997,7 +1038,7 @@ def _norm(x, ord=None, axis=None, keepdims=False):
             f"np.linalg.norm(..., {ord!r}) of a recorded value", "a vector norm of positive order, or Frobenius'"
         )
     if ord == np.inf:
-        return _max(np.abs(x), axis, keepdims=keepdims)
+        return _max(np.abs(x), axis, keepdims=keepdims) if _count(x, axes) else np.sum(x, axis, keepdims=keepdims)
     return np.sum(np.abs(x) ** ord, axis, keepdims=keepdims) ** (1 / ord)
 
 
@@ -1122,16 +1163,14 @@ def _letters(axes):
 
 @implements(np.sort)
 def _sort(x, axis=-1, kind=None, order=None, *, stable=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
-    return op.in_order(x, axis % np.ndim(x))
+    x, axis = (np.reshape(x, -1), 0) if axis is None else (x, op.axis_of(axis, np.ndim(x)))
+    return op.in_order(x, axis)
 
 
 @implements(np.argsort)
 def _argsort(x, axis=-1, kind=None, order=None, *, stable=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
-    return op.order_of(x, axis % np.ndim(x))
+    line, along = _line(x, axis)
+    return op.order_of(line, along)
 
 
 # -- ufuncs that are another operation in disguise --------------------------------------------------
@@ -1170,6 +1209,7 @@ def _divmod(a, b):
 
 @implements(np.modf)
 def _modf(x):
+    x = _floating(x, np.fabs)
     whole = np.trunc(x)
     return op.where(np.isinf(x), np.copysign(0.0, x), x - whole), whole
 
@@ -1236,12 +1276,22 @@ def _exp2(x):
 
 @implements(special.log_expit)
 def _log_expit(x):
-    return -op.softplus(-x)
+    return -op.softplus(-_floating(x))
+
+
+@implements(np.ldexp)
+def _ldexp(x, n):
+    return x * np.power(2.0, n)
+
+
+def _floating(x, fun=np.exp):
+    """The numbers in the type in which an elementwise function works on them."""
+    return _typed(x, elementwise_signature(fun, x)[1])
 
 
 @implements(np.sinc)
 def _sinc(x):
-    return _tape_add(np.sinc, x if _dtype(x).kind == "f" else op.cast(x, np.dtype(float)))
+    return _tape_add(np.sinc, _floating(x, np.sin))
 
 
 @implements(np.float_power)
@@ -1251,6 +1301,8 @@ def _float_power(a, b):
 
 @implements(np.nan_to_num)
 def _nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
+    if _dtype(x).kind != "f":
+        return x
     largest = np.finfo(_dtype(x)).max
     x = op.where(np.isnan(x), nan, x)
     x = op.where(x == np.inf, largest if posinf is None else posinf, x)
@@ -1269,14 +1321,19 @@ def _np_astype(x, dtype, *_, **__):
 
 @implements(np.round, np.around)
 def _round(x, decimals=0, out=None):
+    if _dtype(x).kind in "iu":
+        return x if decimals >= 0 else op.cast(np.rint(x * 10.0**decimals) / 10.0**decimals, _dtype(x))
     return np.rint(x) if decimals == 0 else np.rint(x * 10.0**decimals) / 10.0**decimals
 
 
 def _argmax(x, axis=None, out=None, *, keepdims=False):
     axes = op.axes_of(axis, np.ndim(x))
-    flat, along = (np.reshape(x, -1), 0) if axis is None else (x, axis % np.ndim(x))
-    return _keep(x, axes, op.position_of_largest(flat, along), keepdims)
+    return _keep(x, axes, op.position_of_largest(*_line(x, axis)), keepdims)
 
 
 FUNCTIONS[np.argmax] = _argmax
-FUNCTIONS[np.argmin] = lambda x, axis=None, out=None, *, keepdims=False: _argmax(-x, axis, keepdims=keepdims)
+
+
+@implements(np.argmin)
+def _argmin(x, axis=None, out=None, *, keepdims=False):
+    return _argmax(_opposite(x)(x), axis, keepdims=keepdims)

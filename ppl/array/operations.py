@@ -96,6 +96,9 @@ SHAPES[np.matmul] = _matmul_signature
 def _joined(parts, axis):
     shapes = [np.shape(p) for p in parts]
     shape = list(shapes[0])
+    if any(len(s) != len(shape) or any(n != m and i != axis for i, (n, m) in enumerate(zip(s, shape))) for s in shapes):
+        shown = " and ".join(map(str, shapes))
+        raise ShapeError(f"arrays of shapes {shown} joined along axis {axis}", "shapes that are equal but for that axis")
     shape[axis] = sum(s[axis] for s in shapes)
     return tuple(shape), np.result_type(*map(recording._dtype, parts))
 
@@ -184,11 +187,13 @@ def _is_basic(key):
     )
 
 
-@_shape_like(lambda shape: shape)
 @operation
 def softplus(x):
     """log(1 + exp(x)) without overflow."""
     return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
+
+
+SHAPES[softplus.run] = lambda x: recording.elementwise_signature(np.exp, x)
 
 
 @_shape_like(lambda shape: shape)
@@ -363,7 +368,7 @@ def axis_of(axis, ndim) -> int:
 
 def axes_of(axis, ndim, in_order=True) -> tuple[int, ...]:
     """NumPy's axis argument as a tuple of non-negative integers, sorted unless their order matters."""
-    if axis is None:
+    if axis is None or (ndim == 0 and axis in (0, -1)):
         return tuple(range(ndim))
     axes = tuple([axis_of(a, ndim) for a in (axis if isinstance(axis, tuple | list) else (axis,))])
     if len(set(axes)) < len(axes):

@@ -219,7 +219,7 @@ class Recorded(NDArrayOperatorsMixin):
             a, b = inputs
             return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
         if ufunc in FUNCTIONS:
-            return _called(name, FUNCTIONS[ufunc], inputs, kwargs)
+            return self._typed_as(ufunc, inputs, _called(name, FUNCTIONS[ufunc], inputs, kwargs))
         if ufunc.nout != 1 or ufunc.signature is not None:
             raise ModelError(f"{name} of a recorded value", "an operation with one result", "see ppl.array.supported()")
         try:
@@ -232,6 +232,13 @@ class Recorded(NDArrayOperatorsMixin):
                 f"numbers of type {result.dtype} from {name}", "real numbers", "their real and imaginary parts, by hand"
             )
         return result
+
+    def _typed_as(self, ufunc, inputs, result):
+        """The result of a composed ufunc in the type that NumPy's own has."""
+        if ufunc.nout != 1 or ufunc.signature is not None or self.tape.narrow:
+            return result
+        kind = elementwise_signature(ufunc, *map(_plain, inputs))[1]
+        return result if result.dtype == kind else FUNCTIONS[np.astype](result, kind)
 
     def __array_function__(self, fun, types, args, kwargs):
         if fun is np.shape and args:
@@ -370,7 +377,6 @@ METHODS: dict[str, Callable] = {
     "conj": lambda x: x,
     "conjugate": lambda x: x,
     "compress": lambda x, condition, axis=None: np.compress(condition, x, axis),
-    "searchsorted": lambda x, *args, **kwargs: np.searchsorted(x, *args, **kwargs),
     **{name: getattr(np, name) for name in SAME_NAME},
 }
 # Methods of ndarray that are missing: what to write instead.
@@ -378,6 +384,7 @@ _STACK, _ASK = "np.stack to build an array, np.where to choose", "the value itse
 REFUSED_METHODS: dict[str, str] = {
     "sort": "x = np.sort(x)",
     "item": "z as it is, for z.item()",
+    "searchsorted": "np.searchsorted(known, z)",
     **dict.fromkeys(("nonzero", "choose"), "np.where(condition, a, b)"),
     **dict.fromkeys(("partition", "argpartition"), "np.sort(x), np.argsort(x)"),
     **dict.fromkeys(("fill", "put", "itemset", "setfield", "setflags", "resize"), _STACK),
