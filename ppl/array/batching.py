@@ -245,7 +245,8 @@ def _matmul(size, a, b):
             return (a[None, :] @ b.x)[..., 0, :]
         return _elementwise_matrices(np.matmul, a, b)
     if na == nb == 1:
-        return op.total(a.x * b.x, (1,))
+        dtype = np.result_type(a.x.dtype, b.x.dtype)
+        return op.total(a.x * b.x, (1,)) if dtype.kind == "f" else op.cast(op.total(a.x * b.x, (1,)), dtype)
     if na == 1:
         first = np.reshape(a.x, (size, *(1,) * (nb - 2), 1, a.shape[0]))
         return np.squeeze(first @ b.x, -2)

@@ -105,6 +105,13 @@ def _share(a, b, first):
     return op.where(first, 1.0, op.where(a == b, 0.5, 0.0))
 
 
+def floating(x):
+    """An argument as formulas of derivatives want it: truths cannot be negated, short whole numbers overflow."""
+    if isinstance(x, Recorded | np.ndarray | np.generic) and x.dtype.kind in "biu":
+        return op.cast(x, np.dtype(np.float64))
+    return x
+
+
 def discontinuous(fun: Callable, args: tuple) -> bool:
     """Does the operation jump as its argument moves?"""
     if fun is op.cast.run:
@@ -297,7 +304,8 @@ def pull_back(g, fun, ans, args, kwargs, needed: Sequence[int]) -> dict[int, obj
                 f"a derivative of {fun.__name__} in argument {missing[0]}",
                 "an argument in which its derivative is known",
             )
-        return {i: _unbroadcast(g * rows[i](ans, *args), args[i]) for i in needed}
+        numbers = tuple(map(floating, args))
+        return {i: _unbroadcast(g * rows[i](ans, *numbers), args[i]) for i in needed}
     raise ModelError(f"a derivative of {getattr(fun, '__name__', fun)}", "an operation of ppl.array.supported()")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ModelError
 from . import operations as op
-from .derivatives import PARTIALS, PULLS, _spread, gradient
+from .derivatives import PARTIALS, PULLS, _spread, floating, gradient
 from .program import Program, Ref, substitute
 from .recording import Tape, call_recording, program_of
 
@@ -190,12 +190,12 @@ def _push(fun, y, args, kwargs, directions):
     if fun in PUSHES:
         return PUSHES[fun](directions, y, *args, **kwargs)
     if fun in PARTIALS:
-        total = None
+        total, numbers = None, tuple(map(floating, args))
         for row, d in zip(PARTIALS[fun], directions, strict=True):
             if d is not None:
                 if row is None:
                     raise ModelError(f"a derivative of {fun.__name__}", "an argument in which its derivative is known")
-                total = _plus(total, d * row(y, *args))
+                total = _plus(total, d * row(y, *numbers))
         return np.broadcast_to(total, np.shape(y))
     if PULLS.get(fun) == {}:  # constant for derivatives
         return None

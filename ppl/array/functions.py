@@ -16,7 +16,7 @@ from scipy import special
 
 from ..errors import ModelError, ShapeError
 from . import operations as op
-from .recording import FUNCTIONS, Recorded, _dtype, elementwise_signature, tape_of
+from .recording import FUNCTIONS, Recorded, _dtype, tape_of
 
 
 def implements(*functions):
@@ -108,7 +108,8 @@ def _average(x, axis=None, weights=None, returned=False, *, keepdims=False):
         axes = op.axes_of(axis, np.ndim(x))
         shape = [np.shape(x)[i] if i in axes else 1 for i in range(np.ndim(x))]
         weights = np.broadcast_to(np.reshape(weights, shape), np.shape(x))
-    if not _count(x, op.axes_of(axis, np.ndim(x))):
+    axes = op.axes_of(axis, np.ndim(x))
+    if 0 in [np.shape(x)[a] for a in axes] and 0 not in [n for i, n in enumerate(np.shape(x)) if i not in axes]:
         raise ZeroDivisionError("no weights, which sum to zero")
     return _sum(x * weights, axis, keepdims=keepdims) / _sum(weights, axis, keepdims=keepdims)
 
@@ -117,9 +118,8 @@ def _average(x, axis=None, weights=None, returned=False, *, keepdims=False):
 def _var(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, mean=None, correction=None):
     axes = op.axes_of(axis, np.ndim(x))
     centred = x - _mean(x, axis, keepdims=True)
-    return _sum(centred * centred, axis, keepdims=keepdims) / (
-        _count(x, axes) - (ddof if correction is None else correction)
-    )
+    left = _count(x, axes) - (ddof if correction is None else correction)
+    return _sum(centred * centred, axis, keepdims=keepdims) / max(left, 0)
 
 
 @implements(np.std)
@@ -154,7 +154,7 @@ def _ptp(x, axis=None, out=None, keepdims=False):
 @implements(np.logaddexp.reduce)
 def _logaddexp_reduce(x, axis=0, keepdims=False, **more):
     _refuse_more("logaddexp.reduce", more)
-    axes = op.axes_of(axis, np.ndim(x))
+    x, axes = _floating(x), op.axes_of(axis, np.ndim(x))
     return _keep(x, axes, op.log_total_exp(x, axes), keepdims)
 
 
@@ -175,6 +175,7 @@ def _prod(x, axis=None, dtype=None, out=None, keepdims=False, **more):
 def _cumsum(x, axis=None, dtype=None, out=None):
     x, axis = _line(x, axis)
     return op.running_sum(_counted(x), axis)
+
 
 @implements(np.cumprod)
 def _cumprod(x, axis=None, dtype=None, out=None):
@@ -478,7 +479,7 @@ def _rearranged(fun, x, *rest):
 
 @implements(np.resize)
 def _resize(x, new_shape):
-    return _rearranged(np.resize, x, new_shape)
+    return _rearranged(np.resize, x, new_shape) if 0 not in np.shape(x) else np.resize(np.zeros_like(x), new_shape)
 
 
 @implements(np.delete)
@@ -600,18 +601,19 @@ def _truth(x):
 @implements(np.any)
 def _any(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("any", more)
-    return _max(_truth(x), axis, keepdims=keepdims) > 0
+    return _sum(_truth(x), axis, keepdims=keepdims) > 0
 
 
 @implements(np.all)
 def _all(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("all", more)
-    return _min(_truth(x), axis, keepdims=keepdims) > 0
+    return _sum(1 - _truth(x), axis, keepdims=keepdims) == 0
 
 
 @implements(np.isclose)
 def _isclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
     _refuse("isclose", equal_nan=(equal_nan, False))
+    b = _floating(_array(b))
     return (a == b) | (np.abs(a - b) <= atol + rtol * np.abs(b))
 
 
@@ -686,14 +688,16 @@ def _present(x, axis, keepdims):
 @implements(np.nanmean)
 def _nanmean(x, axis=None, dtype=None, out=None, keepdims=False, **more):
     _refuse_more("nanmean", more)
-    return np.nansum(x, axis, keepdims=keepdims) / _present(x, axis, keepdims)
+    return _typed(np.nansum(x, axis, keepdims=keepdims) / _present(x, axis, keepdims), _dtype(_floating(x)))
 
 
 @implements(np.nanvar)
 def _nanvar(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
     _refuse_more("nanvar", more)
-    centred, left = x - _nanmean(x, axis, keepdims=True), _present(x, axis, keepdims) - ddof
-    return np.nansum(centred * centred, axis, keepdims=keepdims) / op.where(left > 0, left, np.nan)
+    centred = op.where(np.isnan(x), 0.0, x - _nanmean(x, axis, keepdims=True))
+    left = _present(x, axis, keepdims) - ddof
+    result = _sum(centred * centred, axis, keepdims=keepdims) / op.where(left > 0, left, np.nan)
+    return _typed(result, _dtype(_floating(x)))
 
 
 @implements(np.nanstd)
@@ -738,7 +742,7 @@ def _quantile(x, q, axis=None, out=None, overwrite_input=False, method="linear",
         raise IndexError("no elements, which have no quantiles")
     low = np.clip(np.floor(q * (n - 1)).astype(int), 0, max(n - 2, 0))
     high = np.minimum(low + 1, n - 1)
-    part = np.reshape(q * (n - 1) - low, np.shape(q) + (1,) * (np.ndim(ordered) - 1))
+    part = np.reshape((q * (n - 1) - low).astype(q.dtype), np.shape(q) + (1,) * (np.ndim(ordered) - 1))
     result = _between(ordered[low], ordered[high], part)
     if _dtype(x).kind == "f":  # a NaN stands last, and makes all of its row one
         result = op.where(np.isnan(ordered[-1]), np.nan, result)
@@ -760,6 +764,7 @@ def _percentile(x, q, *rest, **more):
 @implements(np.median)
 def _median(x, axis=None, out=None, overwrite_input=False, keepdims=False):
     axes = op.axes_of(axis, np.ndim(x))
+    x = _floating(x)
     if not _count(x, axes):
         return _mean(x, axis, keepdims=keepdims)
     return np.quantile(x, 0.5, axis=axis, keepdims=keepdims)
@@ -860,7 +865,7 @@ def _polyval(p, x):
 @implements(np.cov)
 def _cov(m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=None, *, dtype=None):
     _refuse("cov", fweights=(fweights, None), aweights=(aweights, None))
-    rows = [np.atleast_2d(_array(z)) for z in (m, y) if z is not None]
+    rows = [np.atleast_2d(_typed(_array(z), float)) for z in (m, y) if z is not None]
     x = np.concatenate([r if rowvar or np.ndim(z) < 2 else r.T for r, z in zip(rows, (m, y), strict=False)], 0)
     centred = x - np.mean(x, axis=1, keepdims=True)
     ddof = (0 if bias else 1) if ddof is None else ddof
@@ -1029,7 +1034,7 @@ def _eigvalsh(a, UPLO="L"):
 
 @implements(np.linalg.norm)
 def _norm(x, ord=None, axis=None, keepdims=False):
-    axes = op.axes_of(axis, np.ndim(x))
+    x, axes = _floating(x), op.axes_of(axis, np.ndim(x))
     vector = len(axes) == 1
     if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and vector):
         return np.sqrt(np.sum(x * x, axis, keepdims=keepdims))
@@ -1047,7 +1052,7 @@ def _vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
     axes = op.axes_of(axis, np.ndim(x))
     if len(axes) > 1:
         rest = tuple(i for i in range(np.ndim(x)) if i not in axes)
-        flat = np.reshape(np.transpose(x, (*axes, *rest)), (-1, *(np.shape(x)[i] for i in rest)))
+        flat = np.reshape(np.transpose(x, (*axes, *rest)), (_count(x, axes), *(np.shape(x)[i] for i in rest)))
         return _keep(x, axes, _norm(flat, ord, 0), keepdims)
     return _norm(x, ord, axes[0] if axes else (), keepdims)
 
@@ -1118,6 +1123,8 @@ def _einsum(*operands, optimize=False, **more):
     names, right, arrays = _subscripts(operands)
     sizes: dict[str, int] = {}
     for own, x in zip(names, arrays, strict=True):
+        if len(set(zip(own, np.shape(x), strict=True))) != len(set(own)):
+            raise ValueError(f"np.einsum: axes of lengths {np.shape(x)} for {own!r}")
         for c, n in zip(own, np.shape(x), strict=True):
             if sizes.setdefault(c, n) != n and 1 not in (sizes[c], n):
                 raise ValueError(f"np.einsum: axis {c!r} has lengths {sizes[c]} and {n}")
@@ -1209,7 +1216,7 @@ def _divmod(a, b):
 
 @implements(np.modf)
 def _modf(x):
-    x = _floating(x, np.fabs)
+    x = _typed(x, np.modf.resolve_dtypes((_dtype(x), None, None))[1])
     whole = np.trunc(x)
     return op.where(np.isinf(x), np.copysign(0.0, x), x - whole), whole
 
@@ -1284,19 +1291,19 @@ def _ldexp(x, n):
     return x * np.power(2.0, n)
 
 
-def _floating(x, fun=np.exp):
-    """The numbers in the type in which an elementwise function works on them."""
-    return _typed(x, elementwise_signature(fun, x)[1])
+def _floating(x):
+    """Whole numbers and truths as floating numbers."""
+    return x if _dtype(x).kind == "f" else _typed(x, float)
 
 
 @implements(np.sinc)
 def _sinc(x):
-    return _tape_add(np.sinc, _floating(x, np.sin))
+    return _tape_add(np.sinc, _floating(x))
 
 
 @implements(np.float_power)
 def _float_power(a, b):
-    return np.power(op.cast(_array(a), np.dtype(np.float64)), b)
+    return np.power(_typed(_array(a), tape_of((a, b)).dtype), b)
 
 
 @implements(np.nan_to_num)
@@ -1321,6 +1328,8 @@ def _np_astype(x, dtype, *_, **__):
 
 @implements(np.round, np.around)
 def _round(x, decimals=0, out=None):
+    if _dtype(x).kind == "b" and decimals:
+        raise TypeError("truths have no decimals")
     if _dtype(x).kind in "iu":
         return x if decimals >= 0 else op.cast(np.rint(x * 10.0**decimals) / 10.0**decimals, _dtype(x))
     return np.rint(x) if decimals == 0 else np.rint(x * 10.0**decimals) / 10.0**decimals

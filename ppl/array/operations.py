@@ -27,11 +27,19 @@ def _shape_like(rule):
     return register
 
 
-@_shape_like(lambda shape, axes, *_: tuple(n for i, n in enumerate(shape) if i not in axes))
 @operation
 def total(x, axes):
     """Sum over the axes (a tuple of non-negative integers), which go."""
     return np.add.reduce(x, axes)
+
+
+def _summed(x):
+    """The type in which NumPy sums: that of x, but long whole numbers for short ones."""
+    dtype = recording._dtype(x)
+    return dtype if dtype.kind == "f" else np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
+
+
+SHAPES[total.run] = lambda x, axes: (tuple(n for i, n in enumerate(np.shape(x)) if i not in axes), _summed(x))
 
 
 @_shape_like(lambda shape, axes: tuple(n for i, n in enumerate(shape) if i not in axes))
@@ -45,7 +53,7 @@ def largest(x, axes):
 @operation
 def log_total_exp(x, axes):
     """log(sum(exp(x))) over the axes, which go; exact where all terms are -inf."""
-    top = np.maximum.reduce(x, axes, keepdims=True)
+    top = np.maximum.reduce(x, axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
         return np.log(np.add.reduce(np.exp(x - top), axes)) + top.reshape(
@@ -74,11 +82,13 @@ def transpose(x, axes):
     return np.transpose(x, axes)
 
 
-@_shape_like(lambda shape, axis: shape)
 @operation
 def running_sum(x, axis):
     """Cumulative sum along an axis."""
     return np.cumsum(x, axis)
+
+
+SHAPES[running_sum.run] = lambda x, axis: (np.shape(x), _summed(x))
 
 
 def _matmul_signature(a, b):
@@ -98,7 +108,9 @@ def _joined(parts, axis):
     shape = list(shapes[0])
     if any(len(s) != len(shape) or any(n != m and i != axis for i, (n, m) in enumerate(zip(s, shape))) for s in shapes):
         shown = " and ".join(map(str, shapes))
-        raise ShapeError(f"arrays of shapes {shown} joined along axis {axis}", "shapes that are equal but for that axis")
+        raise ShapeError(
+            f"arrays of shapes {shown} joined along axis {axis}", "shapes that are equal but for that axis"
+        )
     shape[axis] = sum(s[axis] for s in shapes)
     return tuple(shape), np.result_type(*map(recording._dtype, parts))
 

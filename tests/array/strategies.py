@@ -55,10 +55,12 @@ class Slot:
             x = rng.normal(size=shape)
             return (x @ np.swapaxes(x, -1, -2) + (1 + shape[-1]) * np.eye(shape[-1])).astype(self.dtype)
         if self.domain == "lower":
-            return (np.tril(rng.normal(size=shape), -1) + (1.0 + rng.random(shape)) * np.eye(shape[-1])).astype(self.dtype)
+            return (np.tril(rng.normal(size=shape), -1) + (1.0 + rng.random(shape)) * np.eye(shape[-1])).astype(
+                self.dtype
+            )
         low, high = RANGES.get(self.domain, (-2.0, 2.0))
         if kind == "b":
-            x = rng.random(shape) < 0.6
+            x = rng.random(shape) < (0.6 if self.domain in ("real", "missing") else 1.0)
         elif kind in "iu":
             x = rng.integers(int(np.ceil(low)), max(int(high), int(np.ceil(low))) + 1, shape)
         else:
@@ -133,7 +135,9 @@ def _finished(draw, make, function):
 
 
 # -- what calls are made of --------------------------------------------------------------------------------
-SHAPES = st.one_of(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4), hnp.array_shapes(max_dims=4, max_side=3))
+SHAPES = st.one_of(
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4), hnp.array_shapes(max_dims=4, max_side=3)
+)
 DTYPES = st.sampled_from([FLOAT] * 4 + [SINGLE, WHOLE, SHORT, TRUTH])
 FLOATS = st.sampled_from([FLOAT] * 3 + [SINGLE])
 OFFSETS = st.integers(-3, 3)
@@ -208,7 +212,12 @@ ELEMENTWISE = {
 }  # fmt: skip
 ELEMENTWISE[("shape", "unit")] += (special.stdtrit,)
 ELEMENTWISE[("shape", "positive")] += (special.iv, special.ive, special.kv, special.kve, special.jv, special.yv)
-ELEMENTWISE[("positive", "shape", "unit")] = (special.betainc, special.betaincc, special.betaincinv, special.betainccinv)
+ELEMENTWISE[("positive", "shape", "unit")] = (
+    special.betainc,
+    special.betaincc,
+    special.betaincinv,
+    special.betainccinv,
+)
 # Those whose derivative is known in the last argument alone, or in the first.
 LAST = {specials.ZETA, special.stdtr, special.stdtrit, specials.gammainc_slope, special.betainc, special.betaincc,
         special.betaincinv, special.betainccinv, special.iv, special.ive, special.kv, special.kve, special.jv, special.yv}  # fmt: skip
@@ -330,14 +339,26 @@ def reducing(draw, f):
 def spreading(draw, f):
     x = one(draw)
     more = {"axis": draw(axes_of(len(x.shape))), "ddof": draw(st.sampled_from([0, 0, 1, 0.5]))}
-    n = np.prod([1, *(x.shape[a] for a in np.atleast_1d(range(len(x.shape)) if more["axis"] is None else more["axis"]) if -len(x.shape) <= a < len(x.shape))])
+    n = np.prod(
+        [
+            1,
+            *(
+                x.shape[a]
+                for a in np.atleast_1d(range(len(x.shape)) if more["axis"] is None else more["axis"])
+                if -len(x.shape) <= a < len(x.shape)
+            ),
+        ]
+    )
     return Call(f, (x,), more={**more, "keepdims": draw(st.booleans())}, smooth=f is np.var or n > 1)
 
 
 @draws(np.nansum, np.nanprod, np.nanmean, np.nanmax, np.nanmin, np.nanvar, np.nanstd)
 def reducing_what_is_there(draw, f):
     x = one(draw, "missing")
-    more = {"axis": draw(axes_of(len(x.shape), scalars=f not in (np.nanmean, np.nanvar, np.nanstd))), "keepdims": draw(st.booleans())}
+    more = {
+        "axis": draw(axes_of(len(x.shape), scalars=f not in (np.nanmean, np.nanvar, np.nanstd))),
+        "keepdims": draw(st.booleans()),
+    }
     return Call(f, (x,), more=more, smooth=f is not np.nanstd)
 
 
@@ -346,7 +367,9 @@ def positions(draw, f):
     x = one(draw, min_dims=1 if f is op.position_of_largest else 0)
     if f is op.position_of_largest:
         return Call(f, (x,), rest=(draw(st.integers(0, len(x.shape) - 1)),), smooth=False)
-    return Call(f, (x,), more={"axis": draw(axis_of(len(x.shape), scalars=True)), "keepdims": draw(st.booleans())}, smooth=False)
+    return Call(
+        f, (x,), more={"axis": draw(axis_of(len(x.shape), scalars=True)), "keepdims": draw(st.booleans())}, smooth=False
+    )
 
 
 @draws(np.cumsum, np.cumprod, np.nancumsum, np.nancumprod, np.sort, np.argsort)
@@ -354,13 +377,17 @@ def along(draw, f):
     x = one(draw, "missing" if f in (np.nancumsum, np.nancumprod) else "real")
     if f is np.argsort:  # equal elements have no order of their own
         x = replace(x, dtype=FLOAT)
-    return Call(f, (x,), more={"axis": draw(axis_of(len(x.shape), scalars=f is not np.sort))}, smooth=f is not np.argsort)
+    return Call(
+        f, (x,), more={"axis": draw(axis_of(len(x.shape), scalars=f is not np.sort))}, smooth=f is not np.argsort
+    )
 
 
 @draws(getattr(np, "cumulative_sum", None), getattr(np, "cumulative_prod", None))
 def cumulating(draw, f):
     x = one(draw)
-    return Call(f, (x,), more={"axis": draw(axis_of(len(x.shape), scalars=True)), "include_initial": draw(st.booleans())})
+    return Call(
+        f, (x,), more={"axis": draw(axis_of(len(x.shape), scalars=True)), "include_initial": draw(st.booleans())}
+    )
 
 
 @draws(np.diff)
@@ -380,7 +407,7 @@ def differing_flat(draw, f):
 def averaging(draw, f):
     x = one(draw)
     axis = draw(axes_of(len(x.shape)))
-    if draw(st.booleans()):
+    if draw(st.booleans()) and 0 not in x.shape:
         return Call(f, (x,), more={"axis": axis, "keepdims": draw(st.booleans())})
     shape = x.shape
     if isinstance(axis, int) and -len(shape) <= axis < len(shape) and draw(st.booleans()):
@@ -392,7 +419,9 @@ def averaging(draw, f):
 @draws(np.median)
 def middle(draw, f):
     x = one(draw)
-    return Call(f, (x,), more={"axis": draw(axes_of(len(x.shape)).filter(lambda a: a != ())), "keepdims": draw(st.booleans())})
+    return Call(
+        f, (x,), more={"axis": draw(axes_of(len(x.shape)).filter(lambda a: a != ())), "keepdims": draw(st.booleans())}
+    )
 
 
 @draws(np.quantile, np.percentile)
@@ -400,7 +429,12 @@ def quantiles(draw, f):
     x = one(draw)
     q = draw(st.sampled_from([0, 1, 0.5, 0.3, np.float64(0.4), [0.1, 0.9], [[0.25], [1.0]]]))
     more = {"axis": draw(axes_of(len(x.shape)).filter(lambda a: a != ())), "keepdims": draw(st.booleans())}
-    return Call(f, (x,), rest=(q if f is np.quantile else q * 10 if isinstance(q, int | float) else np.multiply(q, 100),), more=more)
+    return Call(
+        f,
+        (x,),
+        rest=(q if f is np.quantile else q * 10 if isinstance(q, int | float) else np.multiply(q, 100),),
+        more=more,
+    )
 
 
 @draws(op.total, op.largest, op.log_total_exp)
@@ -466,7 +500,9 @@ def squeezing(draw, f):
 def expanding(draw, f):
     x = one(draw)
     n = len(x.shape)
-    axis = st.one_of(st.integers(-n - 1, n + 1), st.lists(st.integers(-n - 2, n + 1), min_size=1, max_size=2).map(tuple))
+    axis = st.one_of(
+        st.integers(-n - 1, n + 1), st.lists(st.integers(-n - 2, n + 1), min_size=1, max_size=2).map(tuple)
+    )
     return Call(f, (x,), rest=(draw(axis),))
 
 
@@ -516,7 +552,9 @@ def rolling_axis(draw, f):
 
 @draws(np.broadcast_to, op.broadcast)
 def repeating_axes(draw, f):
-    (shape,), result = draw(hnp.mutually_broadcastable_shapes(num_shapes=1, base_shape=draw(shapes()), max_dims=3, min_side=0))
+    (shape,), result = draw(
+        hnp.mutually_broadcastable_shapes(num_shapes=1, base_shape=draw(shapes()), max_dims=3, min_side=0)
+    )
     if f is np.broadcast_to and draw(st.integers(0, 9)) == 0:
         result = (*result, 5)
     return Call(f, (Slot(shape, dtype=draw(DTYPES)),), rest=(result,))
@@ -548,7 +586,11 @@ def joining(draw, f):
 @draws(np.append)
 def appending(draw, f):
     found, axis = draw(joinable())
-    return Call(f, tuple(Slot(s, dtype=draw(DTYPES)) for s in (found[0], found[-1])), more={"axis": draw(st.sampled_from([axis, None]))})
+    return Call(
+        f,
+        tuple(Slot(s, dtype=draw(DTYPES)) for s in (found[0], found[-1])),
+        more={"axis": draw(st.sampled_from([axis, None]))},
+    )
 
 
 @draws(np.stack)
@@ -560,7 +602,11 @@ def stacking(draw, f):
 
 @draws(np.hstack, np.vstack, np.dstack, np.column_stack)
 def stacking_by_name(draw, f):
-    found = draw(st.one_of(joinable().map(lambda j: j[0]), shapes(max_dims=1).map(lambda s: [s, s]), shapes().map(lambda s: [s] * 2)))
+    found = draw(
+        st.one_of(
+            joinable().map(lambda j: j[0]), shapes(max_dims=1).map(lambda s: [s, s]), shapes().map(lambda s: [s] * 2)
+        )
+    )
     return Call(f, tuple(Slot(s, dtype=draw(DTYPES)) for s in found), how=listed)
 
 
@@ -768,9 +814,9 @@ def scattering(draw, f):
 @draws(rows_of)
 def reading(draw, f):
     shape = draw(shapes(min_dims=1, min_side=1))
-    table = Rows(np.arange(float(np.prod(shape))).reshape(shape))
-    at = Slot(draw(shapes(max_dims=2)), "below 1", WHOLE)
-    return Call(f, (at,), how=lambda f, v, r, m: f(table, abs(v[0])), smooth=False)
+    table = Rows(np.arange(float(np.prod(shape)) + 1.0)[:-1].reshape(shape))
+    at = Slot(draw(shapes(max_dims=2)), f"below {shape[0]}", WHOLE)
+    return Call(f, (at,), how=lambda f, v, r, m: f(table, v[0]), smooth=False)
 
 
 # -- order and curves --------------------------------------------------------------------------------------
@@ -1026,7 +1072,11 @@ def norms(draw, f):
 @draws(np.linalg.vector_norm)
 def vector_norms(draw, f):
     x = one(draw, min_dims=1)
-    more = {"axis": draw(axes_of(len(x.shape)).filter(lambda a: a != ())), "keepdims": draw(st.booleans()), "ord": draw(st.sampled_from([1, 2, 3, np.inf]))}
+    more = {
+        "axis": draw(axes_of(len(x.shape)).filter(lambda a: a != ())),
+        "keepdims": draw(st.booleans()),
+        "ord": draw(st.sampled_from([1, 2, 3, np.inf])),
+    }
     return Call(f, (x,), more=more)
 
 
@@ -1089,7 +1139,9 @@ def _as_array(slots):
 
 SAME = {name: getattr(np, name) for name in METHODS if hasattr(np, name) and getattr(np, name) in STRATEGIES}
 METHODS_OF_ARRAYS = {
-    name: STRATEGIES[f].map(lambda call, n=name: replace(call, function=method(n), known=(call.known or frozenset()) - {0}))
+    name: STRATEGIES[f].map(
+        lambda call, n=name: replace(call, function=method(n), known=(call.known or frozenset()) - {0})
+    )
     for name, f in SAME.items()
     if name not in ("compress", "conj")
 }
@@ -1102,8 +1154,17 @@ def _plain_method(name, make):
 _plain_method("flatten", as_it_is)
 _plain_method("copy", as_it_is)
 _plain_method("conj", as_it_is)
-_plain_method("compress", lambda draw, f: Call(f, (one(draw, min_dims=1),), rest=(draw(st.lists(st.booleans(), max_size=3)),), more={"axis": 0}))
+_plain_method(
+    "compress",
+    lambda draw, f: Call(
+        f, (one(draw, min_dims=1),), rest=(draw(st.lists(st.booleans(), max_size=3)),), more={"axis": 0}
+    ),
+)
 METHODS_OF_ARRAYS["transpose"] = _finished(
-    lambda draw, f: (lambda x: Call(f, (x,), rest=draw(st.sampled_from([(), (draw(some_order(len(x.shape))),), draw(some_order(len(x.shape)))]))))(one(draw)),
+    lambda draw, f: (
+        lambda x: Call(
+            f, (x,), rest=draw(st.sampled_from([(), (draw(some_order(len(x.shape))),), draw(some_order(len(x.shape)))]))
+        )
+    )(one(draw)),
     method("transpose"),
 )
