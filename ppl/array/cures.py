@@ -41,7 +41,6 @@ CURES: dict[str, str] = {
     # -- numpy
     "piecewise": "np.select([z > 1.0, z > 0.0], [a, b], default=z)",
     "choose": "np.select([k == 0, k == 1], [a, b])",
-    "vander": "np.stack([z**2, z, np.ones_like(z)], axis=-1)",
     "extract": "np.where(z > 0.0, z, 0.0)",
     "nonzero": "np.where(z > 0.0, z, 0.0)",
     "argwhere": "np.where(z > 0.0, z, 0.0)",
@@ -68,6 +67,12 @@ CURES: dict[str, str] = {
     "polyfit": "np.linalg.solve(a.T @ a, a.T @ z)",
     "apply_along_axis": "np.stack([np.sum(row) for row in a])",
     "apply_over_axes": "np.sum(a, axis=(0, 1), keepdims=True)",
+    **dict.fromkeys(
+        ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft", "fft2", "ifft2", "rfft2", "irfft2", "fftn", "ifftn"),
+        "np.cos(2 * np.pi / n * np.outer(np.arange(n), np.arange(n))) @ z",
+    ),
+    "geomspace": "np.exp(np.linspace(np.log(z), np.log(z + 1.0), n))",
+    "logspace": "10.0 ** np.linspace(z, z + 1.0, n)",
     "histogram": "np.sum((z[:, None] >= k) & (z[:, None] < k + 1.0), axis=0)",
 }
 

@@ -104,13 +104,12 @@ def _average(x, axis=None, weights=None, returned=False, *, keepdims=False):
     _refuse("average", returned=(returned, False))
     if weights is None:
         return _mean(x, axis, keepdims=keepdims)
-    if np.shape(weights) != np.shape(x):
-        axes = op.axes_of(axis, np.ndim(x))
-        shape = [np.shape(x)[i] if i in axes else 1 for i in range(np.ndim(x))]
-        weights = np.broadcast_to(np.reshape(weights, shape), np.shape(x))
     axes = op.axes_of(axis, np.ndim(x))
-    if 0 in [np.shape(x)[a] for a in axes] and 0 not in [n for i, n in enumerate(np.shape(x)) if i not in axes]:
+    along = [n if i in axes else 1 for i, n in enumerate(np.shape(x))]
+    full = np.shape(weights) == np.shape(x)
+    if 0 in along and not (full and 0 in [n for i, n in enumerate(np.shape(x)) if i not in axes]):
         raise ZeroDivisionError("no weights, which sum to zero")
+    weights = weights if full else np.broadcast_to(np.reshape(weights, along), np.shape(x))
     return _sum(x * weights, axis, keepdims=keepdims) / _sum(weights, axis, keepdims=keepdims)
 
 
@@ -132,14 +131,14 @@ def _opposite(x):
     return np.negative if _dtype(x).kind == "f" else np.invert
 
 
-@implements(np.max)
+@implements(np.max, np.amax)
 def _max(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("max", more)
     axes = op.axes_of(axis, np.ndim(x))
     return _keep(x, axes, op.largest(x, axes), keepdims)
 
 
-@implements(np.min)
+@implements(np.min, np.amin)
 def _min(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("min", more)
     minus = _opposite(x)
@@ -298,6 +297,22 @@ def _broadcast_to(x, shape, subok=False):
 def _broadcast_arrays(*arrays, subok=False):
     shape = np.broadcast_shapes(*map(np.shape, arrays))
     return tuple(np.broadcast_to(a, shape) for a in arrays)
+
+
+@implements(np.meshgrid)
+def _meshgrid(*arrays, copy=True, sparse=False, indexing="xy"):
+    n = len(arrays)
+    order = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else list(range(n))
+    grid = tuple(np.reshape(x, [-1 if order[i] == k else 1 for k in range(n)]) for i, x in enumerate(arrays))
+    return grid if sparse else np.broadcast_arrays(*grid)
+
+
+@implements(np.linspace)
+def _linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0, *, device=None):
+    _refuse("linspace", retstep=(retstep, False), axis=(axis, 0))
+    start, stop = _floating(_array(start)), _floating(_array(stop))
+    parts = (np.arange(num) / max(num - 1 if endpoint else num, 1)).astype(np.result_type(*map(_dtype, (start, stop))))
+    return start + np.reshape(parts, (-1, *(1,) * max(np.ndim(start), np.ndim(stop)))) * (stop - start)
 
 
 @implements(np.zeros_like, np.empty_like)
@@ -617,6 +632,12 @@ def _isclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
     return (a == b) | (np.abs(a - b) <= atol + rtol * np.abs(b))
 
 
+@implements(np.isin)
+def _isin(element, test_elements, assume_unique=False, invert=False, *, kind=None):
+    found = _any(_array(element)[..., None] == np.reshape(test_elements, -1), -1)
+    return ~found if invert else found
+
+
 @implements(np.allclose)
 def _allclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
     return _all(_isclose(a, b, rtol, atol, equal_nan))
@@ -822,7 +843,7 @@ def _slope_along(f, axis, spacing, edge_order):
     if _dtype(f).kind == "b":
         raise TypeError("truths have no differences")
     rows = np.moveaxis(_floating(f), axis, 0)
-    steps = spacing[1:] - spacing[:-1] if np.ndim(spacing) else np.full(n - 1, spacing)
+    steps = spacing[1:] - spacing[:-1] if np.ndim(spacing) else np.full(n - 1, spacing, _dtype(rows))
     h = np.reshape(steps, (-1, *(1,) * (np.ndim(f) - 1)))
     slopes = (rows[1:] - rows[:-1]) / h
     a, b = h[:-1], h[1:]
@@ -831,7 +852,7 @@ def _slope_along(f, axis, spacing, edge_order):
     if edge_order == 2:  # the line through the two nearest slopes, which hold half-way
         first = first + (slopes[:1] - slopes[1:2]) * h[:1] / (h[:1] + h[1:2])
         last = last + (slopes[-1:] - slopes[-2:-1]) * h[-1:] / (h[-1:] + h[-2:-1])
-    return np.moveaxis(np.concatenate([first, inside, last]), 0, axis)
+    return _typed(np.moveaxis(np.concatenate([first, inside, last]), 0, axis), _dtype(rows))
 
 
 @implements(np.convolve)
@@ -850,7 +871,10 @@ def _convolve(a, v, mode="full"):
 
 @implements(np.correlate)
 def _correlate(a, v, mode="valid"):
-    return np.convolve(a, np.flip(_array(v)), mode)
+    a, v = (np.atleast_1d(_array(x)) for x in (a, v))
+    if np.shape(v)[0] > np.shape(a)[0]:
+        return np.flip(np.correlate(v, a, mode))
+    return np.convolve(a, np.flip(v), mode)
 
 
 @implements(np.polyval)
@@ -860,6 +884,19 @@ def _polyval(p, x):
     for c in _array(p):
         y = y * x + c
     return y
+
+
+@implements(np.vander)
+def _vander(x, N=None, increasing=False):
+    if np.ndim(x) != 1:
+        raise ValueError("x must be a one-dimensional array")
+    x = _typed(x, np.promote_types(_dtype(x), int))
+    columns = [np.ones_like(x)]
+    for _power in range(1, np.shape(x)[0] if N is None else N):
+        columns.append(columns[-1] * x)
+    if N == 0 or (N is None and not np.shape(x)[0]):
+        return np.zeros((*np.shape(x), 0), _dtype(columns[0]))
+    return np.stack(columns if increasing else columns[::-1], -1)
 
 
 @implements(np.cov)
@@ -1229,6 +1266,16 @@ def _fix(x, out=None):
 @implements(np.real, np.conjugate, np.real_if_close)
 def _real(x):
     return x
+
+
+@implements(np.copy)
+def _copy(x, order="K", subok=False):
+    return x
+
+
+@implements(np.i0)
+def _i0(x):
+    return special.i0(x)
 
 
 @implements(np.imag)
