@@ -31,7 +31,7 @@ CURES: dict[str, str] = {
     "solve": "np.linalg.solve(a, z)",
     "inv": "np.linalg.inv(a)",
     "det": "np.linalg.det(a)",
-    "expm": "np.linalg.matrix_power(np.linalg.solve(np.eye(len(a)) - a / 2048, np.eye(len(a)) + a / 2048), 1024)",
+    "expm": "np.linalg.matrix_power(np.linalg.solve(np.eye(len(a)) - a / 2**17, np.eye(len(a)) + a / 2**17), 2**16)",
     "toeplitz": "z[np.abs(np.arange(len(z)) - np.arange(len(z))[:, None])]",
     "block_diag": "np.block([[a, np.zeros((len(a), len(b)))], [np.zeros((len(b), len(a))), b]])",
     # -- scipy.stats
@@ -69,7 +69,7 @@ CURES: dict[str, str] = {
     "apply_over_axes": "np.sum(a, axis=(0, 1), keepdims=True)",
     **dict.fromkeys(
         ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft", "fft2", "ifft2", "rfft2", "irfft2", "fftn", "ifftn"),
-        "np.cos(2 * np.pi / n * np.outer(np.arange(n), np.arange(n))) @ z",
+        "np.cos(2 * np.pi / len(z) * np.outer(np.arange(len(z)), np.arange(len(z)))) @ z",
     ),
     "geomspace": "np.exp(np.linspace(np.log(z), np.log(z + 1.0), n))",
     "logspace": "10.0 ** np.linspace(z, z + 1.0, n)",

@@ -344,7 +344,7 @@ class Recorded(NDArrayOperatorsMixin):
         return not self.shape and not isinstance(other, list)
 
     def _in_place(self, sign):
-        raise ModelError(f"x {sign}= y on a recorded array", "a new array", f"x = x {sign} y")
+        raise ModelError(f"x {sign}= y on a recorded array", "a new array", cure_of_caller() or f"x = x {sign} y")
 
     # -- the methods of ndarray ------------------------------------------------------------
     def __getattr__(self, name):
