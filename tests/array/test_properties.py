@@ -22,10 +22,10 @@ from ppl.array import specials
 from ppl.array.derivatives import PARTIALS, PULLS, STEPWISE
 from ppl.array.recording import FUNCTIONS, METHODS, RECORDS, Tape
 
-from .strategies import METHODS_OF_ARRAYS, SINGLE, STRATEGIES, Call, Slot
+from .strategies import METHODS_OF_ARRAYS, SINGLE, STRATEGIES, WHOLE, Call, Slot
 
 FEW = settings(
-    max_examples=6,
+    max_examples=10,
     deadline=None,
     derandomize=True,
     database=None,
@@ -256,6 +256,65 @@ def test_nothing_that_can_be_recorded_lacks_a_strategy():
     missing = [f.__name__ for f in {*FUNCTIONS, *PARTIALS, *PULLS, *STEPWISE, *RECORDS} if f not in raw]
     assert not missing
     assert set(METHODS) == set(METHODS_OF_ARRAYS)
+
+
+# -- expressions of several functions ----------------------------------------------------------------------
+def expression(fun, *shapes, domain="real"):
+    """A call of a function of several NumPy functions, at arrays of these shapes."""
+    slots = tuple(s if isinstance(s, Slot) else Slot(s, domain) for s in shapes)
+    return Call(lambda *x: fun(*x), slots, known=frozenset())
+
+
+def scanned(c, x, w):
+    last, ys = A.scan(lambda s, v: (np.tanh(w @ s + v), w[0] @ s), c, x)
+    return last * ys[-1]
+
+
+TWO_BY_THREE, MASK = (2, 3), np.array([[True], [False]])
+EXPRESSIONS = {
+    "operators": expression(
+        lambda x, y: (2 - x) * -y / (1 + x**2) + abs(y) ** 1.5 + (+x) - 3 // (1 + y * y) + x % 2, (3,), (2, 1)
+    ),
+    "reflected operators": expression(lambda x: 2**x + 3 / (x * x + 1) - 1.5 * x + (np.ones(3) - x), TWO_BY_THREE),
+    "comparisons": expression(lambda x, y: ((x > y) & ~(x == y) | (x <= 0)) * x, TWO_BY_THREE, (3,)),
+    "a product with a zero": expression(lambda x: np.prod(x * np.array([1.0, 0.0, 2.0])), (3,)),
+    "sum where": expression(lambda x: np.sum(x, axis=0, where=MASK, initial=2.0), TWO_BY_THREE),
+    "builtin sum": expression(lambda x: sum(x), (3, 2)),
+    "ufunc.reduce": expression(
+        lambda x: np.add.reduce(x) + np.maximum.reduce(x, axis=0) - np.minimum.reduce(x), (3, 2)
+    ),
+    "ufunc.accumulate": expression(lambda x: np.add.accumulate(x) * np.multiply.accumulate(x, axis=1), (3, 2)),
+    "ufunc.outer": expression(lambda x, y: np.multiply.outer(x, y) - np.add.outer(x, y), (2,), (3, 2)),
+    "numbers among arrays": expression(lambda x, y: np.hstack([np.stack([x, y, 3.0]), x, 1.0]), (), ()),
+    "iteration and length": expression(
+        lambda x: sum(row * len(x) for row in x) + x.size + x.ndim + x.T.shape[0], (3, 2)
+    ),
+    "symmetric parts": expression(lambda x: (x + x.mT) @ x.T[..., 0], (3, 3)),
+    "logsumexp": expression(lambda x: A.logsumexp(x, (0, 1)) + A.softplus(x), TWO_BY_THREE),
+    "a loop": expression(scanned, (3,), (4, 3), (3, 3)),
+    "a loop of its length alone": expression(lambda c: A.scan(lambda s, v: (s * c, s + c), c, None, length=4)[1], ()),
+}
+PLACES = [Slot(shape, "below 4", WHOLE) for shape in ((5,), (2, 3), ())]
+INDEXED = {
+    "rows": ((4, 3), lambda x, i: x[i]),
+    "elements": ((4,), lambda x, i: x[i]),
+    "second axis": ((3, 4), lambda x, i: x[:, i]),
+    "element of a row": ((4, 3), lambda x, i: x[i, 1]),
+    "two arrays": ((4, 5), lambda x, i: x[i, i]),
+    "last axis": ((2, 3, 4), lambda x, i: x[..., i]),
+    "between": ((2, 4, 3), lambda x, i: x[0, i]),
+    "with slices": ((4, 3, 2), lambda x, i: x[i, 1:]),
+    "new axis": ((4, 3), lambda x, i: x[i][..., None]),
+}
+EXPRESSIONS |= {
+    f"{name}, at {list(i.shape)}": expression(fun, shape, i) for name, (shape, fun) in INDEXED.items() for i in PLACES
+}
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_the_laws_hold_for_expressions(name):
+    for seed in range(4):  # which of the inputs are batched changes with it
+        check(replace(EXPRESSIONS[name], seed=seed))
 
 
 # -- the working dtype -------------------------------------------------------------------------------------
