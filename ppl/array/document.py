@@ -78,7 +78,7 @@ def table() -> str:
     """The document as Markdown, sorted by kind and name."""
     rows = sorted({row(f) for f in {*FUNCTIONS, *PARTIALS, *PULLS, *RECORDS}}, key=lambda r: (r[1], r[0]))
     lines = [" | ".join(("", *r, "")).strip() for r in (("name", "kind", "differentiable", "batching"), *rows)]
-    methods = ", ".join(sorted(set(METHODS) - {"item", "sort"}))
+    methods = ", ".join(sorted(METHODS))
     return "\n".join([HEAD, lines[0], "|---" * 4 + "|", *lines[1:], "", f"Methods of a recorded array: {methods}.", ""])
 
 

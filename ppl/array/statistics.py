@@ -181,7 +181,7 @@ def _slope_along(f, axis, spacing, edge_order):
     n = np.shape(f)[axis]
     if n < edge_order + 1 or (np.ndim(spacing) and np.shape(spacing) != (n,)):
         raise ValueError("too few points, or coordinates of another length than the axis")
-    if _dtype(f).kind == "b":
+    if _dtype(f).kind == "b" and (edge_order == 1 or not np.ndim(spacing)):
         raise TypeError("truths have no differences")
     rows = np.moveaxis(_floating(f), axis, 0)
     steps = spacing[1:] - spacing[:-1] if np.ndim(spacing) else np.full(n - 1, spacing, _dtype(rows))
