@@ -86,6 +86,8 @@ def small_powers(x, exponent):
     """Small whole and half powers as products and roots."""
     if isinstance(exponent, Recorded) or np.ndim(exponent) != 0 or not isinstance(x, Recorded) or x.dtype.kind != "f":
         return None
+    if not _keeps(x, exponent, fun=np.power):
+        return None
     forms = {
         1.0: lambda: x,
         2.0: lambda: x * x,

@@ -190,9 +190,9 @@ def check_autograd(call, inputs, wrt, gradient):
 
 
 # autograd holds constant what np.full_like is filled with, and mistakes the one vector that np.linalg.solve
-# has for several matrices; its norm of infinite order is NaN, and np.repeat along a last axis and
-# np.transpose with negative axes are taken for others. Central differences tell the truth.
-AUTOGRAD_IS_WRONG = {np.full_like, np.linalg.solve, np.linalg.norm, np.repeat, np.transpose}
+# has for several matrices; its norm of infinite order is NaN, and np.repeat and np.tile along a
+# last axis and np.transpose with negative axes are taken for others. Central differences tell the truth.
+AUTOGRAD_IS_WRONG = {np.full_like, np.linalg.solve, np.linalg.norm, np.repeat, np.tile, np.transpose}
 
 
 def autograds():
