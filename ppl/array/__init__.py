@@ -9,7 +9,7 @@
 [  2.     14.778 109.196]
 """
 
-from . import functions, passes
+from . import functions, passes, specials, statistics
 from .batching import batch, unrolled
 from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward

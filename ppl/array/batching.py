@@ -135,6 +135,7 @@ RULES[op.softplus.run] = _elementwise_rule(op.softplus)
 RULES[op.stop_gradient.run] = _elementwise_rule(op.stop_gradient)
 RULES[op.where.run] = _elementwise_rule(op.where)
 RULES[np.sinc] = _elementwise_rule(np.sinc)
+RULES[op.place_among.run] = lambda size, x, knots, side: op.place_among(x.x, knots, side)
 
 
 @rule(op.draw_of)
@@ -244,7 +245,8 @@ def _matmul(size, a, b):
             return (a[None, :] @ b.x)[..., 0, :]
         return _elementwise_matrices(np.matmul, a, b)
     if na == nb == 1:
-        return op.total(a.x * b.x, (1,))
+        dtype = np.result_type(a.x.dtype, b.x.dtype)
+        return op.total(a.x * b.x, (1,)) if dtype.kind == "f" else op.cast(op.total(a.x * b.x, (1,)), dtype)
     if na == 1:
         first = np.reshape(a.x, (size, *(1,) * (nb - 2), 1, a.shape[0]))
         return np.squeeze(first @ b.x, -2)

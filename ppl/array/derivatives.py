@@ -2,7 +2,7 @@
 
 An elementwise operation has a row of partial derivatives, written in plain NumPy; any
 other operation has a rule that pulls the derivative of the result back to one argument.
-What has neither takes autograd's own rule, applied to recorded arrays.
+What has neither is recorded as a value, and its derivative is refused.
 
 `gradient` replays a program on a new tape and walks it backwards once: linear in the
 number of steps, nothing in place, no tape left at run time.
@@ -10,6 +10,7 @@ number of steps, nothing in place, no tape left at run time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,18 +20,10 @@ from scipy import special
 from ..errors import ModelError
 from . import operations as op
 from .program import Program, run
-from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of, tape_of
+from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of
 from .rows import rows_of
 
-
-class _Asked:
-    """Learns which ufunc a function of SciPy hands its arguments to."""
-
-    def __array_ufunc__(self, ufunc, *_, **__):
-        return ufunc
-
-
-ZETA = special.zeta(2.0, _Asked())  # special.zeta itself is a wrapper
+LOG_2, LOG_10 = math.log(2.0), math.log(10.0)
 
 # operation -> one function (ans, *args) -> d ans / d arg for each argument; None where it is constant
 PARTIALS: dict[Callable, tuple] = {
@@ -38,10 +31,14 @@ PARTIALS: dict[Callable, tuple] = {
     np.expm1: (lambda y, x: y + 1.0,),
     np.log: (lambda y, x: 1.0 / x,),
     np.log1p: (lambda y, x: 1.0 / (1.0 + x),),
+    np.exp2: (lambda y, x: y * LOG_2,),
+    np.log2: (lambda y, x: (1.0 / LOG_2) / x,),
+    np.log10: (lambda y, x: (1.0 / LOG_10) / x,),
     np.sqrt: (lambda y, x: 0.5 / y,),
     np.cbrt: (lambda y, x: y / (3.0 * x),),
     np.reciprocal: (lambda y, x: -y * y,),
     np.abs: (lambda y, x: np.sign(x),),
+    np.fabs: (lambda y, x: np.sign(x),),
     np.sin: (lambda y, x: np.cos(x),),
     np.cos: (lambda y, x: -np.sin(x),),
     np.tan: (lambda y, x: 1.0 + y * y,),
@@ -58,6 +55,8 @@ PARTIALS: dict[Callable, tuple] = {
     np.hypot: (lambda y, a, b: a / y, lambda y, a, b: b / y),
     np.deg2rad: (lambda y, x: np.pi / 180.0,),
     np.rad2deg: (lambda y, x: 180.0 / np.pi,),
+    np.radians: (lambda y, x: np.pi / 180.0,),
+    np.degrees: (lambda y, x: 180.0 / np.pi,),
     np.power: (
         lambda y, a, b: b * np.power(a, b - 1.0),
         lambda y, a, b: op.where(a > 0, y * np.log(op.where(a > 0, a, 1.0)), 0.0),
@@ -65,63 +64,52 @@ PARTIALS: dict[Callable, tuple] = {
     np.maximum: (lambda y, a, b: _share(a, b, a > b), lambda y, a, b: _share(a, b, b > a)),
     np.minimum: (lambda y, a, b: _share(a, b, a < b), lambda y, a, b: _share(a, b, b < a)),
     np.logaddexp: (lambda y, a, b: np.exp(a - y), lambda y, a, b: np.exp(b - y)),
+    np.logaddexp2: (lambda y, a, b: np.exp2(a - y), lambda y, a, b: np.exp2(b - y)),
     np.fmod: (lambda y, a, b: 1.0, lambda y, a, b: -np.trunc(a / b)),
     np.copysign: (lambda y, a, b: np.sign(a) * np.sign(y), lambda y, a, b: 0.0),
     np.remainder: (lambda y, a, b: 1.0, lambda y, a, b: -np.floor(a / b)),
-    op.softplus.run: (lambda y, x: special.expit(x),),
-    special.expit: (lambda y, x: y * (1.0 - y),),
-    special.logit: (lambda y, x: 1.0 / (x * (1.0 - x)),),
-    special.gammaln: (lambda y, x: special.digamma(x),),
-    special.digamma: (lambda y, x: special.zeta(2.0, x),),
-    ZETA: (None, lambda y, s, x: -s * special.zeta(s + 1.0, x)),
-    special.gamma: (lambda y, x: y * special.digamma(x),),
-    special.betaln: (
-        lambda y, a, b: special.digamma(a) - special.digamma(a + b),
-        lambda y, a, b: special.digamma(b) - special.digamma(a + b),
+    np.fmax: (
+        lambda y, a, b: _share(a, b, (a > b) | np.isnan(b)),
+        lambda y, a, b: _share(a, b, (b > a) | np.isnan(a)),
     ),
-    special.beta: (
-        lambda y, a, b: y * (special.digamma(a) - special.digamma(a + b)),
-        lambda y, a, b: y * (special.digamma(b) - special.digamma(a + b)),
+    np.fmin: (
+        lambda y, a, b: _share(a, b, (a < b) | np.isnan(b)),
+        lambda y, a, b: _share(a, b, (b < a) | np.isnan(a)),
     ),
-    special.xlogy: (
-        lambda y, a, b: np.log(op.where((a == 0) & (b == 0), 1.0, b)),
-        lambda y, a, b: op.where(a == 0, 0.0, a / op.where(a == 0, 1.0, b)),
-    ),
-    special.xlog1py: (
-        lambda y, a, b: np.log1p(op.where((a == 0) & (b == -1), 0.0, b)),
-        lambda y, a, b: op.where(a == 0, 0.0, a / (1.0 + op.where(a == 0, 0.0, b))),
-    ),
-    special.entr: (lambda y, x: -np.log(x) - 1.0,),
-    special.erf: (lambda y, x: (2.0 / np.sqrt(np.pi)) * np.exp(-x * x),),
-    special.erfc: (lambda y, x: (-2.0 / np.sqrt(np.pi)) * np.exp(-x * x),),
-    special.erfcx: (lambda y, x: 2.0 * x * y - 2.0 / np.sqrt(np.pi),),
-    special.erfinv: (lambda y, x: (np.sqrt(np.pi) / 2.0) * np.exp(y * y),),
-    special.ndtr: (lambda y, x: np.exp(-0.5 * x * x) / np.sqrt(2.0 * np.pi),),
-    special.log_ndtr: (lambda y, x: np.exp(-0.5 * x * x - y) / np.sqrt(2.0 * np.pi),),
-    special.ndtri: (lambda y, x: np.sqrt(2.0 * np.pi) * np.exp(0.5 * y * y),),
-    special.ndtri_exp: (lambda y, x: np.sqrt(2.0 * np.pi) * np.exp(x + 0.5 * y * y),),
-    special.i0: (lambda y, x: special.i1(x),),
-    special.i1: (lambda y, x: special.i0(x) - y / x,),
-    special.i0e: (lambda y, x: special.i1e(x) - np.sign(x) * y,),
-    special.i1e: (lambda y, x: special.i0e(x) - y * (np.sign(x) + 1.0 / x),),
-    special.gammainc: (None, lambda y, a, x: np.exp(special.xlogy(a - 1.0, x) - x - special.gammaln(a))),
-    special.gammaincc: (None, lambda y, a, x: -np.exp(special.xlogy(a - 1.0, x) - x - special.gammaln(a))),
+    np.sinc: (lambda y, x: _sinc_slope(np.pi * x),),
 }
 # Constant between their jumps: no derivative, and the jumps are what `discontinuous` reports.
 STEPWISE: tuple = (
     np.sign, np.floor, np.ceil, np.rint, np.trunc, np.floor_divide, np.heaviside,
     np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal,
     np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isfinite, np.isnan, np.isinf, np.signbit,
-    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
-    op.position_of_largest.run, op.order_of.run, op.rank_of.run,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.left_shift, np.right_shift, np.gcd, np.lcm,
+    special.gammasgn, special.round,
+    op.position_of_largest.run, op.order_of.run, op.rank_of.run, op.place_among.run,
 )  # fmt: skip
 JUMPS = frozenset((*STEPWISE, np.remainder, np.fmod, np.copysign, np.arctan2, np.tan, op.sign_det.run))
 JUMP_RULES: dict[Callable, Callable] = {}  # operations that jump or not by what their arguments are
 
 
+def _sinc_slope(z):
+    """pi times the derivative of sin(z) / z: a series near zero, where the formula would cancel."""
+    near = np.abs(z) < 0.5
+    small = op.where(near, z * z, 0.0)
+    series = -1.0 / 3.0 + small * (1.0 / 30.0 + small * (-1.0 / 840.0 + small * (1.0 / 45360.0 - small / 3991680.0)))
+    far = op.where(near, 1.0, z)
+    return np.pi * op.where(near, z * series, (np.cos(far) - np.sin(far) / far) / far)
+
+
 def _share(a, b, first):
     """Derivative of a maximum in one argument: one where it wins, half at a tie."""
     return op.where(first, 1.0, op.where(a == b, 0.5, 0.0))
+
+
+def floating(x):
+    """An argument as formulas of derivatives want it: truths cannot be negated, short whole numbers overflow."""
+    if isinstance(x, Recorded | np.ndarray | np.generic) and x.dtype.kind in "biu":
+        return op.cast(x, np.dtype(np.float64))
+    return x
 
 
 def discontinuous(fun: Callable, args: tuple) -> bool:
@@ -316,42 +304,9 @@ def pull_back(g, fun, ans, args, kwargs, needed: Sequence[int]) -> dict[int, obj
                 f"a derivative of {fun.__name__} in argument {missing[0]}",
                 "an argument in which its derivative is known",
             )
-        return {i: _unbroadcast(g * rows[i](ans, *args), args[i]) for i in needed}
-    rule = _autograd_rule(fun)
-    if rule is None:
-        raise ModelError(f"a derivative of {getattr(fun, '__name__', fun)}", "an operation of ppl.array.supported()")
-    return dict(zip(needed, rule(tuple(needed), ans, args, kwargs)(g), strict=True))
-
-
-def _autograd_rule(fun):
-    """autograd's rule for a NumPy function, or None; imported only where one is needed."""
-    name = BY_AUTOGRAD.get(fun)
-    if name is None:
-        return None
-    import autograd.numpy as anp
-    from autograd.core import primitive_vjps
-
-    home = anp.linalg if name.startswith("linalg.") else anp
-    return primitive_vjps[getattr(home, name.removeprefix("linalg."))]
-
-
-# NumPy functions recorded as they are, whose derivative is autograd's.
-BY_AUTOGRAD: dict[Callable, str] = {
-    np.sinc: "sinc",
-    np.cross: "cross",
-}
-
-
-def _record_as_is(fun):
-    def call(*args, **kwargs):
-        kwargs = {k: v for k, v in kwargs.items() if v is not None and v is not False}
-        return tape_of((args, tuple(kwargs.values()))).add(fun, args, kwargs)
-
-    return call
-
-
-for _fun in BY_AUTOGRAD:
-    FUNCTIONS[_fun] = _record_as_is(_fun)
+        numbers = tuple(map(floating, args))
+        return {i: _unbroadcast(g * rows[i](ans, *numbers), args[i]) for i in needed}
+    raise ModelError(f"a derivative of {getattr(fun, '__name__', fun)}", "an operation of ppl.array.supported()")
 
 
 def gradient(program: Program, wrt: Sequence[int]) -> Program:

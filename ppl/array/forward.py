@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ModelError
 from . import operations as op
-from .derivatives import PARTIALS, PULLS, _spread, gradient, pull_back
+from .derivatives import PARTIALS, PULLS, _spread, floating, gradient
 from .program import Program, Ref, substitute
 from .recording import Tape, call_recording, program_of
 
@@ -109,11 +109,6 @@ def _push_eigenvectors(d, v, x):
     return v @ ((1.0 - np.eye(n)) * inner / gaps)
 
 
-def _push_cross(d, y, a, b, *axes, **more):
-    left = None if d[0] is None else np.cross(d[0], b, *axes, **more)
-    return _plus(left, None if d[1] is None else np.cross(a, d[1], *axes, **more))
-
-
 def _sum_of_changes(d, y, a, b):
     return np.broadcast_to(_plus(d[0], d[1]), np.shape(y))
 
@@ -154,8 +149,6 @@ PUSHES: dict[Callable, Callable] = {
     np.linalg.solve: _push_linear_solve,
     np.linalg.inv: lambda d, y, x: -y @ d[0] @ y,
     np.linalg.det: lambda d, y, x: y * np.trace(np.linalg.inv(x) @ d[0], axis1=-2, axis2=-1),
-    np.cross: _push_cross,
-    np.sinc: lambda d, y, x: pull_back(d[0], np.sinc, y, (x,), {}, (0,))[0],  # elementwise: forwards as backwards
 }
 
 
@@ -197,12 +190,12 @@ def _push(fun, y, args, kwargs, directions):
     if fun in PUSHES:
         return PUSHES[fun](directions, y, *args, **kwargs)
     if fun in PARTIALS:
-        total = None
+        total, numbers = None, tuple(map(floating, args))
         for row, d in zip(PARTIALS[fun], directions, strict=True):
             if d is not None:
                 if row is None:
                     raise ModelError(f"a derivative of {fun.__name__}", "an argument in which its derivative is known")
-                total = _plus(total, d * row(y, *args))
+                total = _plus(total, d * row(y, *numbers))
         return np.broadcast_to(total, np.shape(y))
     if PULLS.get(fun) == {}:  # constant for derivatives
         return None

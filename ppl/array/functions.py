@@ -1,28 +1,32 @@
 """What each NumPy function becomes on recorded arrays.
 
 One entry per function: its signature is NumPy's, its body is written in the operations of
-`operations.py` and in NumPy's ufuncs. Functions without an entry are those that autograd
-can differentiate (derivatives.py), or are refused.
+`operations.py` and in NumPy's ufuncs. Functions without an entry are refused, with the cure
+that `cures.py` has for them.
 """
 
 from __future__ import annotations
 
+import operator
+from string import ascii_letters
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
 
-from ..errors import ModelError
+from ..errors import ModelError, ShapeError
 from . import operations as op
 from .recording import FUNCTIONS, Recorded, _dtype, tape_of
 
 
 def implements(*functions):
-    """Register a recordable form of NumPy functions."""
+    """Register a recordable form of NumPy functions; one given by name may be missing from older versions."""
 
     def register(f):
         for fun in functions:
-            FUNCTIONS[fun] = f
+            fun = getattr(np, fun, None) if isinstance(fun, str) else fun
+            if fun is not None:
+                FUNCTIONS[fun] = f
         return f
 
     return register
@@ -62,14 +66,31 @@ def _sum(x, axis=None, dtype=None, out=None, keepdims=False, initial=0, where=Tr
     axes, x = op.axes_of(axis, np.ndim(x)), _typed(x, dtype)
     if where is not True:
         x = op.where(where, x, 0)
-    if _dtype(x).kind == "b":
-        x = op.cast(x, np.dtype(np.int64))
+    x = _counted(x)
     result = _keep(x, axes, op.total(x, axes) if axes else x, keepdims)
     return result if initial is np._NoValue or (not np.ndim(initial) and initial == 0) else result + initial
 
 
+def _counted(x):
+    """Truths and short whole numbers as long ones: NumPy sums and multiplies these."""
+    kind = _dtype(x).kind
+    return x if kind not in "biu" else _typed(x, np.uint64 if kind == "u" else np.int64)
+
+
+def _line(x, axis):
+    """The array and the axis of a function along one axis: all elements for None, and for a scalar its one."""
+    if axis is None or np.ndim(x) == 0:
+        op.axis_of(axis or 0, 1)
+        return np.reshape(x, -1), 0
+    return x, op.axis_of(axis, np.ndim(x))
+
+
 def _count(x, axes):
-    return int(np.prod([np.shape(x)[a] for a in axes], dtype=np.int64))
+    return _product([np.shape(x)[a] for a in axes])
+
+
+def _product(sides):
+    return int(np.prod(sides, dtype=np.int64))
 
 
 @implements(np.mean)
@@ -83,10 +104,12 @@ def _average(x, axis=None, weights=None, returned=False, *, keepdims=False):
     _refuse("average", returned=(returned, False))
     if weights is None:
         return _mean(x, axis, keepdims=keepdims)
-    if np.shape(weights) != np.shape(x):
-        axes = op.axes_of(axis, np.ndim(x))
-        shape = [np.shape(x)[i] if i in axes else 1 for i in range(np.ndim(x))]
-        weights = np.broadcast_to(np.reshape(weights, shape), np.shape(x))
+    axes = op.axes_of(axis, np.ndim(x))
+    along = [n if i in axes else 1 for i, n in enumerate(np.shape(x))]
+    full = np.shape(weights) == np.shape(x)
+    if 0 in along and not (full and 0 in [n for i, n in enumerate(np.shape(x)) if i not in axes]):
+        raise ZeroDivisionError("no weights, which sum to zero")
+    x, weights = _floating(x), weights if full else np.broadcast_to(np.reshape(weights, along), np.shape(x))
     return _sum(x * weights, axis, keepdims=keepdims) / _sum(weights, axis, keepdims=keepdims)
 
 
@@ -94,9 +117,8 @@ def _average(x, axis=None, weights=None, returned=False, *, keepdims=False):
 def _var(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, *, mean=None, correction=None):
     axes = op.axes_of(axis, np.ndim(x))
     centred = x - _mean(x, axis, keepdims=True)
-    return _sum(centred * centred, axis, keepdims=keepdims) / (
-        _count(x, axes) - (ddof if correction is None else correction)
-    )
+    left = _count(x, axes) - (ddof if correction is None else correction)
+    return _sum(centred * centred, axis, keepdims=keepdims) / max(left, 0)
 
 
 @implements(np.std)
@@ -104,17 +126,23 @@ def _std(x, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **more):
     return np.sqrt(_var(x, axis, ddof=ddof, keepdims=keepdims, **more))
 
 
-@implements(np.max)
+def _opposite(x):
+    """The function that turns the order of numbers like x around, and is its own inverse."""
+    return np.negative if _dtype(x).kind == "f" else np.invert
+
+
+@implements(np.max, np.amax)
 def _max(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("max", more)
     axes = op.axes_of(axis, np.ndim(x))
     return _keep(x, axes, op.largest(x, axes), keepdims)
 
 
-@implements(np.min)
+@implements(np.min, np.amin)
 def _min(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("min", more)
-    return -_max(-x, axis, keepdims=keepdims)
+    minus = _opposite(x)
+    return minus(_max(minus(x), axis, keepdims=keepdims))
 
 
 @implements(np.ptp)
@@ -125,38 +153,56 @@ def _ptp(x, axis=None, out=None, keepdims=False):
 @implements(np.logaddexp.reduce)
 def _logaddexp_reduce(x, axis=0, keepdims=False, **more):
     _refuse_more("logaddexp.reduce", more)
-    axes = op.axes_of(axis, np.ndim(x))
+    x, axes = _floating(x), op.axes_of(axis, np.ndim(x))
     return _keep(x, axes, op.log_total_exp(x, axes), keepdims)
 
 
 @implements(np.prod)
 def _prod(x, axis=None, dtype=None, out=None, keepdims=False, **more):
     _refuse_more("prod", more)
-    x = _typed(x, dtype)
+    x = _counted(_typed(x, dtype))
     axes = op.axes_of(axis, np.ndim(x))
     rest = tuple(i for i in range(np.ndim(x)) if i not in axes)
     flat = op.reshape(op.transpose(x, (*axes, *rest)), (_count(x, axes), *(np.shape(x)[i] for i in rest)))
-    result = 1.0
-    for i in range(len(flat)):
+    result = flat[0] if len(flat) else np.ones(np.shape(flat)[1:], _dtype(x))
+    for i in range(1, len(flat)):
         result = result * flat[i]
     return _keep(x, axes, result, keepdims)
 
 
 @implements(np.cumsum)
 def _cumsum(x, axis=None, dtype=None, out=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
-    return op.running_sum(x, axis % np.ndim(x))
+    x, axis = _line(x, axis)
+    return op.running_sum(_counted(x), axis)
 
 
 @implements(np.cumprod)
 def _cumprod(x, axis=None, dtype=None, out=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
+    x, axis = _line(x, axis)
+    x = _counted(x)
     rows, done = np.moveaxis(x, axis, 0), []
     for i in range(np.shape(x)[axis]):
         done.append(rows[i] if not done else done[-1] * rows[i])
-    return np.stack(done, axis)
+    return np.stack(done, axis) if done else x
+
+
+def _cumulative(name, run, neutral):
+    """np.cumulative_sum and np.cumulative_prod of the array standard."""
+
+    @implements(name)
+    def cumulative(x, /, *, axis=None, dtype=None, out=None, include_initial=False):
+        if axis is None and np.ndim(x) > 1:
+            raise ValueError(f"np.{name} of several axes needs axis=")
+        x, axis = _line(x, axis)
+        result = run(x, axis)
+        if not include_initial:
+            return result
+        first = tuple(1 if i == axis else n for i, n in enumerate(np.shape(x)))
+        return op.concatenate((np.full(first, neutral, _dtype(result)), result), axis)
+
+
+_cumulative("cumulative_sum", _cumsum, 0)
+_cumulative("cumulative_prod", _cumprod, 1)
 
 
 @implements(np.diff)
@@ -164,7 +210,8 @@ def _diff(x, n=1, axis=-1, **more):
     _refuse_more("diff", more)
     for _step in range(n):
         rows = np.moveaxis(x, axis, 0)
-        x = np.moveaxis(rows[1:] - rows[:-1], 0, axis)
+        change = np.not_equal if _dtype(x).kind == "b" else np.subtract
+        x = np.moveaxis(change(rows[1:], rows[:-1]), 0, axis)
     return x
 
 
@@ -191,14 +238,17 @@ def _expand_dims(x, axis):
     return op.reshape(x, np.expand_dims(np.broadcast_to(0, np.shape(x)), axis).shape)
 
 
-@implements(np.atleast_1d)
-def _atleast_1d(x):
-    return np.reshape(x, np.shape(x) or (1,))
+def _atleast(fun):
+    """Each array in the shape that NumPy's own gives to one like it."""
+
+    @implements(fun)
+    def atleast(*arrays):
+        found = tuple(np.reshape(x, fun(np.broadcast_to(0, np.shape(x))).shape) for x in arrays)
+        return found[0] if len(found) == 1 else found
 
 
-@implements(np.atleast_2d)
-def _atleast_2d(x):
-    return np.reshape(x, (1,) * (2 - np.ndim(x)) + np.shape(x))
+for _fun in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    _atleast(_fun)
 
 
 @implements(np.transpose, np.permute_dims)
@@ -207,7 +257,7 @@ def _transpose(x, axes=None):
     return op.transpose(x, tuple(a % n for a in axes) if axes is not None else tuple(reversed(range(n))))
 
 
-@implements(np.matrix_transpose)
+@implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def _matrix_transpose(x):
     return np.swapaxes(x, -1, -2)
 
@@ -222,11 +272,19 @@ def _swapaxes(x, axis1, axis2):
 @implements(np.moveaxis)
 def _moveaxis(x, source, destination):
     n = np.ndim(x)
-    source, destination = ([a % n for a in (y if isinstance(y, tuple | list) else (y,))] for y in (source, destination))
+    source, destination = (op.axes_of(y, n, in_order=False) for y in (source, destination))
     order = [i for i in range(n) if i not in source]
     for to, axis in sorted(zip(destination, source, strict=True)):
         order.insert(to, axis)
     return op.transpose(x, tuple(order))
+
+
+@implements(np.rollaxis)
+def _rollaxis(x, axis, start=0):
+    axis, to = op.axis_of(axis, np.ndim(x)), start + np.ndim(x) * (start < 0)
+    if not 0 <= to <= np.ndim(x):
+        raise np.exceptions.AxisError(start, np.ndim(x) + 1)
+    return np.moveaxis(x, axis, to - (axis < to))
 
 
 @implements(np.broadcast_to)
@@ -239,6 +297,22 @@ def _broadcast_to(x, shape, subok=False):
 def _broadcast_arrays(*arrays, subok=False):
     shape = np.broadcast_shapes(*map(np.shape, arrays))
     return tuple(np.broadcast_to(a, shape) for a in arrays)
+
+
+@implements(np.meshgrid)
+def _meshgrid(*arrays, copy=True, sparse=False, indexing="xy"):
+    n = len(arrays)
+    order = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else list(range(n))
+    grid = tuple(np.reshape(x, [-1 if order[i] == k else 1 for k in range(n)]) for i, x in enumerate(arrays))
+    return grid if sparse else np.broadcast_arrays(*grid)
+
+
+@implements(np.linspace)
+def _linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0, *, device=None):
+    _refuse("linspace", retstep=(retstep, False), axis=(axis, 0))
+    start, stop = _floating(_array(start)), _floating(_array(stop))
+    parts = (np.arange(num) / max(num - 1 if endpoint else num, 1)).astype(np.result_type(*map(_dtype, (start, stop))))
+    return start + np.reshape(parts, (-1, *(1,) * max(np.ndim(start), np.ndim(stop)))) * (stop - start)
 
 
 @implements(np.zeros_like, np.empty_like)
@@ -261,7 +335,10 @@ def _full_like(x, fill_value, dtype=None, order="K", subok=True, shape=None, dev
 def _concatenate(arrays, axis=0, out=None, **_):
     if axis is None:
         arrays, axis = [np.reshape(a, -1) for a in arrays], 0
-    return op.concatenate(tuple(map(_array, arrays)), axis % np.ndim(arrays[0]))
+    arrays = tuple(map(_array, arrays))
+    if not arrays or not np.ndim(arrays[0]):
+        raise ValueError("arrays of one or more dimensions are joined: np.stack joins numbers")
+    return op.concatenate(arrays, op.axis_of(axis, np.ndim(arrays[0])))
 
 
 @implements(np.stack)
@@ -285,6 +362,77 @@ def _column_stack(arrays):
     return np.concatenate([np.reshape(a, (-1, 1)) if np.ndim(a) < 2 else a for a in arrays], 1)
 
 
+@implements(np.dstack)
+def _dstack(arrays):
+    return np.concatenate([np.atleast_3d(a) for a in arrays], 2)
+
+
+@implements(np.block)
+def _block(arrays):
+    ndim = max(_depth(arrays), *(np.ndim(a) for a in _leaves(arrays)))
+    return _joined_blocks(arrays, ndim, -_depth(arrays))
+
+
+def _depth(x):
+    return 1 + max(map(_depth, x), default=0) if isinstance(x, list) else 0
+
+
+def _leaves(x):
+    return [leaf for y in x for leaf in _leaves(y)] if isinstance(x, list) else [x]
+
+
+def _joined_blocks(x, ndim, axis):
+    """The innermost lists are joined along the last axis, the outermost along the first of theirs."""
+    if not isinstance(x, list):
+        return np.reshape(x, (1,) * (ndim - np.ndim(x)) + np.shape(x))
+    return np.concatenate([_joined_blocks(y, ndim, axis + 1) for y in x], axis)
+
+
+def _along(x, axis, key):
+    return op.index(x, (slice(None),) * axis + (key,))
+
+
+@implements(np.array_split)
+def _array_split(x, indices_or_sections, axis=0):
+    axis = op.axis_of(axis, np.ndim(x))
+    pieces = np.array_split(np.arange(np.shape(x)[axis]), indices_or_sections)
+    return [_along(x, axis, slice(int(p[0]), int(p[-1]) + 1) if len(p) else slice(0, 0)) for p in pieces]
+
+
+@implements(np.split)
+def _split(x, indices_or_sections, axis=0):
+    axis = op.axis_of(axis, np.ndim(x))
+    np.split(np.arange(np.shape(x)[axis]), indices_or_sections)  # NumPy's own error for unequal parts
+    return np.array_split(x, indices_or_sections, axis)
+
+
+@implements(np.hsplit)
+def _hsplit(x, indices_or_sections):
+    return np.split(x, indices_or_sections, 1 if np.ndim(x) > 1 else 0)
+
+
+@implements(np.vsplit)
+def _vsplit(x, indices_or_sections):
+    return np.split(x, indices_or_sections, _at_least(2, x, 0))
+
+
+@implements(np.dsplit)
+def _dsplit(x, indices_or_sections):
+    return np.split(x, indices_or_sections, _at_least(3, x, 2))
+
+
+def _at_least(ndim, x, axis):
+    if np.ndim(x) < ndim:
+        raise ValueError(f"an array of {ndim} or more dimensions is needed, not of {np.ndim(x)}")
+    return axis
+
+
+@implements("unstack")
+def _unstack(x, /, *, axis=0):
+    axis = op.axis_of(axis, np.ndim(x))
+    return tuple(_along(x, axis, i) for i in range(np.shape(x)[axis]))
+
+
 @implements(np.append)
 def _append(x, values, axis=None):
     return np.concatenate([np.atleast_1d(x), np.atleast_1d(values)], axis)
@@ -294,6 +442,24 @@ def _append(x, values, axis=None):
 def _flip(x, axis=None):
     axes = op.axes_of(axis, np.ndim(x))
     return op.index(x, tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(np.ndim(x))))
+
+
+@implements(np.flipud)
+def _flipud(x):
+    return np.flip(x, _at_least(1, x, 0))
+
+
+@implements(np.fliplr)
+def _fliplr(x):
+    return np.flip(x, _at_least(2, x, 1))
+
+
+@implements(np.rot90)
+def _rot90(x, k=1, axes=(0, 1)):
+    first, second = op.axes_of(axes, np.ndim(x), in_order=False)
+    if k % 2 == 0:
+        return np.flip(x, (first, second)) if k % 4 else x
+    return np.flip(np.swapaxes(x, first, second), first if k % 4 == 1 else second)
 
 
 @implements(np.roll)
@@ -310,28 +476,73 @@ def _roll(x, shift, axis=None):
 
 @implements(np.repeat)
 def _repeat(x, repeats, axis=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
+    x, axis = _line(x, axis)
     return np.take(x, np.repeat(np.arange(np.shape(x)[axis]), repeats), axis)
 
 
 @implements(np.tile)
 def _tile(x, reps):
-    numbers = np.arange(int(np.prod(np.shape(x), dtype=np.int64))).reshape(np.shape(x))
+    numbers = np.arange(_product(np.shape(x))).reshape(np.shape(x))
     return np.reshape(x, -1)[np.tile(numbers, reps)]
+
+
+def _rearranged(fun, x, *rest):
+    """What a NumPy function that only moves elements does to x: it is asked where it takes them from."""
+    places = fun(np.arange(_product(np.shape(x))).reshape(np.shape(x)), *rest)
+    return op.index(np.reshape(x, -1), places)
+
+
+@implements(np.resize)
+def _resize(x, new_shape):
+    return _rearranged(np.resize, x, new_shape) if 0 not in np.shape(x) else np.resize(np.zeros_like(x), new_shape)
+
+
+@implements(np.delete)
+def _delete(x, obj, axis=None):
+    if axis is None:
+        x, axis = np.reshape(x, -1), 0
+    axis = op.axis_of(axis, np.ndim(x))
+    return np.take(x, np.delete(np.arange(np.shape(x)[axis]), obj), axis)
+
+
+@implements(np.insert)
+def _insert(x, obj, values, axis=None):
+    # The inserted values are numbered after those of x; NumPy's own says who goes where.
+    x, values = (np.reshape(x, -1) if axis is None else x), _typed(_array(values), _dtype(x))
+    size = _product(np.shape(x))
+    inserted = size + np.arange(_product(np.shape(values))).reshape(np.shape(values))
+    places = np.insert(np.arange(size).reshape(np.shape(x)), obj, inserted, axis)
+    return op.index(op.concatenate((np.reshape(x, -1), np.reshape(values, -1)), 0), places)
+
+
+@implements(np.compress)
+def _compress(condition, x, axis=None, out=None):
+    x, axis = _line(x, axis)
+    return np.take(x, np.compress(condition, np.arange(np.shape(x)[axis])), axis)
+
+
+@implements(np.pad)
+def _pad(x, pad_width, mode="constant", **settings):
+    if mode in ("edge", "wrap", "reflect", "symmetric") and settings.get("reflect_type", "even") == "even":
+        return _rearranged(lambda places: np.pad(places, pad_width, mode, **settings), x)
+    if mode != "constant":
+        raise ModelError(f"np.pad(..., {mode!r}) of a recorded value", "padding by a constant or by what is there")
+    border = np.pad(np.zeros(np.shape(x), _dtype(x)), pad_width, mode, **settings)
+    before = np.broadcast_to(pad_width, (np.ndim(x), 2))[:, 0]
+    inside = tuple(slice(int(k), int(k) + n) for k, n in zip(before, np.shape(x), strict=True))
+    return op.scatter(x, inside, border.shape) + border if border.any() else op.scatter(x, inside, border.shape)
 
 
 @implements(np.take)
 def _take(x, indices, axis=None, out=None, mode="raise"):
     _refuse("take", mode=(mode, "raise"))
-    if axis is None:
-        x, axis = np.reshape(_array(x), -1), 0
-    return op.index(_array(x), (slice(None),) * (axis % np.ndim(x)) + (_array(indices),))
+    x, axis = _line(_array(x), axis)
+    return op.index(x, (slice(None),) * axis + (_array(indices),))
 
 
 @implements(np.take_along_axis)
 def _take_along_axis(x, indices, axis=-1):
-    axis %= np.ndim(x)
+    axis = op.axis_of(axis, np.ndim(x))
     grid = [
         np.reshape(np.arange(n), [-1 if j == i else 1 for j in range(np.ndim(x))]) if i != axis else indices
         for i, n in enumerate(np.shape(indices))
@@ -348,6 +559,11 @@ def _diag(x, k=0):
     return op.scatter(x, (rows, rows + k), (n + abs(k), n + abs(k)))
 
 
+@implements(np.diagflat)
+def _diagflat(x, k=0):
+    return np.diag(np.reshape(x, -1), k)
+
+
 @implements(np.diagonal)
 def _diagonal(x, offset=0, axis1=0, axis2=1):
     x = np.moveaxis(x, (axis1, axis2), (-2, -1))
@@ -362,12 +578,12 @@ def _trace(x, offset=0, axis1=0, axis2=1, **_):
 
 @implements(np.tril)
 def _tril(x, k=0):
-    return op.where(np.tri(*np.shape(x)[-2:], k, dtype=bool), x, np.zeros((), _dtype(x)))
+    return op.where(np.tri(*np.shape(x)[-2:], k=k, dtype=bool), x, np.zeros((), _dtype(x)))
 
 
 @implements(np.triu)
 def _triu(x, k=0):
-    return op.where(np.tri(*np.shape(x)[-2:], k - 1, dtype=bool), np.zeros((), _dtype(x)), x)
+    return op.where(np.tri(*np.shape(x)[-2:], k=k - 1, dtype=bool), np.zeros((), _dtype(x)), x)
 
 
 @implements(np.where)
@@ -375,6 +591,14 @@ def _where(condition, *choices):
     if len(choices) != 2:
         raise ModelError("np.where(condition) of a recorded value", "np.where(condition, a, b)")
     return op.where(condition, *choices)
+
+
+@implements(np.select)
+def _select(condlist, choicelist, default=0):
+    result = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        result = op.where(condition, choice, result)
+    return np.broadcast_to(result, np.broadcast_shapes(*map(np.shape, (*condlist, *choicelist, default))))
 
 
 @implements(np.clip)
@@ -392,19 +616,72 @@ def _truth(x):
 @implements(np.any)
 def _any(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("any", more)
-    return _max(_truth(x), axis, keepdims=keepdims) > 0
+    return _sum(_truth(x), axis, keepdims=keepdims) > 0
 
 
 @implements(np.all)
 def _all(x, axis=None, out=None, keepdims=False, **more):
     _refuse_more("all", more)
-    return _min(_truth(x), axis, keepdims=keepdims) > 0
+    return _sum(1 - _truth(x), axis, keepdims=keepdims) == 0
 
 
 @implements(np.isclose)
 def _isclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
     _refuse("isclose", equal_nan=(equal_nan, False))
+    b = _floating(_array(b))
     return (a == b) | (np.abs(a - b) <= atol + rtol * np.abs(b))
+
+
+@implements(np.isin)
+def _isin(element, test_elements, assume_unique=False, invert=False, *, kind=None):
+    found = _any(_array(element)[..., None] == np.reshape(test_elements, -1), -1)
+    return ~found if invert else found
+
+
+@implements(np.allclose)
+def _allclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
+    return _all(_isclose(a, b, rtol, atol, equal_nan))
+
+
+@implements(np.array_equal)
+def _array_equal(a, b, equal_nan=False):
+    _refuse("array_equal", equal_nan=(equal_nan, False))
+    return _all(a == b) if np.shape(a) == np.shape(b) else False
+
+
+@implements(np.count_nonzero)
+def _count_nonzero(x, axis=None, *, keepdims=False):
+    return _sum(_truth(x), axis, keepdims=keepdims)
+
+
+@implements(np.searchsorted)
+def _searchsorted(a, v, side="left", sorter=None):
+    if isinstance(a, Recorded):
+        raise ModelError("np.searchsorted in a recorded array", "a sorted array that is known")
+    knots = np.asarray(a) if sorter is None else np.asarray(a)[sorter]
+    return op.place_among(v, knots, side)
+
+
+@implements(np.digitize)
+def _digitize(x, bins, right=False):
+    steps = np.diff(bins)
+    if np.ndim(bins) != 1 or not (np.all(steps >= 0) or np.all(steps <= 0)):
+        raise ValueError("bins must be monotonically increasing or decreasing")
+    if np.any(steps < 0):
+        return len(bins) - op.place_among(x, np.asarray(bins)[::-1], "right" if right else "left")
+    return op.place_among(x, np.asarray(bins), "left" if right else "right")
+
+
+@implements(np.bincount)
+def _bincount(x, weights=None, minlength=0):
+    if isinstance(x, Recorded):
+        raise ModelError(
+            "np.bincount of recorded numbers: its length is not known",
+            "known groups, of recorded weights",
+            "np.sum((g[:, None] == np.arange(k)) * weights[:, None], axis=0)",
+        )
+    counts = np.bincount(x, np.zeros(np.shape(weights)), minlength)
+    return op.scatter(op.cast(weights, np.dtype(float)), np.asarray(x), counts.shape) if len(x) else counts
 
 
 # -- products ---------------------------------------------------------------------------------
@@ -434,6 +711,61 @@ def _inner(a, b):
     return a * b if np.ndim(a) == 0 or np.ndim(b) == 0 else np.tensordot(a, b, (-1, -1))
 
 
+@implements("vecdot", np.linalg.vecdot)
+def _vecdot(a, b, *, axis=-1):
+    a, b = (np.moveaxis(_array(x), axis, -1) for x in (a, b))
+    _same_length(a, b)
+    return (a[..., None, :] @ b[..., :, None])[..., 0, 0]
+
+
+def _same_length(a, b):
+    if np.shape(a)[-1] != np.shape(b)[-1]:
+        raise ShapeError(f"a product of vectors of shapes {np.shape(a)} and {np.shape(b)}", "vectors of one length")
+
+
+@implements("matvec")
+def _matvec(a, b):
+    return (_array(a) @ _array(b)[..., :, None])[..., 0]
+
+
+@implements("vecmat")
+def _vecmat(a, b):
+    return (_array(a)[..., None, :] @ _array(b))[..., 0, :]
+
+
+@implements(np.linalg.matmul)
+def _linalg_matmul(a, b, /):
+    return np.matmul(a, b)
+
+
+@implements(np.linalg.outer)
+def _linalg_outer(a, b, /):
+    if np.ndim(a) != 1 or np.ndim(b) != 1:
+        raise ValueError("np.linalg.outer takes vectors")
+    return np.outer(a, b)
+
+
+@implements(np.linalg.tensordot)
+def _linalg_tensordot(a, b, /, *, axes=2):
+    return np.tensordot(a, b, axes)
+
+
+@implements(np.cross)
+def _cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(_array(a), axisa, -1), np.moveaxis(_array(b), axisb, -1)
+    if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:
+        raise ModelError(f"np.cross of shapes {np.shape(a)} and {np.shape(b)}", "vectors of three numbers")
+    after, before = [1, 2, 0], [2, 0, 1]
+    return np.moveaxis(a[..., after] * b[..., before] - a[..., before] * b[..., after], -1, axisc)
+
+
+@implements(np.linalg.cross)
+def _linalg_cross(a, b, /, *, axis=-1):
+    return np.cross(a, b, axis=axis)
+
+
 @implements(np.outer)
 def _outer(a, b, out=None):
     return np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1))
@@ -456,10 +788,13 @@ def _tensordot(a, b, axes=2):
     left, right = [x % np.ndim(a) for x in left], [x % np.ndim(b) for x in right]
     keep_a = [i for i in range(np.ndim(a)) if i not in left]
     keep_b = [i for i in range(np.ndim(b)) if i not in right]
-    n = int(np.prod([np.shape(a)[i] for i in left], dtype=np.int64))
-    flat_a = np.reshape(np.transpose(a, (*keep_a, *left)), (-1, n))
-    flat_b = np.reshape(np.transpose(b, (*right, *keep_b)), (n, -1))
-    return np.reshape(flat_a @ flat_b, [np.shape(a)[i] for i in keep_a] + [np.shape(b)[i] for i in keep_b])
+    n = _product([np.shape(a)[i] for i in left])
+    if [np.shape(a)[i] for i in left] != [np.shape(b)[i] for i in right]:
+        raise ShapeError(f"a contraction of shapes {np.shape(a)} and {np.shape(b)}", "axes of equal lengths")
+    sides_a, sides_b = [np.shape(a)[i] for i in keep_a], [np.shape(b)[i] for i in keep_b]
+    flat_a = np.reshape(np.transpose(a, (*keep_a, *left)), (_product(sides_a), n))
+    flat_b = np.reshape(np.transpose(b, (*right, *keep_b)), (n, _product(sides_b)))
+    return np.reshape(flat_a @ flat_b, sides_a + sides_b)
 
 
 # -- linear algebra -----------------------------------------------------------------------------
@@ -501,7 +836,7 @@ def _eigvalsh(a, UPLO="L"):
 
 @implements(np.linalg.norm)
 def _norm(x, ord=None, axis=None, keepdims=False):
-    axes = op.axes_of(axis, np.ndim(x))
+    x, axes = _floating(x), op.axes_of(axis, np.ndim(x))
     vector = len(axes) == 1
     if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and vector):
         return np.sqrt(np.sum(x * x, axis, keepdims=keepdims))
@@ -510,8 +845,61 @@ def _norm(x, ord=None, axis=None, keepdims=False):
             f"np.linalg.norm(..., {ord!r}) of a recorded value", "a vector norm of positive order, or Frobenius'"
         )
     if ord == np.inf:
-        return _max(np.abs(x), axis, keepdims=keepdims)
+        return _max(np.abs(x), axis, keepdims=keepdims) if _count(x, axes) else np.sum(x, axis, keepdims=keepdims)
     return np.sum(np.abs(x) ** ord, axis, keepdims=keepdims) ** (1 / ord)
+
+
+@implements(np.linalg.vector_norm)
+def _vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
+    axes = op.axes_of(axis, np.ndim(x))
+    if len(axes) > 1:
+        rest = tuple(i for i in range(np.ndim(x)) if i not in axes)
+        flat = np.reshape(np.transpose(x, (*axes, *rest)), (_count(x, axes), *(np.shape(x)[i] for i in rest)))
+        return _keep(x, axes, _norm(flat, ord, 0), keepdims)
+    return _norm(x, ord, axes[0] if axes else (), keepdims)
+
+
+@implements(np.linalg.matrix_norm)
+def _matrix_norm(x, /, *, keepdims=False, ord="fro"):
+    return _norm(x, ord, (-2, -1), keepdims)
+
+
+@implements(np.linalg.diagonal)
+def _linalg_diagonal(x, /, *, offset=0):
+    return np.diagonal(x, offset, -2, -1)
+
+
+@implements(np.linalg.trace)
+def _linalg_trace(x, /, *, offset=0, dtype=None):
+    return np.trace(x, offset, -2, -1)
+
+
+@implements(np.linalg.matrix_power)
+def _matrix_power(a, n):
+    n = operator.index(n)
+    if n <= 0:
+        a = np.linalg.inv(a) if n else np.broadcast_to(np.eye(_square_of(a), dtype=_dtype(a)), np.shape(a))
+        n = -n or 1
+    _square_of(a)
+    result = None
+    while n:
+        result = (a if result is None else result @ a) if n % 2 else result
+        a, n = (a @ a if n > 1 else a), n // 2
+    return result
+
+
+def _square_of(a):
+    if np.ndim(a) < 2 or np.shape(a)[-1] != np.shape(a)[-2]:
+        raise np.linalg.LinAlgError(f"square matrices are needed, not an array of shape {np.shape(a)}")
+    return np.shape(a)[-1]
+
+
+@implements(np.linalg.multi_dot)
+def _multi_dot(arrays, *, out=None):
+    result = arrays[0]
+    for a in arrays[1:]:
+        result = result @ a
+    return result
 
 
 @implements(np.linalg.inv)
@@ -532,30 +920,66 @@ def _solve(a, b):
 
 
 @implements(np.einsum)
-def _einsum(subscripts, *operands, optimize=False, **more):
+def _einsum(*operands, optimize=False, **more):
     _refuse_more("einsum", more)
-    if not isinstance(subscripts, str) or "." in subscripts:
-        raise ModelError(
-            "np.einsum with '...' or index lists", "a letter for each axis", "np.einsum('bij,bj->bi', a, b)"
-        )
-    left, arrow, right = subscripts.replace(" ", "").partition("->")
+    names, right, arrays = _subscripts(operands)
+    sizes: dict[str, int] = {}
+    for own, x in zip(names, arrays, strict=True):
+        if len(set(zip(own, np.shape(x), strict=True))) != len(set(own)):
+            raise ValueError(f"np.einsum: axes of lengths {np.shape(x)} for {own!r}")
+        for c, n in zip(own, np.shape(x), strict=True):
+            if sizes.setdefault(c, n) != n and 1 not in (sizes[c], n):
+                raise ValueError(f"np.einsum: axis {c!r} has lengths {sizes[c]} and {n}")
+            sizes[c] = n if sizes[c] == 1 else sizes[c]
+    for i, (own, x) in enumerate(zip(names, arrays, strict=True)):  # axes of length one are repeated
+        kept = [k for k, (c, n) in enumerate(zip(own, np.shape(x), strict=True)) if n == sizes[c]]
+        names[i] = "".join(own[k] for k in kept)
+        arrays[i] = x if len(kept) == len(own) else np.reshape(x, tuple(np.shape(x)[k] for k in kept))
+    return tape_of(arrays).add(np.einsum, (f"{','.join(names)}->{right}", *arrays))
+
+
+def _subscripts(operands):
+    """The letters of each operand, those of the result, and the operands: of all the spellings that NumPy knows."""
+    if isinstance(operands[0], str):
+        left, arrow, right = operands[0].replace(" ", "").partition("->")
+        names, arrays = left.split(","), list(map(_array, operands[1:]))
+    else:
+        arrays = [_array(x) for x in operands[: len(operands) // 2 * 2 : 2]]
+        names = [_letters(x) for x in operands[1 : len(arrays) * 2 : 2]]
+        arrow = "->" if len(operands) % 2 else ""
+        right = _letters(operands[-1]) if arrow else ""
+    if len(names) != len(arrays):
+        raise ValueError(f"np.einsum: {len(names)} subscripts for {len(arrays)} operands")
+    free = [c for c in ascii_letters if c not in "".join(names) + right]
+    shared = max([np.ndim(x) - len(n.replace("...", "")) for n, x in zip(names, arrays, strict=True)])
     if not arrow:
-        right = "".join(sorted(c for c in set(left) if c != "," and left.count(c) == 1))
-    return tape_of(operands).add(np.einsum, (f"{left}->{right}", *map(_array, operands)))
+        seen = "".join(names).replace(".", "")
+        right = "..." * ("..." in "".join(names)) + "".join(sorted(c for c in set(seen) if seen.count(c) == 1))
+    dots = "".join(free[: max(shared, 0)])
+    for i, (n, x) in enumerate(zip(names, arrays, strict=True)):
+        names[i] = n.replace("...", dots[len(dots) - np.ndim(x) + len(n.replace("...", "")) :])
+        if len(names[i]) != np.ndim(x):
+            raise ValueError(f"np.einsum: subscripts {n!r} for an array of shape {np.shape(x)}")
+    right = right.replace("...", dots)
+    if len(set(right)) < len(right) or not set(right) <= set("".join(names)):
+        raise ValueError(f"np.einsum: {right!r} as the letters of the result")
+    return names, right, arrays
+
+
+def _letters(axes):
+    return "".join("..." if a is Ellipsis else ascii_letters[a] for a in axes)
 
 
 @implements(np.sort)
 def _sort(x, axis=-1, kind=None, order=None, *, stable=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
-    return op.in_order(x, axis % np.ndim(x))
+    x, axis = (np.reshape(x, -1), 0) if axis is None else (x, op.axis_of(axis, np.ndim(x)))
+    return op.in_order(x, axis)
 
 
 @implements(np.argsort)
 def _argsort(x, axis=-1, kind=None, order=None, *, stable=None):
-    if axis is None:
-        x, axis = np.reshape(x, -1), 0
-    return op.order_of(x, axis % np.ndim(x))
+    line, along = _line(x, axis)
+    return op.order_of(line, along)
 
 
 # -- ufuncs that are another operation in disguise --------------------------------------------------
@@ -582,6 +1006,78 @@ def _logaddexp(a, b):
     return _tape_add(np.logaddexp, a, b)
 
 
+@implements(np.logaddexp2)
+def _logaddexp2(a, b):
+    return np.logaddexp(a * np.log(2.0), b * np.log(2.0)) / np.log(2.0)
+
+
+@implements(np.divmod)
+def _divmod(a, b):
+    return a // b, a % b
+
+
+@implements(np.modf)
+def _modf(x):
+    x = _typed(x, np.modf.resolve_dtypes((_dtype(x), None, None))[1])
+    whole = np.trunc(x)
+    return op.where(np.isinf(x), np.copysign(0.0, x), x - whole), whole
+
+
+@implements(np.fix)
+def _fix(x, out=None):
+    return np.trunc(x)
+
+
+@implements(np.real, np.conjugate, np.real_if_close)
+def _real(x):
+    return x
+
+
+@implements(np.copy)
+def _copy(x, order="K", subok=False):
+    return x
+
+
+@implements(np.i0)
+def _i0(x):
+    return special.i0(x)
+
+
+@implements(np.imag)
+def _imag(x):
+    return np.zeros(np.shape(x), _dtype(x))
+
+
+@implements(np.isreal)
+def _isreal(x):
+    return np.ones(np.shape(x), bool)
+
+
+@implements(np.iscomplex)
+def _iscomplex(x):
+    return np.zeros(np.shape(x), bool)
+
+
+@implements(np.isposinf)
+def _isposinf(x, out=None):
+    return x == np.inf
+
+
+@implements(np.isneginf)
+def _isneginf(x, out=None):
+    return x == -np.inf
+
+
+@implements(np.degrees)
+def _degrees(x):
+    return np.rad2deg(x)
+
+
+@implements(np.radians)
+def _radians(x):
+    return np.deg2rad(x)
+
+
 @implements(np.log2)
 def _log2(x):
     return np.log(x) / np.log(2.0)
@@ -599,16 +1095,33 @@ def _exp2(x):
 
 @implements(special.log_expit)
 def _log_expit(x):
-    return -op.softplus(-x)
+    return -op.softplus(-_floating(x))
+
+
+@implements(np.ldexp)
+def _ldexp(x, n):
+    return x * np.power(2.0, n)
+
+
+def _floating(x):
+    """Whole numbers and truths as floating numbers."""
+    return x if _dtype(x).kind == "f" else _typed(x, float)
+
+
+@implements(np.sinc)
+def _sinc(x):
+    return _tape_add(np.sinc, _floating(x))
 
 
 @implements(np.float_power)
 def _float_power(a, b):
-    return np.power(op.cast(_array(a), np.dtype(np.float64)), b)
+    return np.power(_typed(_array(a), tape_of((a, b)).dtype), b)
 
 
 @implements(np.nan_to_num)
 def _nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
+    if _dtype(x).kind != "f":
+        return x
     largest = np.finfo(_dtype(x)).max
     x = op.where(np.isnan(x), nan, x)
     x = op.where(x == np.inf, largest if posinf is None else posinf, x)
@@ -627,14 +1140,21 @@ def _np_astype(x, dtype, *_, **__):
 
 @implements(np.round, np.around)
 def _round(x, decimals=0, out=None):
+    if _dtype(x).kind == "b" and decimals:
+        raise TypeError("truths have no decimals")
+    if _dtype(x).kind in "iu":
+        return x if decimals >= 0 else op.cast(np.rint(x * 10.0**decimals) / 10.0**decimals, _dtype(x))
     return np.rint(x) if decimals == 0 else np.rint(x * 10.0**decimals) / 10.0**decimals
 
 
 def _argmax(x, axis=None, out=None, *, keepdims=False):
     axes = op.axes_of(axis, np.ndim(x))
-    flat, along = (np.reshape(x, -1), 0) if axis is None else (x, axis % np.ndim(x))
-    return _keep(x, axes, op.position_of_largest(flat, along), keepdims)
+    return _keep(x, axes, op.position_of_largest(*_line(x, axis)), keepdims)
 
 
 FUNCTIONS[np.argmax] = _argmax
-FUNCTIONS[np.argmin] = lambda x, axis=None, out=None, *, keepdims=False: _argmax(-x, axis, keepdims=keepdims)
+
+
+@implements(np.argmin)
+def _argmin(x, axis=None, out=None, *, keepdims=False):
+    return _argmax(_opposite(x)(x), axis, keepdims=keepdims)

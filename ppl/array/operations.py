@@ -27,11 +27,19 @@ def _shape_like(rule):
     return register
 
 
-@_shape_like(lambda shape, axes, *_: tuple(n for i, n in enumerate(shape) if i not in axes))
 @operation
 def total(x, axes):
     """Sum over the axes (a tuple of non-negative integers), which go."""
     return np.add.reduce(x, axes)
+
+
+def _summed(x):
+    """The type in which NumPy sums: that of x, but long whole numbers for short ones."""
+    dtype = recording._dtype(x)
+    return dtype if dtype.kind == "f" else np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
+
+
+SHAPES[total.run] = lambda x, axes: (tuple(n for i, n in enumerate(np.shape(x)) if i not in axes), _summed(x))
 
 
 @_shape_like(lambda shape, axes: tuple(n for i, n in enumerate(shape) if i not in axes))
@@ -45,7 +53,7 @@ def largest(x, axes):
 @operation
 def log_total_exp(x, axes):
     """log(sum(exp(x))) over the axes, which go; exact where all terms are -inf."""
-    top = np.maximum.reduce(x, axes, keepdims=True)
+    top = np.maximum.reduce(x, axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
         return np.log(np.add.reduce(np.exp(x - top), axes)) + top.reshape(
@@ -74,11 +82,13 @@ def transpose(x, axes):
     return np.transpose(x, axes)
 
 
-@_shape_like(lambda shape, axis: shape)
 @operation
 def running_sum(x, axis):
     """Cumulative sum along an axis."""
     return np.cumsum(x, axis)
+
+
+SHAPES[running_sum.run] = lambda x, axis: (np.shape(x), _summed(x))
 
 
 def _matmul_signature(a, b):
@@ -96,6 +106,11 @@ SHAPES[np.matmul] = _matmul_signature
 def _joined(parts, axis):
     shapes = [np.shape(p) for p in parts]
     shape = list(shapes[0])
+    if any(len(s) != len(shape) or any(n != m and i != axis for i, (n, m) in enumerate(zip(s, shape))) for s in shapes):
+        shown = " and ".join(map(str, shapes))
+        raise ShapeError(
+            f"arrays of shapes {shown} joined along axis {axis}", "shapes that are equal but for that axis"
+        )
     shape[axis] = sum(s[axis] for s in shapes)
     return tuple(shape), np.result_type(*map(recording._dtype, parts))
 
@@ -184,11 +199,13 @@ def _is_basic(key):
     )
 
 
-@_shape_like(lambda shape: shape)
 @operation
 def softplus(x):
     """log(1 + exp(x)) without overflow."""
     return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
+
+
+SHAPES[softplus.run] = lambda x: recording.elementwise_signature(np.exp, x)
 
 
 @_shape_like(lambda shape: shape)
@@ -301,6 +318,15 @@ def rank_of(x, axis):
 
 
 @operation
+def place_among(x, knots, side):
+    """How many of the sorted knots lie before each element."""
+    return np.searchsorted(knots, x, side)
+
+
+SHAPES[place_among.run] = lambda x, knots, side: (np.shape(x), np.dtype(np.intp))
+
+
+@operation
 def triangular_solve(lower, b):
     """L^-1 b for lower triangular L (..., n, n) and b (..., n, k)."""
     from scipy.linalg import solve_triangular
@@ -330,6 +356,7 @@ SHAPES[position_of_largest.run] = lambda x, axis: (
     np.dtype(np.intp),
 )
 SHAPES[triangular_solve.run] = SHAPES[triangular_solve_transposed.run] = SHAPES[np.linalg.solve] = _solve_signature
+SHAPES[np.sinc] = lambda x: (np.shape(x), recording._dtype(x))
 SHAPES[np.linalg.inv] = lambda a: (np.shape(a), recording._dtype(a))
 SHAPES[np.linalg.det] = lambda a: (np.shape(a)[:-2], recording._dtype(a))
 
@@ -343,12 +370,22 @@ def logsumexp(x, axis=-1):
     return log_total_exp(x, axes_of(axis, np.ndim(x)))
 
 
-def axes_of(axis, ndim) -> tuple[int, ...]:
-    """NumPy's axis argument as a sorted tuple of non-negative integers."""
-    if axis is None:
+def axis_of(axis, ndim) -> int:
+    """NumPy's axis argument as a non-negative integer; NumPy's own error where there is no such axis."""
+    axis = operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise np.exceptions.AxisError(axis, ndim)
+    return axis % ndim
+
+
+def axes_of(axis, ndim, in_order=True) -> tuple[int, ...]:
+    """NumPy's axis argument as a tuple of non-negative integers, sorted unless their order matters."""
+    if axis is None or (ndim == 0 and axis in (0, -1)):
         return tuple(range(ndim))
-    axes = axis if isinstance(axis, tuple | list) else (axis,)
-    return tuple(sorted(operator.index(a) + ndim * (a < 0) for a in axes))
+    axes = tuple([axis_of(a, ndim) for a in (axis if isinstance(axis, tuple | list) else (axis,))])
+    if len(set(axes)) < len(axes):
+        raise ValueError("duplicate value in 'axis'")
+    return tuple(sorted(axes)) if in_order else axes
 
 
 recording.FUNCTIONS[operator.getitem] = index

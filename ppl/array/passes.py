@@ -75,11 +75,11 @@ def _uniform(x) -> bool:
     return bool(first == x.flat[-1] == x.flat[x.size // 2] and np.all(x == first))
 
 
-def _keeps(x, *others) -> bool:
+def _keeps(x, *others, fun=np.add) -> bool:
     """Would an elementwise operation of x with the others have the shape and dtype of x?"""
     if not isinstance(x, Recorded):
         return False
-    shape, dtype = elementwise_signature(np.add, x, *others)
+    shape, dtype = elementwise_signature(fun, x, *others)
     return shape == x.shape and dtype == x.dtype
 
 
@@ -87,6 +87,8 @@ def _keeps(x, *others) -> bool:
 def small_powers(x, exponent):
     """Small whole and half powers as products and roots."""
     if isinstance(exponent, Recorded) or np.ndim(exponent) != 0 or not isinstance(x, Recorded) or x.dtype.kind != "f":
+        return None
+    if not _keeps(x, exponent, fun=np.power):
         return None
     forms = {
         1.0: lambda: x,
@@ -132,7 +134,7 @@ def difference_with_zero(a, b):
 @rule(np.true_divide, example=lambda x: x / 1.0)
 def quotient_by_one(a, b):
     """x / 1 = x."""
-    return a if _is_number(b, 1.0) and _keeps(a, b) else None
+    return a if _is_number(b, 1.0) and _keeps(a, b, fun=np.true_divide) else None
 
 
 @rule(np.negative, example=lambda x: np.negative(-(x + 1.0)) + -(2.5 * x))

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..errors import ModelError, ShapeError, user_line
+from .cures import CURES, cure_of_caller
 from .program import NESTED, Input, Program, Ref, Step, run
 
 SHAPES: dict[Callable, Callable] = {}  # operation -> rule(*args, **kwargs) -> (shape, dtype), without values
@@ -31,6 +32,10 @@ SIMPLIFY: dict[Callable, list[Callable]] = {}  # operation -> rules(*args) -> a 
 
 class BranchOnDraw(ModelError):
     """Python's control flow asked for the truth of a recorded value."""
+
+
+class NoMethod(ModelError, AttributeError):
+    """A method of ndarray that a recorded array has not: `hasattr` answers no."""
 
 
 class Tape:
@@ -179,6 +184,10 @@ class Recorded(NDArrayOperatorsMixin):
     T = property(lambda self: np.transpose(self))
     mT = property(lambda self: np.swapaxes(self, -1, -2))
     real = property(lambda self: self)
+    imag = property(lambda self: np.imag(self))
+    itemsize = property(lambda self: self.dtype.itemsize)
+    nbytes = property(lambda self: self.size * self.dtype.itemsize)
+    device = "cpu"
 
     def __len__(self) -> int:
         if not self.shape:
@@ -205,29 +214,47 @@ class Recorded(NDArrayOperatorsMixin):
         if method == "reduce" and ufunc in REDUCTIONS:
             kwargs.setdefault("axis", 0)
             return FUNCTIONS[REDUCTIONS[ufunc]](*inputs, **kwargs)
-        if method == "outer":
-            a, b = inputs
-            return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
-        if method == "accumulate" and ufunc is np.add:
-            return np.cumsum(inputs[0], axis=kwargs.get("axis", 0))
-        if method != "__call__":
-            raise ModelError(f"np.{ufunc.__name__}.{method} of a recorded value", "an operation that can be recorded")
+        if method == "accumulate" and ufunc in ACCUMULATIONS:
+            kwargs.setdefault("axis", 0)
+            return ACCUMULATIONS[ufunc](*inputs, **kwargs)
+        name = f"np.{ufunc.__name__}"
+        if method not in ("__call__", "outer"):
+            raise ModelError(f"{name}.{method} of a recorded value", "an operation that can be recorded")
         if _of_objects(ufunc):
             hint = "the formula in NumPy's own functions"
             raise ModelError(
                 "a ufunc made of a Python function, of a recorded value", "NumPy's or SciPy's ufuncs", hint
             )
-        if kwargs.get("where", True) is not True:
-            raise ModelError(f"np.{ufunc.__name__}(..., where=)", "np.where(condition, a, b)")
-        if kwargs.get("dtype") is not None:
-            raise ModelError(f"np.{ufunc.__name__}(..., dtype=)", "the type as it comes", ".astype(...)")
+        if kwargs.pop("where", True) is not True:
+            raise ModelError(f"{name}(..., where=)", "np.where(condition, a, b)")
+        if kwargs.pop("dtype", None) is not None:
+            raise ModelError(f"{name}(..., dtype=)", "the type as it comes", ".astype(...)")
+        if kwargs and not (ufunc.signature and ufunc in FUNCTIONS):
+            raise ModelError(f"{name}(..., {', '.join(kwargs)}=) of a recorded value", "a call without it")
+        if method == "outer":
+            a, b = inputs
+            return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
         if ufunc in FUNCTIONS:
-            return FUNCTIONS[ufunc](*inputs)
+            return self._typed_as(ufunc, inputs, _called(name, FUNCTIONS[ufunc], inputs, kwargs))
         if ufunc.nout != 1 or ufunc.signature is not None:
+            raise ModelError(f"{name} of a recorded value", "an operation with one result", "see ppl.array.supported()")
+        try:
+            result = tape_of(inputs).add(ufunc, tuple(_plain(x) for x in inputs))
+        except TypeError as error:
+            kinds = ", ".join(str(_dtype(x)) for x in inputs)
+            raise ModelError(f"{name} of {kinds}", "types for which NumPy has it", ".astype(float)") from error
+        if result.dtype.kind not in "biuf":
             raise ModelError(
-                f"np.{ufunc.__name__} of a recorded value", "an operation with one result", "see ppl.array.supported()"
+                f"numbers of type {result.dtype} from {name}", "real numbers", "their real and imaginary parts, by hand"
             )
-        return tape_of(inputs).add(ufunc, tuple(_plain(x) for x in inputs))
+        return result
+
+    def _typed_as(self, ufunc, inputs, result):
+        """The result of a composed ufunc in the type that NumPy's own has."""
+        if ufunc.nout != 1 or ufunc.signature is not None or self.tape.narrow:
+            return result
+        kind = elementwise_signature(ufunc, *map(_plain, inputs))[1]
+        return result if result.dtype == kind else FUNCTIONS[np.astype](result, kind)
 
     def __array_function__(self, fun, types, args, kwargs):
         if fun is np.shape and args:
@@ -244,27 +271,22 @@ class Recorded(NDArrayOperatorsMixin):
         handler = FUNCTIONS.get(fun)
         if handler is None:
             raise ModelError(
-                f"np.{getattr(fun, '__name__', fun)} of a recorded value (a draw, a parameter or a minibatch index)",
+                f"{name} of a recorded value (a draw, a parameter or a minibatch index)",
                 "a NumPy function that can be differentiated",
-                "an equivalent from ppl.array.supported(), or apply it to the data before the model",
+                CURES.get(fun.__name__)
+                or "an equivalent from ppl.array.supported(), or apply it to the data before the model",
             )
-        try:
-            return handler(*args, **kwargs)
-        except TypeError as error:
-            if "unexpected keyword" not in str(error):
-                raise
-            unknown = [k for k in kwargs if f"'{k}'" in str(error)]
-            raise ModelError(f"{name}(..., {', '.join(unknown)}=) of a recorded value", "a call without it") from error
+        return _called(name, handler, args, kwargs)
 
     # -- refusals ------------------------------------------------------------------------
     def __array__(self, *_, **__):
-        line = user_line()
-        if "np.array(" in line or "np.asarray(" in line:
+        line, cure = user_line(), cure_of_caller()
+        if cure:
+            hint = cure
+        elif "np.array(" in line or "np.asarray(" in line:
             hint = "np.stack([a, b]) for np.array([a, b])"
         elif re.search(r"\w\[", line):
             hint = "passing the array as an argument of the model: then x[i] works"
-        elif "logsumexp" in line:
-            hint = "np.logaddexp.reduce(z)"
         else:
             hint = (
                 "NumPy's own functions, scipy.special's ufuncs, np.linalg.solve for triangular solves, "
@@ -346,16 +368,15 @@ class Recorded(NDArrayOperatorsMixin):
     def _is_scalar(self, other):
         return not self.shape and not isinstance(other, list)
 
-    def _refuse_sort(self):
-        raise ModelError("x.sort(), in place, on a recorded array", "a new array", "x = np.sort(x)")
-
     def _in_place(self, sign):
-        raise ModelError(f"x {sign}= y on a recorded array", "a new array", f"x = x {sign} y")
+        raise ModelError(f"x {sign}= y on a recorded array", "a new array", cure_of_caller() or f"x = x {sign} y")
 
     # -- the methods of ndarray ------------------------------------------------------------
     def __getattr__(self, name):
         fun = METHODS.get(name)
         if fun is None:
+            if name in REFUSED_METHODS:
+                raise NoMethod(f".{name} of a recorded array", "what can be recorded", REFUSED_METHODS[name])
             raise AttributeError(f"a recorded array has no '{name}'")
         return lambda *args, **kwargs: fun(self, *args, **kwargs)
 
@@ -387,10 +408,24 @@ METHODS: dict[str, Callable] = {
     "transpose": _transpose,
     "flatten": lambda x, order="C": np.reshape(x, -1, order),
     "argsort": lambda x, axis=-1, **_: np.argsort(x, axis),
-    "sort": lambda x, *_, **__: x._refuse_sort(),
-    "copy": lambda x, *_: x,
-    "item": lambda x: float(x),
+    "copy": lambda x, order="C": x,
+    "conj": lambda x: x,
+    "conjugate": lambda x: x,
+    "compress": lambda x, condition, axis=None: np.compress(condition, x, axis),
     **{name: getattr(np, name) for name in SAME_NAME},
+}
+# Methods of ndarray that are missing: what to write instead.
+_STACK, _ASK = "np.stack to build an array, np.where to choose", "the value itself in NumPy's functions"
+REFUSED_METHODS: dict[str, str] = {
+    "sort": "x = np.sort(x)",
+    "item": "z as it is, for z.item()",
+    "searchsorted": "np.searchsorted(known, z)",
+    **dict.fromkeys(("nonzero", "choose"), "np.where(condition, a, b)"),
+    **dict.fromkeys(("partition", "argpartition"), "np.sort(x), np.argsort(x)"),
+    **dict.fromkeys(("fill", "put", "itemset", "setfield", "setflags", "resize"), _STACK),
+    **dict.fromkeys(("tolist", "tobytes", "tofile", "dump", "dumps", "flat"), _ASK),
+    **dict.fromkeys(("view", "getfield", "byteswap", "newbyteorder"), "z.astype(...)"),
+    **dict.fromkeys(("data", "base", "ctypes", "flags", "strides", "to_device"), _ASK),
 }
 ANSWERED = {
     np.shape,
@@ -400,6 +435,11 @@ ANSWERED = {
     np.iscomplexobj,
     np.isrealobj,
     np.can_cast,
+    np.min_scalar_type,
+    np.common_type,
+    np.tril_indices_from,
+    np.triu_indices_from,
+    np.diag_indices_from,
 }  # from the shape alone
 HEEDS_DTYPE = {np.sum, np.prod, np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.astype}
 REDUCTIONS: dict[np.ufunc, Callable] = {
@@ -411,6 +451,9 @@ REDUCTIONS: dict[np.ufunc, Callable] = {
     np.logical_and: np.all,
     np.logaddexp: np.logaddexp.reduce,
 }
+
+
+ACCUMULATIONS: dict[np.ufunc, Callable] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 
 class Argument(np.ndarray):
@@ -425,6 +468,17 @@ class Argument(np.ndarray):
         if tape_of((key,)) is not None:
             return FUNCTIONS[operator.getitem](self, key)
         return super().__getitem__(key)
+
+
+def _called(name, handler, args, kwargs):
+    """The recordable form of a function; a keyword that it does not have is refused in words."""
+    try:
+        return handler(*args, **kwargs)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        unknown = [k for k in kwargs if f"'{k}'" in str(error)]
+        raise ModelError(f"{name}(..., {', '.join(unknown)}=) of a recorded value", "a call without it") from error
 
 
 def _plain(x):

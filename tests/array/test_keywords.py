@@ -67,9 +67,7 @@ def test_a_keyword_means_what_it_means_to_numpy(what):
     assert np.shape(found) == np.shape(expected) and np.asarray(found).dtype == np.asarray(expected).dtype
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(METHODS) - {"item", "sort", "reshape", "transpose", "astype", "copy", "argsort"})
-)
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"reshape", "transpose", "astype", "copy", "argsort"}))
 def test_a_buffer_for_a_method_is_refused(name):
     x = Tape().input(X)
     before = {"dot": (x,), "take": ([0],), "repeat": (2,), "clip": (0.0, 1.0), "swapaxes": (0, 1)}.get(name, ())

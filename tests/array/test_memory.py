@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from scipy import special
 
 import ppl.array as A
 from ppl.array import memory
 
-from .registry import CASES, Case
-from .test_laws import inputs_of, weighted
+from .strategies import STRATEGIES
+from .test_properties import EXPRESSIONS, FEW, outcome, quiet, scalar_of
 
 NEVER = 1 << 60
 
@@ -28,22 +29,42 @@ def same(results, expected):
         np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.smooth], ids=str)
-def test_where_results_go_changes_none(case: Case, monkeypatch):
-    inputs, others = inputs_of(case, 0), inputs_of(case, 1)
-    fun = lambda *x: case.fun(np, *x)
-    weights = np.random.default_rng(2).normal(size=np.shape(fun(*inputs)))
-    program = A.gradient(A.record(weighted(fun, weights), inputs), range(len(inputs)))
+def check(call):
+    """A batched gradient, or a batched program where there is none, with its results in planned memory and not."""
+    inputs, others = ([call.row(r)[i] for i in call.open()] for r in (0, 1))
+    if outcome(call, *inputs)[1] is not None:
+        return
+    program = A.record(lambda *x: call(*x), inputs)
+    smooth = [k for k, i in enumerate(call.open()) if call.slots[i].smooth and call.slots[i].dtype == np.float64]
+    if call.smooth and smooth:
+        program = A.gradient(A.record(scalar_of(call, inputs), inputs), smooth)
     program = A.batch(program, [True] * len(inputs), 2)
-    rows, more = ([np.stack([x, 1.01 * x]) for x in xs] for xs in (inputs, others))
+    rows, more = [np.stack([x, y]) for x, y in zip(inputs, others, strict=True)], [np.stack([x, x]) for x in inputs]
     before = [x.copy() for x in rows]
-    plain, tight = compiled(monkeypatch, program, NEVER), compiled(monkeypatch, program, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        plain, tight = compiled(patch, program, NEVER), compiled(patch, program, 1)
     first = tight(*rows)
     kept = [np.array(x) for x in first]
     same(tight(*more), plain(*more))
     same(kept, plain(*rows))
     for x, y in zip([*first, *rows], [*kept, *before], strict=True):
         np.testing.assert_array_equal(x, y, err_msg="a result or an input has changed")
+
+
+@pytest.mark.parametrize("function", STRATEGIES, ids=lambda f: f.__name__)
+def test_where_results_go_changes_none(function):
+    @settings(FEW, max_examples=4)
+    @given(call=STRATEGIES[function])
+    def holds(call):
+        with quiet():
+            check(call)
+
+    holds()
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_where_results_of_expressions_go_changes_none(name):
+    check(EXPRESSIONS[name])
 
 
 def test_a_view_keeps_what_it_looks_at(monkeypatch):
