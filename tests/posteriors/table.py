@@ -118,7 +118,9 @@ def lines(
     yield from ["", *failed] if failed else ()
 
 
-def summary(posteriors: Sequence[Posterior], columns: Iterable[str], found: Mapping[tuple[str, str], Cell]) -> list[str]:
+def summary(
+    posteriors: Sequence[Posterior], columns: Iterable[str], found: Mapping[tuple[str, str], Cell]
+) -> list[str]:
     """Counts by column and alphabetical half. Right here is right and not good; silent is part of wrong."""
     wide = max(map(len, columns))
     out = [f"{'column'.ljust(wide)}  {'':11}  models   good  right  wrong  failed  silent"]
@@ -126,8 +128,6 @@ def summary(posteriors: Sequence[Posterior], columns: Iterable[str], found: Mapp
         for half, folders in {"all": frozenset(FOLDERS), **HALVES}.items():
             cells = [found[p.name, column] for p in posteriors if p.folder in folders]
             good, right, wrong, failed = (sum(c.grade == g for c in cells) for g in GRADES)
-            silent = sum(c.silent for c in cells)
-            out.append(
-                f"{column.ljust(wide)}  {half:11}  {len(cells):6}  {good:5}  {right:5}  {wrong:5}  {failed:6}  {silent:6}"
-            )
+            counts = f"{len(cells):6}  {good:5}  {right:5}  {wrong:5}  {failed:6}  {sum(c.silent for c in cells):6}"
+            out.append(f"{column.ljust(wide)}  {half:11}  {counts}")
     return out

@@ -6,7 +6,6 @@ import numpy as np
 
 import ppl
 import ppl.distributions as dist
-from ppl.distributions import constraints
 
 from .posterior import INFERENCE_GYM, Posterior, flat, flat_positive
 
@@ -36,7 +35,7 @@ def diamonds(x, y):
     x = x - x.mean(0)
     b = ppl.sample("b", dist.Normal(0, 1).expand([x.shape[1]]).to_event(1))
     intercept = ppl.sample("Intercept", dist.StudentT(3, 8, 10))
-    sigma = ppl.sample("sigma", dist.ImproperUniform(constraints.positive, (), ()))
+    sigma = ppl.sample("sigma", flat_positive())
     ppl.factor("sigma_prior", dist.StudentT(3, 0, 10).log_prob(sigma))
     with ppl.plate("diamonds", len(y)):
         ppl.sample("y", dist.Normal(intercept + x @ b, sigma), obs=y)
@@ -94,7 +93,10 @@ REGRESSIONS = (
     Posterior("diamonds", "diamonds-diamonds", diamonds, lambda d: (d["X"][:, 1:], d["Y"])),
     Posterior("dogs", "dogs-dogs", dogs, lambda d: (d["y"],)),
     Posterior(
-        "earn_height", "earnings-earn_height", flat_regression, lambda d: (columns(d["height"]), d["earn"].astype(float))
+        "earn_height",
+        "earnings-earn_height",
+        flat_regression,
+        lambda d: (columns(d["height"]), d["earn"].astype(float)),
     ),
     Posterior(
         "logearn_interaction",

@@ -6,9 +6,9 @@ import numpy as np
 
 import ppl
 import ppl.distributions as dist
-from ppl.distributions import constraints, transforms
+from ppl.distributions import transforms
 
-from .posterior import INFERENCE_GYM, Posterior
+from .posterior import INFERENCE_GYM, Posterior, flat, flat_positive
 
 
 def autoregression(y, order):
@@ -22,8 +22,8 @@ def autoregression(y, order):
 
 def garch(y, first):
     """(alpha1, beta1) is uniform on the triangle alpha1 + beta1 < 1: alpha1 is Beta(1, 2), beta1 uniform below."""
-    mu = ppl.sample("mu", dist.ImproperUniform(constraints.real, (), ()))
-    alpha0 = ppl.sample("alpha0", dist.ImproperUniform(constraints.positive, (), ()))
+    mu = ppl.sample("mu", flat())
+    alpha0 = ppl.sample("alpha0", flat_positive())
     alpha1 = ppl.sample("alpha1", dist.Beta(1, 2))
     beta1 = ppl.sample("beta1", dist.Uniform(0, 1 - alpha1))
 
@@ -83,7 +83,9 @@ def brownian_motion(y, innovation, noise):
 
 def stochastic_volatility(returns):
     halved = dist.Beta(20, 1.5)
-    phi = ppl.sample("persistence_of_volatility", dist.TransformedDistribution(halved, transforms.AffineTransform(-1, 2)))
+    phi = ppl.sample(
+        "persistence_of_volatility", dist.TransformedDistribution(halved, transforms.AffineTransform(-1, 2))
+    )
     mu = ppl.sample("mean_log_volatility", dist.Cauchy(0, 5))
     shock = ppl.sample("white_noise_shock_scale", dist.HalfCauchy(2))
 
