@@ -11,7 +11,7 @@ import numpy as np
 
 from ..algorithms import Solution
 from ..algorithms.noise import Stream, draw, generator
-from ..array import compile_program, prune
+from ..array import compile_program, is_recorded, prune
 from ..array.batching import batch
 from ..elbo import Derivation, EagerObjective, FactorFacts, Problem, derive
 from ..elbo.flow import flow
@@ -194,7 +194,7 @@ class Fit:
                 break
             start = stop
         transform = d.transforms[site]
-        if transform.domain.event_dim:
+        if transform.domain.event_dim or any(map(is_recorded, transform.tree_flatten()[0])):  # onto a moving support
             return from_draws(site, self._draws[site])
         sd = np.sqrt(np.sum(tril[start:stop] ** 2, 1)).reshape(shape)
         return from_gaussian(site, loc[start:stop].reshape(shape), sd, None if transform.is_identity else transform)
