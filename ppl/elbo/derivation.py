@@ -248,7 +248,9 @@ def derive(
                 guide_scale,
             )
             continue
-        term("log p", site, f"E[log {density(site)}]", site.fn.log_prob(site.value), site.plate_scale)
+        # An automatic guide draws through a bijection onto the support, also where that moves with another draw.
+        log_p = site.fn.log_prob_inside if factor.origin == "automatic" else site.fn.log_prob
+        term("log p", site, f"E[log {density(site)}]", log_p(site.value), site.plate_scale)
         _entropy_terms(term, factor, site, guide_scale, pointwise)
 
     for f in assembly.factors.values():

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..algorithms import Solution
 from ..algorithms.noise import Stream, draw, generator
-from ..array import compile_program, prune
+from ..array import compile_program, is_recorded, prune
 from ..array.batching import batch
 from ..elbo import Derivation, EagerObjective, FactorFacts, Problem, derive
 from ..elbo.flow import flow
@@ -249,7 +249,7 @@ class Fit:
                 break
             start = stop
         transform = d.transforms[site]
-        if transform.domain.event_dim:
+        if transform.domain.event_dim or any(map(is_recorded, transform.tree_flatten()[0])):  # onto a moving support
             return from_draws(site, self._draws[site])
         loc, sd = (np.reshape(x[start:stop], shape) for x in (joint.mean, np.sqrt(joint.variance)))
         return from_gaussian(site, loc, sd, None if transform.is_identity else transform)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import ppl
 import ppl.distributions as dist
 from ppl.algorithms import stages
 from ppl.algorithms.coordinates import Coordinates
-from ppl.algorithms.stages import Info, Settings, State, run_stages
+from ppl.algorithms.stages import Info, Settings, State, _start_is_better, run_stages
 from ppl.elbo import Objective, choose, derive, problem
 
 start_module = importlib.import_module("ppl.algorithms.start")
@@ -183,3 +184,30 @@ def test_the_claimed_error_is_the_spread_over_seeds(monkeypatch):
     ratio = np.mean(claimed) / np.sqrt(np.mean(spread**2))
     assert 1 / 3 < ratio < 3, ratio
     assert max(claimed) < TOLERANCE / 2
+
+
+# -- the start is kept where the steps did worse ---------------------------------------------------------
+def bounds_that_are(before, after):
+    """An objective whose bound by draw is given: `before` at the start, `after` at the answer."""
+    found = {"start": before, "answer": after}
+    return SimpleNamespace(
+        derivation=SimpleNamespace(index_inputs={}, factors=()),
+        values=SimpleNamespace(work=2_000_000 // len(before)),
+        evaluate=lambda values, *_: (found[values],),
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "kept"),
+    [
+        (lambda e: 10.0 ** (8 * e * e), True),  # ran away: the mean of the losses is one draw's
+        (lambda e: 5.0 + e, True),
+        (lambda e: e, False),  # noise
+        (lambda e: -5.0 + e, False),
+        (lambda e: np.where(e > 2, 1e9, -1.0), False),  # nearly all draws gained, a rare one lost: not known
+    ],
+)
+def test_the_start_is_kept_where_the_typical_draw_lost(loss, kept):
+    e = np.random.default_rng(0).normal(size=100)
+    before = np.full(100, -580.0)
+    assert _start_is_better(bounds_that_are(before, before - loss(e)), "start", "answer", 0) is kept

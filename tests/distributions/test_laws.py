@@ -70,6 +70,12 @@ def test_log_density_of_vectors_is_scipys(row):
     np.testing.assert_allclose(row.d.log_prob(x), [oracle(value) for value in x], rtol=1e-9, atol=1e-9)
 
 
+@rows([row for row in ALL_ROWS if row.d.has("sample")])
+def test_the_density_of_a_value_known_to_be_inside_is_the_density(row):
+    x = row.d.sample(2, (5,))
+    np.testing.assert_array_equal(row.d.log_prob_inside(x), row.d.log_prob(x))
+
+
 @rows([row for row in CONTINUOUS if row.scalar])
 def test_density_integrates_to_one(row):
     # Over quantiles, so that singular ends and long tails are cut into pieces that quadrature can do.

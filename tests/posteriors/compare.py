@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,15 +20,12 @@ import ppl
 
 from .models import Posterior
 
-GUIDES = ("meanfield", "fullrank")
-
 
 @dataclass(frozen=True)
 class Comparison:
     """A fit in numbers: per scalar its error and sd ratio."""
 
     posterior: Posterior
-    guide: str
     fit: ppl.Fit
     names: tuple[str, ...]
     errors: np.ndarray
@@ -49,44 +48,45 @@ class Comparison:
     def grade(self) -> str:
         return "good" if self.good else "wrong" if self.wrong else "right"
 
-    def row(self) -> tuple[str, ...]:
+    @property
+    def at(self) -> str:
+        """The scalar whose mean is worst."""
+        return self.names[int(np.argmax(np.abs(self.errors)))]
+
+    def __str__(self) -> str:
         low, high = int(np.argmin(self.ratios)), int(np.argmax(self.ratios))
-        at = self.names[int(np.argmax(np.abs(self.errors)))]
+        ratios = f"{self.ratios[low]:.2f} {self.names[low]} .. {self.ratios[high]:.2f} {self.names[high]}"
+        verdict = f"{'converged' if self.fit.verdict.converged else 'not converged'}, {self.fit.verdict.word}"
         return (
-            self.posterior.name,
-            self.guide,
-            f"{self.worst:.3f} {at}",
-            f"{self.ratios[low]:.2f} {self.names[low]} .. {self.ratios[high]:.2f} {self.names[high]}",
-            f"{self.fit.elbo:.3f} ({self.fit.elbo_se:.3f})",
-            f"{self.seconds:.2f}",
-            f"{'converged' if self.fit.verdict.converged else 'not converged'}, {self.fit.verdict.word}",
-            self.grade,
+            f"{self.posterior.name}: {self.grade}; worst mean {self.worst:.3f} {self.at}; sd ratios {ratios}; "
+            f"ELBO {self.fit.elbo:.3f} ({self.fit.elbo_se:.3f}); {self.seconds:.2f} s; {verdict}"
         )
 
 
-HEAD = ("posterior", "guide", "worst mean error", "sd ratios", "ELBO (s.e.)", "CPU s", "verdict", "grade")
-
-
-def compare(posterior: Posterior, guide: str, *, seed: int = 0) -> Comparison:
-    """Fit with default settings and compare every scalar of the reference."""
+def compare(posterior: Posterior, options: Mapping[str, Any], *, seed: int = 0) -> Comparison:
+    """Fit with these options of `ppl.infer` and compare every scalar of the reference."""
     arguments = posterior.arguments(posterior.data())
     begun = time.process_time()
-    fit = ppl.infer(posterior.model, *arguments, guide=guide, seed=seed, progress=False)
+    fit = ppl.infer(posterior.model, *arguments, seed=seed, progress=False, **options)
     seconds = time.process_time() - begun
     reference = posterior.reference()
-    errors, ratios = [], []
-    for name, (mean, sd) in reference.items():
-        fitted_mean, fitted_sd = moments(fit, name)
-        errors.append((fitted_mean - mean) / sd)
-        ratios.append(fitted_sd / sd)
-    return Comparison(posterior, guide, fit, tuple(reference), np.array(errors), np.array(ratios), seconds)
+    found = _all_moments(fit, reference)
+    errors = [(found[name][0] - mean) / sd for name, (mean, sd) in reference.items()]
+    ratios = [found[name][1] / sd for name, (_, sd) in reference.items()]
+    return Comparison(posterior, fit, tuple(reference), np.array(errors), np.array(ratios), seconds)
 
 
-def moments(fit: ppl.Fit, name: str) -> tuple[float, float]:
-    """Mean and sd of a scalar named as in the reference: `tau`, or `beta[2]` counted from one."""
-    site, index = split(name)
-    marginal = fit[site]
-    return float(marginal.mean[index]), float(marginal.sd[index])
+def _all_moments(fit: ppl.Fit, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Mean and sd of scalars named as in the reference; axes of length one that plates added do not count."""
+    marginals, out = {}, {}
+    for name in names:
+        site, index = split(name)
+        if site not in marginals:
+            marginal = fit[site]
+            marginals[site] = tuple(np.ravel(x) if index else np.asarray(x) for x in (marginal.mean, marginal.sd))
+        mean, sd = marginals[site]
+        out[name] = float(mean[index]), float(sd[index])
+    return out
 
 
 def split(name: str) -> tuple[str, tuple[int, ...]]:
@@ -117,10 +117,3 @@ def factorised_sds(posterior: Posterior) -> dict[str, float]:
 def _column(draws: dict[str, np.ndarray], name: str) -> np.ndarray:
     site, index = split(name)
     return draws[name] if name in draws else draws[site][(slice(None), *index)]
-
-
-def table(rows: list[tuple[str, ...]]) -> str:
-    """Aligned columns."""
-    widths = [max(len(r[i]) for r in [HEAD, *rows]) for i in range(len(HEAD))]
-    lines = ["  ".join(x.ljust(w) for x, w in zip(r, widths, strict=True)).rstrip() for r in [HEAD, *rows]]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
