@@ -132,7 +132,7 @@ def setup_and_step(model: Callable, data: tuple) -> dict:
     algorithm = ppl.BBVI(particles=1)
     step = algorithm._step(objective, 0, where)
     setup = cpu() - begun
-    state = algorithm.init_state(where)
+    state = algorithm.init_state(where, objective.derivation)
     state, _ = step(state)  # draws the noise of the first block of steps
     chunks, spent = [], 0.0
     while len(chunks) < 5 or (spent < 0.3 and len(chunks) < 200):

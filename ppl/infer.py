@@ -8,11 +8,11 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from .algorithms import ALGORITHMS, BBVI, Setup, matching, set_up
+from .algorithms import ALGORITHMS, BBVI, Setup, can_widen, matching, set_up
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
-from .errors import ModelError
+from .errors import ModelError, NumericalError
 from .fit import Fit, evaluate, judge, weigh
 from .model.calls import refuse_own_names
 
@@ -84,8 +84,17 @@ def infer(
             setup = Setup(p, "meanfield", None, ())
         except KeyboardInterrupt:
             return _interrupted(p, seed)
-    p, guide = setup.problem, setup.guide
     bar = _Bar if progress else None
+    fit = _fitted(chosen, setup, seed, executor, bar)
+    chooses = guide is None and algorithm == "auto" and can_widen(setup)
+    if chooses and fit.verdict.word == "not trusted" and not fit.solution.interrupted:
+        return _wider(fit, chosen, setup, seed, executor, bar)
+    return fit
+
+
+def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
+    """Run the algorithm on what was set up, and judge what it found."""
+    p, guide = setup.problem, setup.guide
     solution = chosen.run(
         p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts, objective=setup.objective
     )
@@ -93,6 +102,20 @@ def infer(
     bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
     ratios = weigh(p, guide, solution, seed)
     return Fit(p, guide, solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed)
+
+
+def _wider(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
+    """A fit that is not trusted against one with a full-rank guide: whichever is judged better."""
+    words = ("not trusted", "usable", "trusted")
+    before = "-" if fit.verdict.k_hat is None else f"{fit.verdict.k_hat:.2f}"
+    note = f"full-rank guide, because the mean-field one's k-hat is {before}, with a bound of {fit.elbo:.2f}"
+    wide = replace(setup, guide="fullrank", starts=None, objective=None, notes=(*setup.notes, note))
+    try:
+        other = _fitted(chosen, wide, seed, executor, bar)
+    except NumericalError:
+        return fit
+    better = [(words.index(f.verdict.word), f.elbo) for f in (fit, other)]
+    return other if better[1] > better[0] else fit
 
 
 def _interrupted(p: Problem, seed: int) -> Fit:

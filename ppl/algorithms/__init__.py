@@ -4,9 +4,9 @@ set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 """
 
 from .bbvi import BBVI
-from .setup import Setup, matching, set_up
+from .setup import Setup, can_widen, matching, set_up
 from .stages import Info, Solution, State
 
 ALGORITHMS = {"bbvi": BBVI}
 
-__all__ = ["ALGORITHMS", "BBVI", "Info", "Setup", "Solution", "State", "matching", "set_up"]
+__all__ = ["ALGORITHMS", "BBVI", "Info", "Setup", "Solution", "State", "can_widen", "matching", "set_up"]

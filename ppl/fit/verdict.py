@@ -5,7 +5,8 @@
 | trusted | converged, k-hat below 0.5: draws of the guide stand for the posterior |
 | usable | k-hat below 0.7: summaries are corrected by smoothed importance weights; or no k-hat is to be had; \
 or k-hat below 0.5 without convergence, or with a warning about the model |
-| not trusted | a bound that is not finite, k-hat of 0.7 and more, or neither convergence nor a k-hat below 0.5 |
+| not trusted | a bound that is not finite, k-hat of 0.7 and more, too few draws' worth of weights to correct by, \
+or neither convergence nor a k-hat below 0.5 |
 
 A k-hat of 0.7 and more looks at the far tail alone. Where so little weight stands there that the
 weighted draws are still worth most of their number, the fit is called usable, and the tail is named.
@@ -25,6 +26,7 @@ from .weights import Ratios
 
 GOOD, FAIR = 0.5, 0.7  # k-hats: variance of the weights finite; smoothed averages still settle
 MOST = 0.8  # share of the draws that weighted ones are worth from which a heavy tail carries little
+ENOUGH = 200  # draws that weighted ones must be worth, for means within 0.07 posterior sds
 FEW = 0.05  # share of a plate's elements that may have a larger k-hat of their own
 
 
@@ -80,10 +82,14 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
         share = float(np.mean(ks >= FAIR))
         if share > FEW:
             warnings = (*warnings, f"{share:.0%} of the elements of plate '{plate}' have a k-hat above {FAIR}")
-    heavy = k_hat >= FAIR and ratios.smoothed.effective_draws < MOST * len(ratios.log_ratios)
+    worth, count = ratios.smoothed.effective_draws, len(ratios.log_ratios)
+    heavy = k_hat >= FAIR and worth < MOST * count
+    few = k_hat >= GOOD and worth < ENOUGH
     if k_hat >= FAIR and not heavy:
         warnings = (*warnings, "the posterior's far tails are heavier than the guide's, though little weight is there")
-    if bound.broken or heavy or (k_hat >= GOOD and not converged):
+    elif few and not heavy:
+        warnings = (*warnings, f"{count} weighted draws are worth {worth:.0f} only")
+    if bound.broken or heavy or few or (k_hat >= GOOD and not converged):
         word = "not trusted"
     elif k_hat >= GOOD or not converged or warnings:
         word = "usable"

@@ -26,9 +26,9 @@ from .psis import Smoothed, smooth
 
 DRAWS = 2000  # of the global latents
 NODES = 32  # of every element's latents, for each of these
-WORK = 150_000_000  # counted cost of all ratios
+WORK = 1_000_000_000  # counted cost of all ratios
 CHUNK_WORK = 2_000_000
-FEWEST_DRAWS, FEWEST_NODES = 200, 8
+FEWEST_DRAWS = 200
 ROWS = 200_000  # of subsampled plates, all together, up to which draws are weighed by all of them
 ELEMENTS = 2000  # of a plate whose k-hats are looked at, evenly spread
 
@@ -123,8 +123,9 @@ def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = 
     inner = sorted({i for g in found for i in g.terms})
     outer = [i for i in range(len(d.terms)) if i not in inner]
     program = prune(d.program, tuple(d.program.outputs[d.terms[i].output] for i in (*outer, *inner)))
-    nodes, draws = _affordable(program.work, draws, bool(found))
-    if not draws:
+    nodes = NODES if found else 1
+    draws = int(min(draws, WORK // max(program.work * nodes, 1)))
+    if draws < FEWEST_DRAWS:
         return None
     rng = noise.generator(seed, 0, noise.Stream.WEIGHTS)
     shared = _independent(rng, [f for f in d.factors if f.name not in local], draws)
@@ -226,13 +227,6 @@ def _axis(f: FactorFacts, plate: str) -> int:
 
 
 # -- draws and nodes -------------------------------------------------------------------------------------
-def _affordable(work: int, draws: int, local: bool) -> tuple[int, int]:
-    """Nodes for each draw, and draws; none where even few cost too much."""
-    nodes = int(np.clip(WORK // max(work * draws, 1), FEWEST_NODES, NODES)) if local else 1
-    draws = int(min(draws, WORK // max(work * nodes, 1)))
-    return nodes, draws if draws >= FEWEST_DRAWS else 0
-
-
 def _independent(rng: np.random.Generator, factors: Sequence[FactorFacts], count: int) -> dict[str, np.ndarray]:
     everyone = {f.name for f in factors}
     return {n: x[0] for n, x in noise.draw(rng, factors, 1, count, everyone).items()}
@@ -249,7 +243,7 @@ def _points(rng: np.random.Generator, g: Group, nodes: int) -> dict[str, np.ndar
     else:
         from scipy.stats import qmc
 
-        net = qmc.Sobol(sum(sizes), seed=rng).random(nodes)
+        net = qmc.Sobol(sum(sizes), seed=int(rng.integers(2**31))).random(nodes)
     u = (net[:, None, :] + rng.random((g.size, sum(sizes)))) % 1.0
     u = np.clip(u, 1e-12, 1.0 - 1e-12)
     out, start = {}, 0
