@@ -11,7 +11,7 @@
 """
 
 from . import distributions, optim
-from .algorithms import BBVI
+from .algorithms import BBVI, DADVI, MAP, Laplace
 from .array import stop_gradient
 from .elbo.measure import GradientRecord, gradient
 from .errors import (
@@ -34,11 +34,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BBVI",
+    "DADVI",
+    "MAP",
     "ConjugacyError",
     "DataError",
     "Fit",
     "GradientRecord",
     "GuideError",
+    "Laplace",
     "ModelError",
     "NumericalError",
     "PPLError",

@@ -12,7 +12,7 @@ from .algorithms import ALGORITHMS, BBVI, Setup, can_widen, matching, set_up
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
-from .errors import ModelError, NumericalError
+from .errors import GuideError, ModelError, NumericalError
 from .fit import Fit, evaluate, judge, weigh
 from .model.calls import refuse_own_names
 
@@ -66,6 +66,9 @@ def infer(
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ModelError(f"seed={seed!r}", "a whole number from 0 to 2**63 - 1", "seed=0")
     chosen = _algorithm(algorithm)
+    own = getattr(chosen, "guide", None)
+    if own is not None and guide not in (None, own):
+        raise GuideError(f"guide={guide!r} with algorithm '{chosen.name}'", f"no guide: it fits {own!r} by its nature")
     eager = executor == "eager"
     try:
         p = problem(model, args, kwargs, eager=eager, seed=seed)
@@ -84,6 +87,8 @@ def infer(
             setup = Setup(p, "meanfield", None, ())
         except KeyboardInterrupt:
             return _interrupted(p, seed)
+    if own is not None:
+        setup = replace(setup, guide=own, starts=None, objective=None)
     bar = _Bar if progress else None
     fit = _fitted(chosen, setup, seed, executor, bar)
     chooses = guide is None and algorithm == "auto" and can_widen(setup)
@@ -99,6 +104,7 @@ def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fi
         p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts, objective=setup.objective
     )
     solution = replace(solution, notes=(*setup.notes, *solution.notes))
+    guide = guide if solution.guide is None else solution.guide
     bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
     ratios = weigh(p, guide, solution, seed)
     return Fit(p, guide, solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed)

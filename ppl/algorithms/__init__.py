@@ -4,9 +4,25 @@ set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 """
 
 from .bbvi import BBVI
+from .dadvi import DADVI
+from .laplace import Laplace
+from .maximum import MAP
 from .setup import Setup, can_widen, matching, set_up
 from .stages import Info, Solution, State
 
-ALGORITHMS = {"bbvi": BBVI}
+ALGORITHMS = {"bbvi": BBVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
 
-__all__ = ["ALGORITHMS", "BBVI", "Info", "Setup", "Solution", "State", "can_widen", "matching", "set_up"]
+__all__ = [
+    "ALGORITHMS",
+    "BBVI",
+    "DADVI",
+    "MAP",
+    "Info",
+    "Laplace",
+    "Setup",
+    "Solution",
+    "State",
+    "can_widen",
+    "matching",
+    "set_up",
+]

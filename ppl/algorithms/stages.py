@@ -58,6 +58,7 @@ class Solution:
     executor: str
     notes: tuple[str, ...] = ()
     interrupted: bool = False
+    guide: Any = None  # where it is another than the one that was asked for
 
     derivation = property(lambda self: self.objective.derivation)
     plan = property(lambda self: self.objective.plan)

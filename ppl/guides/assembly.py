@@ -12,7 +12,7 @@ from ..model import Site
 from . import automatic
 from .factor import Factor, check_support, single_site
 
-AUTOMATIC = ("meanfield", "fullrank", "lowrank")
+AUTOMATIC = ("meanfield", "fullrank", "lowrank", "point")
 
 
 class Assembly:
@@ -85,7 +85,8 @@ class Assembly:
             )
         if self._joint is not None and site.name in self._joint.slices:
             return self._add(self._joint.latent(recorder, site), site)
-        return self._add(automatic.mean_field(recorder, site), site)
+        family = automatic.point if self.guide == "point" else automatic.mean_field
+        return self._add(family(recorder, site), site)
 
     def check(self) -> None:
         """A guide must not draw sites that the model does not have."""

@@ -5,7 +5,8 @@
 | "meanfield" | one Normal per continuous site, on the unconstrained axis | `<site>.loc`, `<site>.scale` |
 | "fullrank" | one Gaussian over all continuous sites outside subsampled plates | `_joint.loc`, `_joint.scale_tril` |
 | "lowrank" | the same, W W' + diag(scale^2) of rank sqrt(n) | `_joint.loc`, `_joint.cov_factor`, `_joint.scale` |
-| all | Bernoulli and Categorical sites keep their own family | `<site>.probs` |
+| "point" | a point for each continuous site: no spread, no Jacobian | `<site>.loc` |
+| all but "point" | Bernoulli and Categorical sites keep their own family | `<site>.probs` |
 
 The unconstrained axis is that of `biject_to(support)`: the logarithm for positive sites, stick
 breaking for simplexes. Parameters of sites in a subsampled plate hold all rows of the plate.
@@ -23,6 +24,7 @@ from ..array.recording import concrete
 from ..distributions import (
     Bernoulli,
     Categorical,
+    Delta,
     LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
@@ -75,6 +77,23 @@ def mean_field(recorder: Recorder, site: Site) -> Factor:
     if not transform.is_identity:
         q = TransformedDistribution(q, [transform])
     return single_site(recorder, site, q, "automatic")
+
+
+def point(recorder: Recorder, site: Site) -> Factor:
+    """q(site) = all mass at T(loc)."""
+    if site.fn.is_discrete:
+        raise GuideError(
+            f"a point for a latent {type(site.fn.core).__name__}",
+            "continuous latent sites, whose density can be climbed",
+            'guide="meanfield", or the site summed out by hand',
+            site=site.name,
+        )
+    transform = biject_to(site.fn.support)
+    shape = unconstrained_shape(site)
+    event_dim = len(shape) - len(site.fn.batch_shape)
+    full = full_size(site, shape, event_dim)
+    loc = of_site(recorder, site, "loc", lambda: np.zeros(full), constraints.real, event_dim)
+    return single_site(recorder, site, Delta(transform(loc), event_dim=site.fn.event_dim), "automatic")
 
 
 def _discrete(recorder: Recorder, site: Site) -> Factor:
