@@ -19,7 +19,7 @@ from .stages import Solution
 from .start import fixed_draws
 
 FRESH = 4  # blocks of fresh draws that an answer is tried on
-NEWTON = 200  # parameters up to which Newton steps with a full Hessian end the optimisation
+NEWTON = 120  # parameters up to which Newton steps with a full Hessian end the optimisation
 WORK = 200_000_000  # counted cost of one value with fixed draws
 
 

@@ -16,6 +16,9 @@ COLUMNS: dict[str, Mapping[str, Any]] = {
     "auto": {},
     "mean-field": {"guide": "meanfield"},
     "full-rank": {"guide": "fullrank"},
+    "low-rank": {"guide": "lowrank"},
+    "dadvi": {"algorithm": "dadvi"},
+    "laplace": {"algorithm": "laplace"},
 }
 FOLDERS = sorted({p.folder for p in POSTERIORS}, key=str.lower)
 HALVES = {"first half": frozenset(FOLDERS[:13]), "second half": frozenset(FOLDERS[13:])}  # of 26, alphabetically
