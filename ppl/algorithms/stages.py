@@ -277,6 +277,8 @@ def _error(windows, state: State, where: Coordinates, optimizer: Any) -> float:
         seen = np.maximum(seen, np.where(np.isfinite(expected), expected, 0.0))
         squares = [t.squared_error(where.curvature_of(n), optimizer.b2) for n, t in state.tables.items()]
         squares = [np.where(np.isnan(s), 0.0, s) for s in squares]
+    elif state.tables:
+        return np.inf  # such an optimizer does not say how noisy the rows' gradients are
     squares.append(seen)
     return float(np.sqrt(sum(np.sum(s) for s in squares) / sum(s.size for s in squares)))
 

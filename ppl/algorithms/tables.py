@@ -45,7 +45,7 @@ class Table(NamedTuple):
         rate = rate * (1.0 + EARLY / np.sqrt(visits))
         x, moments = optimizer.update(g / self.scale, _each(self.optimizer, lambda s: s[key]), self.x[key], rate)
         self.x[key] = x
-        for whole, part in zip(self.optimizer or (), moments or (), strict=True):
+        for whole, part in zip(_leaves(self.optimizer), _leaves(moments), strict=True):
             whole[key] = part
         self.visits[key] = visits
         before = self.average[key]
@@ -88,6 +88,14 @@ def _table(where: Coordinates, d: Derivation, optimizer: Any, name: str, x: np.n
     return Table(axes, scale, x, state, np.zeros(shape), np.zeros(by_row))
 
 
+def _leaves(state: Any) -> tuple:
+    """The arrays of an optimizer's state: None, an array or number, or a (named) tuple of these."""
+    return () if state is None else tuple(state) if isinstance(state, tuple) else (state,)
+
+
 def _each(state: Any, f: Any) -> Any:
-    """A named tuple of arrays with a function applied to each (an optimizer without state has none)."""
-    return state if state is None else type(state)(*map(f, state))
+    """The state with a function applied to each of its arrays."""
+    if not isinstance(state, tuple):
+        return state if state is None else f(state)
+    parts = map(f, state)
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)

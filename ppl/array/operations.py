@@ -148,8 +148,7 @@ SHAPES[cast.run] = lambda x, dtype: (np.shape(x), np.dtype(dtype))
 def _indexed(x, key):
     # A recorded index array stands for any integers: its shape is all that matters.
     plain = _map_key(key, _some_position)
-    stand_in = np.broadcast_to(np.zeros((), recording._dtype(x)), np.shape(x))
-    return stand_in[plain].shape, recording._dtype(x)
+    return np.broadcast_to(np.False_, np.shape(x))[plain].shape, recording._dtype(x)
 
 
 def _some_position(k):

@@ -62,9 +62,9 @@ def _made_by(x, fun) -> bool:
 
 def _in_dtype(fun, dtype, *constants):
     """A function of constants in the type that they meet: bytes and booleans would wrap around by themselves."""
-    if all(type(c) in (int, float) for c in constants):
-        return fun(*constants).item()
-    return fun(*(np.asarray(c, dtype) for c in constants))[()]
+    with np.errstate(over="ignore"):
+        folded = fun(*(np.asarray(c, dtype) for c in constants))[()]
+    return folded.item() if all(type(c) in (int, float) for c in constants) else folded
 
 
 def _uniform(x) -> bool:
@@ -72,7 +72,8 @@ def _uniform(x) -> bool:
     if not isinstance(x, np.ndarray) or x.size < 2 or x.dtype.kind != "f":
         return False
     first = x.flat[0]
-    return bool(first == x.flat[-1] == x.flat[x.size // 2] and np.all(x == first))
+    same = first == x.flat[-1] == x.flat[x.size // 2] and np.all(x == first)
+    return bool(same and (first != 0 or np.all(np.signbit(x) == np.signbit(first))))
 
 
 def _keeps(x, *others, fun=np.add) -> bool:
@@ -116,7 +117,7 @@ def product_with_one(a, b):
 
 @rule(np.add, example=lambda x: 0.0 + x)
 def sum_with_zero(a, b):
-    """0 + x = x."""
+    """0 + x = x, up to the sign of a zero."""
     for x, y in ((a, b), (b, a)):
         if _is_number(x, 0.0) and _keeps(y, x):
             return y
@@ -154,7 +155,9 @@ def constants_together(a, b):
         return b * a if isinstance(a, Recorded) else None
     if _is_constant(a) and _made_by(b, np.multiply) and _is_constant(b.args[0]):
         c = _in_dtype(np.multiply, elementwise_signature(np.multiply, a, b)[1], a, b.args[0])
-        return c * b.args[1] if np.size(c) <= max(np.size(a), np.size(b.args[0])) else None
+        # Two factors that are far apart may meet beyond the largest number, or below the smallest.
+        sound = np.all(np.isfinite(c)) and np.all((c != 0) | (np.asarray(a) == 0) | (np.asarray(b.args[0]) == 0))
+        return c * b.args[1] if sound and np.size(c) <= max(np.size(a), np.size(b.args[0])) else None
     return None
 
 

@@ -56,6 +56,7 @@ class Tape:
         self.branches: list[Recorded] = []
         self.eager = eager
         self._seen: dict[Any, Recorded] = {}
+        self._copies: dict[Any, np.ndarray] = {}  # of arrays that could change after their use
         self._kept: list[Any] = []  # arrays whose id stands in a key must stay alive
 
     def input(self, example: Any, name: str = "") -> Recorded:
@@ -73,6 +74,8 @@ class Tape:
         kwargs = kwargs or {}
         if self.narrow:
             args = self._narrowed(fun, args)
+        if not PLAIN.issuperset(map(type, args)):
+            args = self._owned(args)
         if not kwargs:
             for simplify in SIMPLIFY.get(fun, ()):
                 simpler = simplify(*args)
@@ -81,8 +84,6 @@ class Tape:
         key = (fun, self._key(args), self._key(tuple(kwargs.items())) if kwargs else None)
         node = self._seen.get(key)
         if node is None:
-            if not PLAIN.issuperset(map(type, args)):
-                args = _frozen(args)
             shape, dtype, value = self._signature(fun, args, kwargs)
             node = self._seen[key] = Recorded(self, fun, args, kwargs, shape, dtype, "")
             node._value = value
@@ -124,7 +125,7 @@ class Tape:
         if t is Ref:
             return x
         if t is tuple or t is list:
-            return tuple([id(y) if type(y) is Recorded else self._key(y) for y in x])
+            return (t, *[id(y) if type(y) is Recorded else self._key(y) for y in x])  # x[0, 1] is not x[[0, 1]]
         if t is float or t is int or t is bool:
             return (t, x) if x else (t, repr(x))  # -0.0 is not 0.0
         if t is str or x is None or x is Ellipsis:
@@ -133,10 +134,24 @@ class Tape:
             return ("s", self._key((x.start, x.stop, x.step)))
         if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.size <= 16):
             return (x.dtype.str, x.shape, x.tobytes())
-        if isinstance(x, np.ndarray) and _may_change(x):
-            return (x.dtype.str, x.shape, blake2b(np.ascontiguousarray(x)).digest())
         self._kept.append(x)
         return ("id", id(x))
+
+    def _owned(self, x: Any) -> Any:
+        """An argument whose arrays nobody can change any more: a program keeps the values it was recorded with.
+
+        Equal arrays share one copy. Model arguments are read-only, and taken as they are: they may be large.
+        """
+        t = type(x)
+        if t is tuple or t is list:
+            return t([self._owned(y) for y in x])
+        if isinstance(x, np.ndarray) and _may_change(x):
+            digest = (x.dtype.str, x.shape, blake2b(np.ascontiguousarray(x)).digest())
+            if digest not in self._copies:
+                self._copies[digest] = np.array(x)
+                self._copies[digest].flags.writeable = False
+            return self._copies[digest]
+        return x.view(np.ndarray) if isinstance(x, Argument) else x
 
 
 def _arithmetic(name: str, fun: np.ufunc) -> tuple[Callable, Callable]:
@@ -492,20 +507,6 @@ def _stand_in(x):
     return type(x)(map(_stand_in, x)) if isinstance(x, list | tuple) else x
 
 
-def _frozen(x):
-    """An argument whose arrays nobody can change any more: a program keeps the values it was recorded with.
-
-    Model arguments are read-only, and taken as they are: they may be large.
-    """
-    t = type(x)
-    if t is tuple or t is list:
-        return t([_frozen(y) for y in x])
-    if isinstance(x, np.ndarray) and _may_change(x):
-        x = np.array(x)
-        x.flags.writeable = False
-    return x.view(np.ndarray) if isinstance(x, Argument) else x
-
-
 def _may_change(x: np.ndarray) -> bool:
     """Can somebody write to this array, or to the one that it is a view of?  (To a model's argument nobody can.)"""
     if x.flags.writeable:
@@ -695,6 +696,12 @@ def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset
             live.add(id(node))
             todo += parents(node)
     kept = [node for node in tape.nodes if id(node) in live]
+    if len(kept) + sum(id(x) in live for x in tape.inputs) < len(live):
+        raise ModelError(
+            "a value from inside a step of ppl.scan, used after the scan",
+            "what the step returns: it is stacked over time",
+            "return carry, z",
+        )
     merge = bool(transparent) and any(node.fun in transparent for node in kept)
     number = {id(x): Ref(i) for i, x in enumerate(tape.inputs)}
     steps: list[Step] = []

@@ -117,7 +117,9 @@ class _Writer:
             sign, binds = SIGNS[name]
             power = name == "power"
             # a - (b - c), a / (b * c) and (a**b)**c keep their brackets; a + (b + c) needs none.
-            left, right = _wrapped(operands[0], binds + power), _wrapped(operands[1], binds + (name != "add"))
+            chains = binds == 1  # a < b == c means another thing in Python
+            left = _wrapped(operands[0], binds + (power or chains))
+            right = _wrapped(operands[1], binds + (name != "add"))
             return Text(f"{left}{sign}{right}" if power else f"{left} {sign} {right}", binds)
         if name == "total" and not step.shape:
             return Text(f"sum({operands[0].text})")

@@ -9,7 +9,7 @@ entropy. Each term has its plates' scale; what it depends on is read off the pro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..graph import (
     float32_in,
     latent_input,
     model_graph,
+    own_argument,
     record_model,
     recorded_in,
     union,
@@ -154,7 +155,8 @@ class Problem:
 
 @paused_collector()
 def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0) -> Problem:
-    """Record the model by itself."""
+    """Record the model by itself; what the user does with the arguments later changes nothing."""
+    args, kwargs = own_argument(args), own_argument(dict(kwargs))
     free: set[str] = set()  # sites that no handler gives a value
 
     def latent(recorder: Recorder, site: Site) -> Any:
@@ -274,7 +276,7 @@ def derive(
         program_of(tape, outputs),
         tuple(terms),
         facts,
-        recorder.parameters,
+        {name: replace(x, node=None) for name, x in recorder.parameters.items()},  # the tape may go
         {name: position[id(x.node)] for name, x in recorder.parameters.items()},
         {name: position[id(x)] for name, x in recorded.indices.items() if isinstance(x, Recorded)},
         recorded.plates,

@@ -30,6 +30,7 @@ from ..array import (
     compile_program,
     compose,
     gradient,
+    is_recorded,
     needed,
     pack,
     packs_of,
@@ -388,10 +389,10 @@ def _add(parts: Sequence) -> Any:
     """Sum of scalars; constants are added up first."""
     if len(parts) >= MANY:
         return total(_joined([reshape(x, (1,)) for x in parts]), (0,))
-    constant = sum(float(x) for x in parts if not hasattr(x, "tape"))
+    constant = sum(float(x) for x in parts if not is_recorded(x))
     result = constant
     for x in parts:
-        if hasattr(x, "tape"):
+        if is_recorded(x):
             result = x + result if isinstance(result, float) and result == 0.0 else result + x
     return result
 

@@ -44,7 +44,7 @@ def _summed(t: Term, shape: tuple[int, ...], text: str) -> str:
 
 
 def _arguments(p: Problem) -> Callable[[np.ndarray], str | None]:
-    """A name for an array: that of the model's argument with the same elements."""
+    """A name for an array: that of the one argument of the model with the same elements."""
     try:
         bound = inspect.signature(p.model).bind(*p.args, **p.kwargs).arguments
     except (TypeError, ValueError):
@@ -55,7 +55,7 @@ def _arguments(p: Problem) -> Callable[[np.ndarray], str | None]:
     }
 
     def name(x: np.ndarray) -> str | None:
-        same = (n for n, y in known.items() if y.shape == x.shape and np.array_equal(x, y))
-        return next(same, None)
+        same = [n for n, y in known.items() if y.shape == x.shape and np.array_equal(x, y)]
+        return same[0] if len(same) == 1 else None
 
     return name

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..algorithms.noise import open_uniform
-from ..array import Tape, batch, compile_program, is_recorded, paused_collector, program_of
+from ..array import Program, Tape, batch, compile_program, is_recorded, paused_collector, program_of
 from ..errors import ModelError, ShapeError
 from ..graph import Recorder, record_model
 from ..guides.factor import draw_base
@@ -216,19 +216,28 @@ def _recorded(
     seed: int,
 ) -> tuple[dict[str, np.ndarray], list[str]] | None:
     """Draws of every site by one program, and the plates; None where the model must be run by hand."""
-    recorder = _Drawing(draws)
 
-    def drawing(*a: Any, **k: Any) -> None:
-        with _all([_Starting(), *inside(recorder.of_draw)]):
-            model(*a, **k)
+    def recorded() -> tuple[_Drawing, dict[str, Any], list, Program]:
+        recorder = _Drawing(draws)
 
-    try:
+        def drawing(*a: Any, **k: Any) -> None:
+            with _all([_Starting(), *inside(recorder.of_draw)]):
+                model(*a, **k)
+
         record_model(drawing, args, kwargs, recorder)
         values = {s.name: s.value for s in recorder.sites.values() if _kept(s)}
         conditions = [x for x in recorder.conditions if is_recorded(x)]
-        outputs = [*conditions, *(x for x in values.values() if is_recorded(x))]
-        program = program_of(recorder.tape, outputs)
+        return recorder, values, conditions, program_of(recorder.tape, [*conditions, *values.values()])
+
+    try:
+        recorder, values, conditions, program = recorded()
+        again = recorded()[-1]
     except Exception:  # whatever it is, the run by hand meets it too, or does not mind
+        return None
+    rng = np.random.default_rng(seed)
+    first = [source(rng, 0, 1)[0] for source in recorder.sources]
+    # A model with randomness of its own (np.random, a generator) is another one each time it is run.
+    if not _same(compile_program(program)(*first), compile_program(again)(*first)):
         return None
     rng = np.random.default_rng(seed)
     size = int(np.clip(WORK // max(program.work, 1), 1, count))
@@ -239,14 +248,17 @@ def _recorded(
             made[stop - start] = compile_program(batch(program, [True] * len(program.inputs), stop - start))
         with np.errstate(all="ignore"):
             parts.append(made[stop - start](*(source(rng, start, stop) for source in recorder.sources)))
-    found = iter([np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(len(outputs))])
-    if not all([np.all(next(found)) for _ in conditions]):
+    found = [np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(len(program.outputs))]
+    if not all(map(np.all, found[: len(conditions)])):
         return None
-    drawn = {
-        n: next(found) if is_recorded(x) else np.array(np.broadcast_to(x, (count, *np.shape(x))))
-        for n, x in values.items()
-    }
-    return drawn, list(recorder.plates)
+    return dict(zip(values, found[len(conditions) :], strict=True)), list(recorder.plates)
+
+
+def _same(some: Sequence, others: Sequence) -> bool:
+    if len(some) != len(others):
+        return False
+    pairs = zip(some, others, strict=True)
+    return all(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f") for a, b in pairs)
 
 
 @contextmanager

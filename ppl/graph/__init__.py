@@ -15,7 +15,16 @@ from .model_graph import (
     recorded_in,
     union,
 )
-from .recorder import Parameter, RecordedModel, Recorder, as_argument, float32_in, ours_first, record_model
+from .recorder import (
+    Parameter,
+    RecordedModel,
+    Recorder,
+    as_argument,
+    float32_in,
+    ours_first,
+    own_argument,
+    record_model,
+)
 
 __all__ = [
     "ModelGraph",
@@ -32,6 +41,7 @@ __all__ = [
     "latent_input",
     "model_graph",
     "ours_first",
+    "own_argument",
     "record_model",
     "recorded_in",
     "union",

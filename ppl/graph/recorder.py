@@ -26,6 +26,8 @@ from ..model.calls import check_call
 from ..model.handlers import check_repeat
 from .frames import as_column, is_pandas
 
+LARGEST_COPY = 1 << 26  # bytes of an argument that a fit keeps a copy of
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -38,7 +40,7 @@ class Parameter:
     name: str
     init: np.ndarray
     constraint: constraints.Constraint
-    node: Recorded
+    node: Recorded | None  # while it is being recorded
     rows: RowAxes = ()
 
 
@@ -207,12 +209,30 @@ def ours_first() -> Iterator[None]:
         raise
 
 
+def each_argument(x: Any, change: Callable[[Any], Any]) -> Any:
+    """A model argument with a change made to whatever stands in its dicts, lists, tuples and dataclasses."""
+    if isinstance(x, dict):
+        return {k: each_argument(v, change) for k, v in x.items()}
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*(each_argument(v, change) for v in x))
+    if isinstance(x, list | tuple):
+        return type(x)(each_argument(v, change) for v in x)
+    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+        fields = {f.name: each_argument(getattr(x, f.name), change) for f in dataclasses.fields(x) if f.init}
+        return dataclasses.replace(x, **fields)
+    return change(x)
+
+
 def as_argument(x: Any) -> Any:
     """A model argument as the recorder wants it: arrays that a minibatch may index.
 
-    So may pandas columns, and what is sliced like an array: an HDF5 or Zarr data set. Looks into
-    dicts, lists, tuples and dataclasses; numbers, strings and None pass as they are.
+    So may pandas columns, and what is sliced like an array: an HDF5 or Zarr data set. Numbers,
+    strings and None pass as they are.
     """
+    return each_argument(x, _indexable)
+
+
+def _indexable(x: Any) -> Any:
     if isinstance(x, np.ma.MaskedArray):
         return x
     if isinstance(x, np.ndarray) and x.dtype != object:
@@ -221,18 +241,26 @@ def as_argument(x: Any) -> Any:
         return view
     if is_pandas(x):
         return as_column(x)
-    if is_row_source(x):
-        return Rows(x)
-    if isinstance(x, dict):
-        return {k: as_argument(v) for k, v in x.items()}
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*map(as_argument, x))
-    if isinstance(x, list | tuple):
-        return type(x)(map(as_argument, x))
-    if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        changed = {f.name: as_argument(getattr(x, f.name)) for f in dataclasses.fields(x) if f.init}
-        return dataclasses.replace(x, **changed)
-    return x
+    return Rows(x) if is_row_source(x) else x
+
+
+def own_argument(x: Any) -> Any:
+    """A model argument that is the fit's own: arrays are copied, so that what the user changes later changes no result.
+
+    Arrays above 64 MiB and memory maps are shared with the user.
+    """
+    return each_argument(x, _copied)
+
+
+def _copied(x: Any) -> Any:
+    if not isinstance(x, np.ndarray):
+        return x.copy() if is_pandas(x) else x
+    fixed = x.flags.owndata and not x.flags.writeable  # a copy of ours, or as good
+    if fixed or isinstance(x, np.memmap) or x.nbytes > LARGEST_COPY:
+        return x
+    own = x.copy()
+    own.flags.writeable = False
+    return own
 
 
 def _check_subsampling(recorded: RecordedModel) -> None:

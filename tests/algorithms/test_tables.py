@@ -57,10 +57,13 @@ def test_a_row_steps_as_if_it_were_alone(optimizer):
             alone[k] = x, state, visits + 1
     np.testing.assert_allclose(table.x, [alone[k][0][0] for k in range(60)], rtol=1e-12, atol=1e-15)
     np.testing.assert_array_equal(table.visits, [alone[k][2] for k in range(60)])
-    shared, state = np.zeros(60), optimizer.init(np.zeros(60))  # the control: one count and one decay for all
+    # The control: the same gradients, with one count and one decay for all rows.
+    shared, state, rng = np.zeros(60), optimizer.init(np.zeros(60)), np.random.default_rng(1)
     for _ in range(25):
-        shared, state = optimizer.update(np.zeros(60), state, shared)
-    assert np.abs(table.x - shared).max() > 0.05
+        full = np.zeros(60)
+        full[rng.choice(60, 10, replace=False)] = rng.normal(size=10) / 6.0
+        shared, state = optimizer.update(full, state, shared, 0.1)
+    assert np.abs(table.x - shared).max() > 0.01
 
 
 def test_rows_that_are_not_in_use_are_not_touched():
@@ -191,3 +194,18 @@ def test_float32_rows():
     assert d.program.dtype == np.float32
     fit = ppl.infer(local, y, guide="meanfield", progress=False)
     np.testing.assert_allclose(fit["z"].mean, (y / 0.25 + fit.params["mu.loc"]) / 5.0, atol=0.05)
+
+
+def test_an_optimizer_whose_state_is_an_array():
+    class Momentum:
+        step_size = 0.05
+
+        def init(self, x):
+            return np.zeros_like(x)
+
+        def update(self, g, state, x, rate=None):
+            state = 0.9 * state - (self.step_size if rate is None else rate) * g
+            return x + state, state
+
+    fit = ppl.infer(rows, Y, progress=False, algorithm=ppl.BBVI(optimizer=Momentum(), steps=3000))
+    np.testing.assert_allclose(fit.params["m"], Y / 2, atol=0.1)

@@ -364,3 +364,55 @@ def test_gradients_through_elements_of_one_vector_cost_linear_work():
     for n in (50, 500):
         work.append(A.gradient(A.record(model, [np.zeros(n)]), [0]).work)
     assert work[1] <= 15 * work[0]
+
+
+# -- keys and constants that look alike ------------------------------------------------------------------------
+SPELLINGS = {
+    "integers": (0, 1),
+    "a list": [0, 1],
+    "a tuple in a tuple": ((0, 1),),
+    "a list in a tuple": ([0, 1],),
+    "an array": np.array([0, 1]),
+    "two lists": ([0, 1], [0, 1]),
+    "a list and an integer": ([0, 1], 1),
+    "one integer": 0,
+    "an integer in a tuple": (0,),
+    "a truth": True,
+    "truths": [True, False],
+    "an empty list": [],
+    "an empty tuple": (),
+    "a slice": slice(0, 1),
+    "nothing": None,
+}
+
+
+def test_no_two_spellings_of_an_index_are_taken_for_one_another():
+    x = np.arange(6.0).reshape(2, 3)
+    program = A.record(lambda x: tuple(x[key] * 1.0 for key in SPELLINGS.values()), [x])
+    for got, (name, key) in zip(run(program, x), SPELLINGS.items(), strict=True):
+        np.testing.assert_array_equal(got, x[key] * 1.0, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: 2**40 * (2**40 * x),
+        lambda x: 10**10 * (10**10 * x),
+        lambda x: 1e200 * (1e200 * (1e-300 * x)),
+        lambda x: 1e-200 * (1e-200 * (1e300 * x)),
+        lambda x: x / np.array([0.0, -0.0]),
+        lambda x: np.log10(1e15 * x**0) + np.ldexp(1e-300 * x, 1030),
+        lambda x: np.isclose(x, np.inf) * 1.0 + np.allclose(x, [np.inf, 1.0]),
+    ],
+)
+def test_constants_meet_without_overflow(fun):
+    x = np.array([1.0, 3.0])
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(run(A.record(lambda x: (fun(x),), [x]), x)[0], fun(x), rtol=1e-14)
+
+
+def test_captured_arrays_are_copied_once():
+    data = np.arange(1000.0)
+    program = A.record(lambda x: (sum((np.sum(f(x) * data) for f in (np.sin, np.cos, np.exp, np.tanh)), 0.0),), [1.0])
+    copies = {id(a) for s in program.steps for a in s.args if isinstance(a, np.ndarray)}
+    assert len(copies) == 1

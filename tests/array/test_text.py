@@ -76,3 +76,9 @@ def test_a_program_reads_like_a_formula():
 def test_the_text_of_a_long_program_stays_short(size):
     program = A.record(lambda x: (sum((np.tanh(x * k) for k in range(size)), 0.0),), [1.0], ["x"])
     assert len(str(program)) < 40 * size + 200
+
+
+def test_comparisons_of_comparisons_are_no_chains():
+    x, y = np.array([-1.0, 1.0, 2.0]), np.array([-2.0, -1.0, 3.0])
+    program = A.record(lambda x, y: ((x > 0.0) == (y > 0.0),), [x, y], ["x", "y"])
+    np.testing.assert_array_equal(evaluated(program, [x, y])[0], (x > 0) == (y > 0))

@@ -236,9 +236,13 @@ def test_a_fit_keeps_the_data_that_it_was_made_with():
     for shift in (0.0, 5.0):
         data = y + shift
         fits.append(ppl.infer(model, data, progress=False))
+        before = fits[-1].log_evidence(), fits[-1].explain(), fits[-1].predict(num_samples=20)["y"]
         exact = (data.sum()) / (20 + 0.01)
         assert float(fits[-1]["mu"].mean) == pytest.approx(exact, abs=0.05)
         data[:] = -100.0
+        after = fits[-1].log_evidence(), fits[-1].explain(), fits[-1].predict(num_samples=20)["y"]
+        assert after[:2] == before[:2]
+        np.testing.assert_array_equal(after[2], before[2])
     assert float(fits[0]["mu"].mean) == pytest.approx(60 / 20.01, abs=0.05)
 
 

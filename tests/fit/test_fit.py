@@ -536,3 +536,12 @@ def test_a_long_model_is_not_written_out():
 
     fit = ppl.infer(model, np.zeros(60), guide="meanfield", progress=False, algorithm=ppl.BBVI(steps=20))
     assert "Written out" not in fit.explain() and "z59" in fit.explain()
+
+
+def test_an_array_is_named_only_where_one_argument_has_its_numbers():
+    def model(x, w, y):
+        b = ppl.sample("b", dist.Normal(0.0, 1.0))
+        ppl.sample("y", dist.Normal(w * b, 1.0).to_event(1), obs=y)
+
+    words = ppl.infer(model, np.full(3, 1.5), np.full(3, 1.5), np.arange(3.0), progress=False).explain()
+    assert "x * b" not in words and "w * b" not in words and "y - " in words

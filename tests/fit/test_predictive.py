@@ -85,7 +85,7 @@ def test_another_model_would_be_seen(monkeypatch):
 
 
 @pytest.mark.parametrize("model", [normal, plates, positive, learned], ids=lambda f: f.__name__)
-def test_the_model_runs_once(model):
+def test_the_model_runs_twice_and_not_for_every_draw(model):
     runs = []
 
     def counted():
@@ -93,7 +93,7 @@ def test_the_model_runs_once(model):
         model()
 
     ppl.prior_predictive(counted, num_samples=50)
-    assert len(runs) == 1
+    assert len(runs) == 2
 
 
 def test_the_joint_is_drawn_and_not_the_margins():
@@ -151,3 +151,16 @@ def test_a_plate_of_another_size_is_drawn_anew(monkeypatch):
     assert at_once.notes == alone.notes and "rows" in at_once.notes[0]
     assert at_once["y"].shape == alone["y"].shape == (N, 6)
     assert not differs(at_once["y"], alone["y"])
+
+
+def test_randomness_of_the_models_own_is_drawn_anew():
+    """A recorded model would repeat what np.random gave it once; such a model is run by hand."""
+    own = np.random.default_rng(0)
+
+    def model():
+        shift = own.normal(size=3) * 5.0
+        ppl.sample("y", dist.Normal(shift, 1.0).to_event(1))
+
+    draws = ppl.prior_predictive(model, num_samples=400)["y"]
+    # sd sqrt(26), estimated with a relative error of 1 / sqrt(2 * 1200).
+    assert abs(draws.std() / 26**0.5 - 1) < 4 / (2 * 1200) ** 0.5

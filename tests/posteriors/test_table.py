@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 
@@ -32,10 +31,8 @@ def vanish(*_, **__):
 )
 def test_a_fit_that_fails_says_so_in_its_cell(monkeypatch, fit, said):
     monkeypatch.setattr(table, "compare", fit)
-    begun = time.monotonic()
     found = table.limited(P, {}, 0, 0.2)
     assert (found.grade, str(found)) == ("failed", said)
-    assert time.monotonic() - begun < 10
 
 
 def test_a_wrong_fit_that_is_trusted_is_a_silent_failure(monkeypatch):

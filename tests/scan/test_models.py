@@ -762,3 +762,20 @@ def test_the_eager_executor_scans_too():
 
     exact = (bound(0.45 + 1e-4) - bound(0.45 - 1e-4)) / 2e-4
     assert abs(record.grad["a.loc"] - exact) < 4 * np.sqrt(record.variance["a.loc"] / 10_000) + 1e-3
+
+
+def test_a_value_taken_out_of_a_step_is_refused_in_words():
+    def model(y):
+        kept = []
+
+        def step(z, y_t):
+            z = 0.5 * z + y_t * ppl.sample("a", dist.Normal(0.0, 1.0))
+            kept.append(z)
+            return z, z
+
+        ppl.scan(step, 0.0, y)
+        ppl.sample("y", dist.Normal(kept[0], 1.0), obs=1.0)
+
+    with pytest.raises(ppl.ModelError, match="used after the scan") as caught:
+        ppl.infer(model, Y, progress=False)
+    assert "return carry, z" in str(caught.value)
