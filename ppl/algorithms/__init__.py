@@ -4,9 +4,24 @@ set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 """
 
 from .bbvi import BBVI
-from .setup import Setup, can_widen, matching, set_up
-from .stages import Info, Solution, State
+from .progress import Bar
+from .setup import Setup, can_widen, matching, noncentred, set_up
+from .stages import Info, Keep, Run, Solution, State
 
 ALGORITHMS = {"bbvi": BBVI}
 
-__all__ = ["ALGORITHMS", "BBVI", "Info", "Setup", "Solution", "State", "can_widen", "matching", "set_up"]
+__all__ = [
+    "ALGORITHMS",
+    "BBVI",
+    "Bar",
+    "Info",
+    "Keep",
+    "Run",
+    "Setup",
+    "Solution",
+    "State",
+    "can_widen",
+    "matching",
+    "noncentred",
+    "set_up",
+]
