@@ -126,7 +126,8 @@ def _interrupted(p: Problem, seed: int) -> Fit:
     solution = replace(solution, stop_reason=INTERRUPTED, converged=False, interrupted=True, run=None)
     bound = evaluate(p, "meanfield", solution.objective, solution.values, executor=solution.executor, seed=seed)
     ratios = INTERRUPTED
-    return Fit(p, "meanfield", solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed)
+    verdict = judge(solution, bound, ratios, p.graph.warnings)
+    return Fit(p, "meanfield", solution, bound, ratios, verdict, seed, BBVI())
 
 
 def _algorithm(algorithm: Any) -> Any:

@@ -192,10 +192,11 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
     finally:
         if bar is not None:
             bar.close()
-    reason = why
+    reason, converged = why, run.converged and run.best.distance(run.answer) < algorithm.tolerance
     if begun.converged:
-        more = run.state.step - begun.state.step
-        reason = f"{AGREED}, and its last stage went on for {more} steps" + (f" ({why})" if why == INTERRUPTED else "")
+        went = f"the last stage went on for {run.state.step - begun.state.step} steps"
+        reason = f"{AGREED}, and {went}" if converged else f"stages agreed, but {went} and left the answer"
+        reason += f" ({INTERRUPTED})" if why == INTERRUPTED else ""
     values = run.where.concrete(*run.best)
     start, climbs = dict(run.start), settings.executor == "numpy" and objective.climbs
     if climbs and _start_is_better(objective, start, values, settings.seed):
@@ -205,7 +206,7 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
         values,
         run.history,
         reason,
-        run.converged,
+        converged,
         run.state.step,
         objective,
         settings.executor,

@@ -323,13 +323,18 @@ class Fit:
         from .files import go_on
 
         run, algorithm = self.solution.run, self.algorithm
-        if run is None or algorithm is None:
-            why = (
-                "its optimizer, of a class that a file does not hold, is gone"
-                if run
-                else "it has no steps to go on from"
+        if algorithm is None:
+            raise ModelError(
+                "fit.resume() where the algorithm is gone: files hold no optimizer that is not of ppl.optim",
+                "the algorithm",
+                "ppl.infer(..., algorithm=ppl.BBVI(optimizer=..., checkpoint=path)) with the path of the file",
             )
-            raise ModelError(f"fit.resume() where {why}", "a fit by steps, as of ppl.BBVI()", "ppl.infer(...) anew")
+        if run is None:
+            raise ModelError(
+                "fit.resume() where there are no steps to go on from",
+                "a fit by steps, as of ppl.BBVI()",
+                "ppl.infer(...)",
+            )
         done = run.state.step
         if steps is None:
             steps = algorithm.steps - done if done < algorithm.steps and not run.converged else done

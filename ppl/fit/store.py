@@ -53,7 +53,7 @@ def read(path: str | os.PathLike) -> Any:
         where it is not one of ours, or is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as whole, np.load(whole, allow_pickle=False) as file:
             arrays = {n: file[n] for n in file.files}
         return decode(json.loads(arrays.pop(TEXT).tobytes().decode()), arrays)
     except (ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as problem:

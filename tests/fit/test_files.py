@@ -189,13 +189,15 @@ def test_an_interrupt_in_the_middle_of_a_step_waits_for_its_end(case):
     check_same(stopped.resume(progress=False), whole)
 
 
-def test_a_converged_run_goes_on_in_its_last_stage_and_says_so():
+def test_a_converged_run_goes_on_in_its_last_stage_and_says_so(tmp_path):
     fit = run("mean-field", 20_000)
     more = fit.resume(steps=1000, progress=False)
     assert fit.verdict.converged and more.verdict.converged
     assert more.solution.steps == fit.solution.steps + 1000 == len(more.history)
     assert "1000 steps" in more.verdict.stop_reason and "last stage" in str(more).replace("\n", " ")
-    assert more.params["mu.loc"] == pytest.approx(fit.params["mu.loc"], abs=0.1) != fit.params["mu.loc"]
+    assert 0 < abs(more.params["mu.loc"] - fit.params["mu.loc"]) < 0.1
+    fit.save(tmp_path / "fit.npz")
+    check_same(read("mean-field", tmp_path / "fit.npz").resume(steps=1000, progress=False), more)
 
 
 def test_what_has_no_steps_does_not_go_on():
@@ -215,6 +217,8 @@ def test_an_optimizer_that_a_file_does_not_hold(tmp_path):
     assert str(again) == str(fit)
     with pytest.raises(ppl.ModelError, match="optimizer"):
         again.resume(steps=10)
+    more = run("mean-field", 200, optimizer=Interrupting(0.05, at=-1), checkpoint=tmp_path / "fit.npz")
+    check_same(more, run("mean-field", 200, optimizer=ppl.optim.Adam(0.05)))
 
 
 # -- what is refused -----------------------------------------------------------------------------------
