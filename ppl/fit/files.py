@@ -100,6 +100,8 @@ def _of_algorithm(algorithm: Any) -> dict | None:
     if algorithm is None:
         return None
     settings = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm) if f.init}
+    if not isinstance(init := settings.get("init"), str):  # where it began says nothing about how it goes on
+        settings["init"] = store.digest(getattr(init, "params", init))
     optimizer = settings.get("optimizer")
     if optimizer is not None:
         ours = getattr(optim, type(optimizer).__name__, None) is type(optimizer)
@@ -414,7 +416,7 @@ def _algorithm(tree: Mapping[str, Any] | None) -> Any:
             return None
         name, fields = settings["optimizer"]
         settings["optimizer"] = getattr(optim, name)(**fields)
-    known = {f.name for f in dataclasses.fields(kind)}
+    known = {f.name for f in dataclasses.fields(kind)} - {"init"}
     held = {n: x for n, x in settings.items() if n in known and _missing(x) is None}
     try:
         return kind(**held)

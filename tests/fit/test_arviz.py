@@ -137,6 +137,15 @@ def test_draws_are_resampled_where_the_verdict_corrects(arviz):
     assert weights.shape == (1, 200) and np.all(weights < 0)
 
 
+def test_a_newer_arviz_gets_a_tree(arviz, monkeypatch):
+    xarray = pytest.importorskip("xarray", minversion="2024.10")
+    fit, data = made("schools")
+    monkeypatch.delattr(arviz, "InferenceData")
+    tree = fit.to_arviz(200)
+    assert isinstance(tree, xarray.DataTree) and tree.attrs["verdict"] == fit.verdict.word
+    assert tree["posterior"].to_dataset().equals(data.posterior)
+
+
 def test_pictures_can_be_drawn(arviz):
     pytest.importorskip("matplotlib").use("Agg")
     arviz.plot_posterior(made("schools")[1], var_names=["mu", "tau"])

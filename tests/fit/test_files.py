@@ -367,6 +367,27 @@ def test_arguments_that_live_elsewhere_are_given_again(tmp_path):
         ppl.load(tmp_path / "fit.npz", schools, SIGMA, y=there)
 
 
+def test_hdf5_data_are_given_again(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        x, y = file.create_dataset("x", data=X), file.create_dataset("y", data=Z)
+        fit = ppl.infer(subsampled, x, y, progress=False, algorithm=ppl.BBVI(steps=60))
+        fit.save(tmp_path / "fit.npz")
+        with pytest.raises(ppl.DataError, match=r"'x': a value of type h5py.*of shape \(60,\)"):
+            ppl.load(tmp_path / "fit.npz", subsampled)
+        again = ppl.load(tmp_path / "fit.npz", subsampled, x, y)
+        check_same(fit, again)
+        whole = ppl.infer(subsampled, x, y, progress=False, algorithm=ppl.BBVI(steps=160))
+        check_same(again.resume(steps=100, progress=False), whole)
+
+
+def test_where_a_run_began_may_be_a_fit_of_before(tmp_path):
+    init = run("mean-field", 60).params
+    fit = run("mean-field", 60, init=init)
+    fit.save(tmp_path / "fit.npz")
+    check_same(read("mean-field", tmp_path / "fit.npz").resume(steps=60), run("mean-field", 120, init=init))
+
+
 # -- checkpoints -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("case", ["mean-field", "all chosen", "tables of rows"])
 def test_a_checkpoint_changes_nothing_and_the_same_call_reads_it(case, tmp_path):
@@ -404,14 +425,15 @@ def test_an_error_leaves_the_last_checkpoint(tmp_path):
         ({"guide": "fullrank"}, "guide='meanfield'"),
         ({"guide": by_hand}, "automatic"),
         ({"particles": 4}, "particles=None"),
+        ({"init": {"mu.loc": np.array(1.0)}}, "init="),
         ({"optimizer": ppl.optim.Adam(0.1)}, "optimizer="),
     ],
-    ids=["seed", "data", "guide", "guide function", "particles", "optimizer"],
+    ids=["seed", "data", "guide", "guide function", "particles", "init", "optimizer"],
 )
 def test_a_checkpoint_of_another_run_is_refused(change, match, tmp_path):
     path = tmp_path / "run.npz"
     run("mean-field", 60, checkpoint=path)
-    settings = {n: x for n, x in change.items() if n in ("particles", "optimizer")}
+    settings = {n: x for n, x in change.items() if n in ("particles", "init", "optimizer")}
     call = {"y": Y, "seed": 3, "guide": "meanfield"} | {n: x for n, x in change.items() if n not in settings}
     algorithm = ppl.BBVI(steps=60, checkpoint=path, **settings)
     with pytest.raises(ppl.DataError, match=match) as error:
