@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import signal
 import subprocess
@@ -400,6 +401,18 @@ def test_a_checkpoint_changes_nothing_and_the_same_call_reads_it(case, tmp_path)
     check_same(read(case, path), whole)
     check_same(run(case, 475, checkpoint=path), run(case, 475))
     assert os.listdir(tmp_path) == ["run.npz"]
+
+
+def test_an_interrupt_before_the_first_step_leaves_no_checkpoint(tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    start = importlib.import_module("ppl.algorithms.start")
+    with monkeypatch.context() as patched:
+        patched.setattr(start, "minimize", interrupted)
+        assert run("mean-field", 60, checkpoint=tmp_path / "run.npz").solution.interrupted
+    assert not os.listdir(tmp_path)
+    check_same(run("mean-field", 60, checkpoint=tmp_path / "run.npz"), run("mean-field", 60))
 
 
 def test_an_error_leaves_the_last_checkpoint(tmp_path):
