@@ -25,12 +25,11 @@ from .errors import (
     ShapeError,
     SupportError,
 )
-from .fit import Fit, prior_predictive
+from .fit import Fit, load, prior_predictive
 from .graph import graph
 from .infer import infer
 from .model import deterministic, factor, handlers, param, plate, sample, scan
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "BBVI",
@@ -55,6 +54,7 @@ __all__ = [
     "graph",
     "handlers",
     "infer",
+    "load",
     "optim",
     "param",
     "plate",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from .algorithms import ALGORITHMS, BBVI, Setup, can_widen, matching, set_up
+from .algorithms import ALGORITHMS, BBVI, Bar, Setup, can_widen, matching, set_up
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
 from .errors import GuideError, ModelError, NumericalError
-from .fit import Fit, evaluate, judge, weigh
+from .fit import Fit, continued, evaluate, judge, keeping, kept
 from .model.calls import refuse_own_names
 
 OWN = ("guide", "algorithm", "seed", "progress", "executor")
@@ -69,6 +68,9 @@ def infer(
     own = getattr(chosen, "guide", None)
     if own is not None and guide not in (None, own):
         raise GuideError(f"guide={guide!r} with algorithm '{chosen.name}'", f"no guide: it fits {own!r} by its nature")
+    bar = Bar if progress else None
+    if kept(chosen):
+        return continued(chosen, model, args, kwargs, guide, seed, bar)
     eager = executor == "eager"
     try:
         p = problem(model, args, kwargs, eager=eager, seed=seed)
@@ -80,7 +82,7 @@ def infer(
     setup = Setup(p, guide, None, ())
     if guide is None and isinstance(getattr(chosen, "init", None), dict):
         setup = matching(p, chosen.init, seed)
-    elif guide is None and executor != "eager":
+    elif guide is None and executor != "eager" and own != "point":  # a mode is of the sites as they are written
         try:
             setup = set_up(p, seed)
         except BranchOnDraw:
@@ -89,7 +91,6 @@ def infer(
             return _interrupted(p, seed)
     if own is not None:
         setup = replace(setup, guide=own, starts=None, objective=None)
-    bar = _Bar if progress else None
     fit = _fitted(chosen, setup, seed, executor, bar)
     chooses = guide is None and algorithm == "auto" and can_widen(setup)
     if chooses and fit.verdict.word == "not trusted" and not fit.solution.interrupted:
@@ -99,15 +100,15 @@ def infer(
 
 def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
     """Run the algorithm on what was set up, and judge what it found."""
-    p, guide = setup.problem, setup.guide
+    p, guide, path = setup.problem, setup.guide, getattr(chosen, "checkpoint", None)
+    keep = {} if path is None else {"keep": keeping(p, guide, chosen, seed, setup.notes)}
     solution = chosen.run(
-        p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts, objective=setup.objective
+        p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts, objective=setup.objective, **keep
     )
-    solution = replace(solution, notes=(*setup.notes, *solution.notes))
-    guide = guide if solution.guide is None else solution.guide
-    bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
-    ratios = weigh(p, guide, solution, seed)
-    return Fit(p, guide, solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed)
+    fit = Fit.of(p, guide, solution.noting(setup.notes), seed, chosen)
+    if path is not None and (solution.run is not None or solution.converged):  # else there is nothing to go on from
+        fit.save(path)
+    return fit
 
 
 def _wider(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
@@ -127,10 +128,11 @@ def _wider(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: str, bar: A
 def _interrupted(p: Problem, seed: int) -> Fit:
     """What there is when the first thing that happens is Ctrl-C: the guide as it starts."""
     solution = BBVI(steps=1).run(p, "meanfield", seed=seed, starts={})
-    solution = replace(solution, stop_reason=INTERRUPTED, converged=False, interrupted=True)
+    solution = replace(solution, stop_reason=INTERRUPTED, converged=False, interrupted=True, run=None)
     bound = evaluate(p, "meanfield", solution.objective, solution.values, executor=solution.executor, seed=seed)
     ratios = INTERRUPTED
-    return Fit(p, "meanfield", solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed)
+    verdict = judge(solution, bound, ratios, p.graph.warnings)
+    return Fit(p, "meanfield", solution, bound, ratios, verdict, seed, BBVI())
 
 
 def _algorithm(algorithm: Any) -> Any:
@@ -146,25 +148,3 @@ def _algorithm(algorithm: Any) -> Any:
     if not hasattr(algorithm, "run"):
         raise ModelError(f"algorithm={algorithm!r}", "a name or an algorithm", "ppl.BBVI(steps=1000)")
     return algorithm
-
-
-class _Bar:
-    """A tqdm bar that appears when a run takes longer than a second."""
-
-    def __init__(self, total: int):
-        self.total, self.begun, self.bar = total, time.monotonic(), None
-
-    def update(self, history: list[float]) -> None:
-        if self.bar is None:
-            if time.monotonic() - self.begun < 1.0:
-                return
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=self.total, initial=len(history), leave=False, unit="step", disable=None)
-        self.bar.update(len(history) - self.bar.n)
-        recent = history[-50:]
-        self.bar.set_postfix_str(f"ELBO {sum(recent) / len(recent):.4g}", refresh=False)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()

@@ -364,7 +364,8 @@ def same_text(one: str, other: str) -> bool:
     return words[0] == words[1] and np.allclose(*numbers, rtol=0.1, atol=0.1)
 
 
-def test_the_readme_shows_what_its_code_prints():
+def test_the_readme_shows_what_its_code_prints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # it writes files
     namespace: dict = {}
     blocks = list(BLOCK.finditer((ROOT / "README.md").read_text()))
     assert sum(b["shown"] is not None for b in blocks) >= 3

@@ -7,8 +7,9 @@ from .bbvi import BBVI
 from .dadvi import DADVI
 from .laplace import Laplace
 from .maximum import MAP
-from .setup import Setup, can_widen, matching, set_up
-from .stages import Info, Solution, State
+from .progress import Bar
+from .setup import Setup, can_widen, matching, noncentred, set_up
+from .stages import Info, Keep, Run, Solution, State
 
 ALGORITHMS = {"bbvi": BBVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
 
@@ -17,12 +18,16 @@ __all__ = [
     "BBVI",
     "DADVI",
     "MAP",
+    "Bar",
     "Info",
+    "Keep",
     "Laplace",
+    "Run",
     "Setup",
     "Solution",
     "State",
     "can_widen",
     "matching",
+    "noncentred",
     "set_up",
 ]

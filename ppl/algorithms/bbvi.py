@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from ..model.calls import check_names
 from ..optim import Adam
 from . import noise
 from .coordinates import Coordinates, pull_to_coordinates
-from .stages import INTERRUPTED, Info, Settings, Solution, State, run_stages
+from .stages import INTERRUPTED, Info, Keep, Run, Settings, Solution, State, run_stages
 from .start import good_start
 from .tables import tables_at
 
@@ -55,6 +56,12 @@ class BBVI:
         posterior standard deviations (root mean square), and the error of each is half that.
     dtype
         the working dtype, np.float32 or np.float64; None: float32 where an argument is.
+    checkpoint
+        a file that keeps the state while the run goes on, and the fit at its end. The same
+        `ppl.infer(...)` goes on from the file where it is there (with the fit itself, where it had
+        ended), and refuses one of another model, guide, seed or data; `ppl.load` reads it too.
+    checkpoint_every
+        seconds between two writings, and at least twenty times what one takes; 0: after every step.
 
     >>> BBVI(steps=500).particles is None
     True
@@ -67,6 +74,8 @@ class BBVI:
     callback: Callable[[State, Info], Any] | None = None
     tolerance: float = 0.08
     dtype: Any = None
+    checkpoint: str | PathLike | None = None
+    checkpoint_every: float = 30.0
 
     name = "bbvi"
 
@@ -80,8 +89,13 @@ class BBVI:
         progress: Callable | None = None,
         starts: Mapping[str, np.ndarray] | None = None,
         objective: Objective | None = None,
+        run: Run | None = None,
+        keep: Keep | None = None,
     ) -> Solution:
-        """Fit the guide to the problem; `objective` is that of both, where it stands already."""
+        """Fit the guide to the problem; `objective` is that of both, where it stands already.
+
+        `run` is where an earlier run stood, to go on from there; `keep` is given the run now and then.
+        """
         if not isinstance(self.steps, int) or self.steps < 1:
             raise ModelError(f"steps={self.steps!r}", "a whole number of at least 1", "BBVI(steps=2000)")
         if self.particles is not None and (not isinstance(self.particles, int) or self.particles < 1):
@@ -91,11 +105,13 @@ class BBVI:
         if self.dtype is not None:
             p = replace(p, dtype=np.dtype(self.dtype))
         _check_executor(executor)
-        eager = False
+        eager = executor == "eager"
         if objective is None or objective.derivation.program.dtype != p.dtype:
             d, eager = _derive(p, guide, seed, executor)
             objective = Objective(d, choose(d))
         d = objective.derivation
+        if run is not None:
+            return run_stages(self._settings(p, guide, objective, seed, eager), run, progress, keep)
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
@@ -119,12 +135,13 @@ class BBVI:
         where = Coordinates.at(d, starts, tables=not eager)
         if where.size == 0 and not where.tables:
             return _unmoved(where, objective)
-        if eager:
-            steps = partial(self._eager_step, p, guide, d, seed)
-        else:
-            steps = partial(self._step, objective, seed)
-        settings = Settings(self, steps, objective, "eager" if eager else "numpy", seed, self.particles_for(objective))
-        return run_stages(settings, where, tuple(notes), progress)
+        run = Run(where, self.init_state(where, d), where.starts, notes=tuple(notes))
+        return run_stages(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+
+    def _settings(self, p: Problem, guide: Any, objective: Objective, seed: int, eager: bool) -> Settings:
+        d = objective.derivation
+        steps = partial(self._eager_step, p, guide, d, seed) if eager else partial(self._step, objective, seed)
+        return Settings(self, steps, objective, "eager" if eager else "numpy", seed, self.particles_for(objective))
 
     # -- one step --------------------------------------------------------------------------
     def init_state(self, where: Coordinates, d: Derivation) -> State:

@@ -66,7 +66,7 @@ def set_up(p: Problem, seed: int) -> Setup:
         return plain
     notes = []
     names = _hierarchical(p)
-    other = _trial(_noncentred(p, names, seed), "meanfield", seed) if names else None
+    other = _trial(noncentred(p, names, seed), "meanfield", seed) if names else None
     if other is not None and other.bound > best.bound + WORTH:
         notes.append(
             f"{', '.join(names)} fitted in non-centred form (loc + scale * a standard draw): "
@@ -95,7 +95,7 @@ def can_widen(setup: Setup) -> bool:
 def matching(p: Problem, names: Collection[str], seed: int) -> Setup:
     """The form of the model and the guide whose parameters have the names of an earlier fit's."""
     rewritten = {n.partition("_decentered.")[0] for n in names if "_decentered." in n}
-    form = _noncentred(p, tuple(s for s in p.sites if s in rewritten), seed) if rewritten else p
+    form = noncentred(p, tuple(s for s in p.sites if s in rewritten), seed) if rewritten else p
     kinds = {f"{Joint.NAME}.scale_tril": "fullrank", f"{Joint.NAME}.cov_factor": "lowrank"}
     guide = next((kind for n, kind in kinds.items() if n in names), "meanfield")
     return Setup(form, guide, None, ())
@@ -136,6 +136,7 @@ def _hierarchical(p: Problem) -> tuple[str, ...]:
     )
 
 
-def _noncentred(p: Problem, names: tuple[str, ...], seed: int) -> Problem:
+def noncentred(p: Problem, names: tuple[str, ...], seed: int) -> Problem:
+    """The problem with these location-scale sites written as loc + scale * a standard draw."""
     model = reparam(p.model, config={n: LocScaleReparam(0.0) for n in names})
     return replace(problem(model, p.args, p.kwargs, seed=seed), shown=p.graph)

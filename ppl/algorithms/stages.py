@@ -3,12 +3,15 @@
 A stage runs at one step size until neither the bound nor the parameters drift any more, as far
 as their noise shows; its average is the stage's answer. The run has converged when two stages at
 different step sizes agree and the later answer is known well enough.
+
+Where a run stands is one frozen record, `Run`: what goes on from it, now or from a file, takes the
+steps that it would have taken anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,11 +22,14 @@ from ..errors import NumericalError
 from ..optim import Moments
 from . import noise
 from .coordinates import Coordinates
+from .interrupts import BetweenSteps
 from .tables import VISITS, Table, tables_at
 
 WINDOW = 50  # steps whose averages are kept
 SHORT = 20_000_000  # counted cost up to which a run is short
 PATIENCE = 25  # steps in a row that may fail to be finite
+AGREED = "two stages at different step sizes gave the same answer"
+ASKED = "the callback asked for it"
 INTERRUPTED = "interrupted from the keyboard: this is where it stood"
 
 
@@ -58,10 +64,16 @@ class Solution:
     executor: str
     notes: tuple[str, ...] = ()
     interrupted: bool = False
+    run: Run | None = None  # where it stood, for those who go on from there
     guide: Any = None  # where it is another than the one that was asked for
 
     derivation = property(lambda self: self.objective.derivation)
     plan = property(lambda self: self.objective.plan)
+
+    def noting(self, notes: tuple[str, ...]) -> Solution:
+        """The same with notes on what came before."""
+        run = self.run and replace(self.run, notes=(*notes, *self.run.notes))
+        return replace(self, notes=(*notes, *self.notes), run=run)
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,20 @@ class Window(NamedTuple):
     x: np.ndarray
 
 
+class Sums(NamedTuple):
+    """Sums over the steps of a window that is not full yet; `count` of its `taken` steps were finite."""
+
+    elbo: float = 0.0
+    x: Any = 0.0
+    count: int = 0
+    taken: int = 0
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The window that they make, if any."""
+        return (Window(self.elbo / self.count, self.x / self.count),) if self.count else ()
+
+
 class Point(NamedTuple):
     """A place in the coordinates: the vector, and the tables beside it."""
 
@@ -95,92 +121,157 @@ class Point(NamedTuple):
         return float(np.sqrt(sum(np.sum(g * g) for g in gaps) / sum(g.size for g in gaps)))
 
 
-def run_stages(settings: Settings, where: Coordinates, notes: tuple[str, ...], progress: Callable | None) -> Solution:
-    """Steps, windows, stages, until the answer stands or the steps are used up."""
+@dataclass(frozen=True)
+class Run:
+    """Where a run stands: all that it needs to go on, and nothing that can be made again.
+
+    `where` are the coordinates of the stage now, `answer` is that of the stage before, in these coordinates.
+    """
+
+    where: Coordinates
+    state: State
+    start: Mapping[str, np.ndarray]  # parameter values before the first step
+    windows: tuple[Window, ...] = ()
+    sums: Sums = field(default_factory=Sums)
+    answer: Point | None = None
+    converged: bool = False
+    history: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    notes: tuple[str, ...] = ()  # how it was started
+
+    def apart(self) -> Run:
+        """The same with tables of its own: steps change these in place."""
+        tables = {n: t.copy() for n, t in self.state.tables.items()}
+        return replace(self, state=self.state._replace(tables=tables))
+
+    @property
+    def best(self) -> Point:
+        """The best there is."""
+        if self.converged:
+            return _mean(self.windows, self.state)
+        return _last(self.answer, [*self.windows, *self.sums.windows], self.state)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What to do with a run from time to time: `due()` is asked after every step."""
+
+    due: Callable[[], bool]
+    write: Callable[[Run, Settings], None]
+
+
+def run_stages(settings: Settings, run: Run, progress: Callable | None = None, keep: Keep | None = None) -> Solution:
+    """Steps, windows, stages, until the answer stands or the steps are used up.
+
+    A run that has converged already takes its steps in the last stage, whose average they make better.
+    """
     algorithm, objective = settings.algorithm, settings.objective
-    d, optimizer = objective.derivation, algorithm.optimizer
-    step, state, start = settings.steps(where), algorithm.init_state(where, d), where.starts
-    history: list[float] = []
-    windows: list[Window] = []
-    answer: Point | None = None  # of the stage before, in the coordinates of now
-    reason, converged, interrupted = f"the limit of {algorithm.steps} steps was reached", False, False
+    run, begun = run.apart(), run
+    step, held, why = settings.steps(run.where), BetweenSteps(), ""
     bar = progress(algorithm.steps) if progress else None
     try:
-        while state.step < algorithm.steps:
-            state, window, stopped = _window(settings, step, state, history)
-            if bar is not None:
-                bar.update(history)
-            if window is not None:
-                windows.append(window)
-            if _hopeless(state, history):
-                raise _not_finite(where, _last(answer, windows, state), state.step, history, settings)
-            if stopped:
-                reason = "the callback asked for it"
-                break
-            if not _stationary(windows, algorithm.tolerance) or not _seen_enough(state, windows):
-                continue
-            mean = Point(_average(windows), {n: t.mean for n, t in state.tables.items()})
-            agrees = answer is not None and mean.distance(answer) < algorithm.tolerance
-            if agrees and not _known(settings, windows, state, where):
-                continue  # nothing moves any more: only more steps make the average better
-            answer, windows, converged = mean, [], agrees
-            if converged:
-                reason = "two stages at different step sizes gave the same answer"
-                break
-            if where.rescaled(*mean):
-                where = Coordinates.at(d, where.concrete(*mean), tables=bool(where.tables))
-                step, answer = settings.steps(where), _origin(where)
-            tables = tables_at(where, d, optimizer, answer.tables)
-            state = State(state.step, answer.x, optimizer.init(answer.x), state.rate / 3.0, state.skipped, tables)
+        with held.listening():
+            while not why:
+                run, why = _advance(settings, step, run, held, keep)
+                if bar is not None:
+                    bar.update(run.history)
+                if _hopeless(run.state, run.history):
+                    raise _not_finite(run.where, run.best, run.state.step, run.history, settings)
+                if why:
+                    break
+                if run.sums.taken == WINDOW:
+                    before, run = run, _closed(settings, run)
+                    if run.where is not before.where:
+                        step = settings.steps(run.where)
+                    why = AGREED if run.converged and not begun.converged else ""
+                elif run.state.step >= algorithm.steps:
+                    why = f"the limit of {algorithm.steps} steps was reached"
+                if not why and keep is not None and keep.due():
+                    with held:
+                        keep.write(run, settings)
     except KeyboardInterrupt:
-        reason, interrupted = INTERRUPTED, True
+        why = INTERRUPTED
     finally:
         if bar is not None:
             bar.close()
-    if state.skipped:
-        notes = (*notes, f"{state.skipped} steps were left out because the gradient was not finite")
-    values = where.concrete(*(answer if converged else _last(answer, windows, state)))
-    if settings.executor == "numpy" and objective.climbs and _start_is_better(objective, start, values, settings.seed):
+    reason, converged = why, run.converged and run.best.distance(run.answer) < algorithm.tolerance
+    if begun.converged:
+        went = f"the last stage went on for {run.state.step - begun.state.step} steps"
+        reason = f"{AGREED}, and {went}" if converged else f"stages agreed, but {went} and left the answer"
+        reason += f" ({INTERRUPTED})" if why == INTERRUPTED else ""
+    values = run.where.concrete(*run.best)
+    start, climbs = dict(run.start), settings.executor == "numpy" and objective.climbs
+    if climbs and _start_is_better(objective, start, values, settings.seed):
         values = start
-        reason = "the start is kept: the stochastic steps, which stopped because " + (
-            f"{reason}, did not improve on it"
-        )
+        reason = f"the start is kept: the stochastic steps, which stopped because {reason}, did not improve on it"
     return Solution(
         values,
-        np.array(history),
+        run.history,
         reason,
         converged,
-        state.step,
+        run.state.step,
         objective,
         settings.executor,
-        notes,
-        interrupted,
+        (*run.notes, *left_out(run.state)),
+        why == INTERRUPTED,
+        run,
     )
 
 
-def _window(
-    settings: Settings, step: Callable, state: State, history: list[float]
-) -> tuple[State, Window | None, bool]:
-    """Some steps: the state after them, their averages, and whether the callback wants to stop."""
-    algorithm = settings.algorithm
-    total, elbo, count = np.zeros_like(state.x), 0.0, 0
-    for _ in range(min(WINDOW, algorithm.steps - state.step)):
-        with np.errstate(all="ignore"):  # what is not finite is counted, not printed
-            state, info = step(state)
-        history.append(info.elbo)
-        if info.finite:
-            total, elbo, count = total + state.x, elbo + info.elbo, count + 1
-        if algorithm.callback is not None and algorithm.callback(state, info) is False:
-            return state, None, True
-    return state, Window(elbo / count, total / count) if count else None, False
+def left_out(state: State) -> tuple[str, ...]:
+    """A note on the steps that were not taken, if there are any."""
+    said = f"{state.skipped} steps were left out because the gradient was not finite"
+    return (said,) if state.skipped else ()
 
 
-def _hopeless(state: State, history: list[float]) -> bool:
+def _advance(settings: Settings, step: Callable, run: Run, held: BetweenSteps, keep: Keep | None) -> tuple[Run, str]:
+    """Steps to the end of the window, or of all, or until the run is to be kept; and why it ends here, if it does."""
+    algorithm, state, (elbo, total, count, taken), history, why = settings.algorithm, run.state, run.sums, [], ""
+    try:
+        while taken < WINDOW and state.step < algorithm.steps:
+            with held:
+                with np.errstate(all="ignore"):  # what is not finite is counted, not printed
+                    state, info = step(state)
+                history.append(info.elbo)
+                taken += 1
+                if info.finite:
+                    total, elbo, count = total + state.x, elbo + info.elbo, count + 1
+            if algorithm.callback is not None and algorithm.callback(state, info) is False:
+                why = ASKED
+                break
+            if keep is not None and keep.due():
+                break
+    except KeyboardInterrupt:
+        why = INTERRUPTED
+    history = np.concatenate([run.history, history])
+    return replace(run, state=state, sums=Sums(elbo, total, count, taken), history=history), why
+
+
+def _closed(settings: Settings, run: Run) -> Run:
+    """The run with its full window closed, and in the next stage where that ended this one."""
+    run = replace(run, windows=(*run.windows, *run.sums.windows), sums=Sums())
+    algorithm, windows, state, where = settings.algorithm, run.windows, run.state, run.where
+    if run.converged or not _stationary(windows, algorithm.tolerance) or not _seen_enough(state, windows):
+        return run
+    mean = _mean(windows, state)
+    if run.answer is not None and mean.distance(run.answer) < algorithm.tolerance:
+        # Nothing moves any more: only more steps make the average better.
+        return replace(run, converged=_known(settings, windows, state, where))
+    d, answer = settings.objective.derivation, mean
+    if where.rescaled(*mean):
+        where = Coordinates.at(d, where.concrete(*mean), tables=bool(where.tables))
+        answer = _origin(where)
+    tables = tables_at(where, d, algorithm.optimizer, answer.tables)
+    moments = algorithm.optimizer.init(answer.x)
+    state = State(state.step, answer.x, moments, state.rate / 3.0, state.skipped, tables)
+    return replace(run, where=where, state=state, windows=(), answer=answer)
+
+
+def _hopeless(state: State, history: np.ndarray) -> bool:
     """Were the last steps all without a finite bound?"""
     return len(history) >= PATIENCE and not np.any(np.isfinite(history[-PATIENCE:]))
 
 
-def _known(settings: Settings, windows: list[Window], state: State, where: Coordinates) -> bool:
+def _known(settings: Settings, windows: Sequence[Window], state: State, where: Coordinates) -> bool:
     """Is the stage's answer known well enough? A short run buys more precision: it costs a tenth of a second."""
     cost = state.step * settings.particles * settings.objective.values.work
     return _error(windows, state, where, settings.algorithm.optimizer) < settings.algorithm.tolerance / (
@@ -214,7 +305,12 @@ def _origin(where: Coordinates) -> Point:
     return Point(np.zeros(where.size), {n: np.zeros(where.table_shape(n)) for n in where.tables})
 
 
-def _last(answer: Point | None, windows: list[Window], state: State) -> Point:
+def _mean(windows: Sequence[Window], state: State) -> Point:
+    """The answer of a stage: averages of its iterates."""
+    return Point(_average(windows), {n: t.mean for n, t in state.tables.items()})
+
+
+def _last(answer: Point | None, windows: Sequence[Window], state: State) -> Point:
     """The best there is before a stage has ended."""
     tables = {n: t.mean for n, t in state.tables.items()}
     if len(windows) >= 4:
@@ -223,7 +319,7 @@ def _last(answer: Point | None, windows: list[Window], state: State) -> Point:
     return answer if answer is not None else Point(windows[-1].x if windows else state.x, tables)
 
 
-def _stationary(windows: list[tuple[float, np.ndarray]], tolerance: float) -> bool:
+def _stationary(windows: Sequence[Window], tolerance: float) -> bool:
     """Have the bound and the parameters stopped drifting, as far as their noise shows?
 
     Over the later two thirds of at least eight windows: the bound's slope is within two
@@ -251,7 +347,7 @@ def _stationary(windows: list[tuple[float, np.ndarray]], tolerance: float) -> bo
     return bool(drift < max(9.0 * noise if drift < 0.25 else 4.0 * noise, tolerance**2))
 
 
-def _seen_enough(state: State, windows: list[Window]) -> bool:
+def _seen_enough(state: State, windows: Sequence[Window]) -> bool:
     """Have the steps of this stage come by the rows of every table often enough?"""
     return all(len(windows) * WINDOW >= VISITS * t.scale for t in state.tables.values())
 
@@ -303,5 +399,5 @@ def _not_finite(where, last, step, history, settings) -> NumericalError:
         "finite log densities where the guide draws",
         "a look at scales that may reach zero, data of extreme size, or log of a negative number in that term",
         state=values,
-        history=np.array(history),
+        history=history,
     )

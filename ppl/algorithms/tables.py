@@ -51,6 +51,11 @@ class Table(NamedTuple):
         before = self.average[key]
         self.average[key] = before + (x - before) * ((RECENT + 1.0) / (visits + RECENT))
 
+    def copy(self) -> Table:
+        """The same in arrays of its own."""
+        optimizer, average, visits = _each(self.optimizer, np.copy), self.average.copy(), self.visits.copy()
+        return self._replace(x=self.x.copy(), optimizer=optimizer, average=average, visits=visits)
+
     @property
     def mean(self) -> np.ndarray:
         """Averages of the iterates of every row that was visited, the later ones counting more.

@@ -1,6 +1,7 @@
 """Results: the fit, its marginals, predictions, table, verdict and explanation."""
 
 from .evaluate import Bound, evaluate
+from .files import continued, keeping, kept, load
 from .fit import Fit
 from .marginals import Marginal
 from .predictive import Draws, prior_predictive
@@ -16,8 +17,12 @@ __all__ = [
     "Ratios",
     "Summary",
     "Verdict",
+    "continued",
     "evaluate",
     "judge",
+    "keeping",
+    "kept",
+    "load",
     "prior_predictive",
     "weigh",
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..algorithms import Solution
+from ..algorithms import Bar, Solution
 from ..algorithms.noise import Stream, draw, generator
 from ..array import compile_program, is_recorded, prune
 from ..array.batching import batch
@@ -19,12 +20,12 @@ from ..errors import ModelError
 from ..graph import ModelGraph
 from ..guides import Joint
 from ..model.calls import check_names
-from .evaluate import Bound
+from .evaluate import Bound, evaluate
 from .explain import explain
 from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_weighted
 from .predictive import Draws, posterior_predictive
 from .summary import Summary, number, summarize
-from .verdict import Verdict
+from .verdict import Verdict, judge
 from .weights import Ratios, weigh
 
 SUMMARY_DRAWS = 4000
@@ -53,6 +54,16 @@ class Fit:
     ratios: Ratios | str
     verdict: Verdict
     seed: int
+    algorithm: Any = None
+
+    @classmethod
+    def of(cls, p: Problem, guide: Any, solution: Solution, seed: int, algorithm: Any = None) -> Fit:
+        """The fit that a solution makes: its bound, its draws' weights, and what these say."""
+        guide = guide if solution.guide is None else solution.guide
+        bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
+        ratios = weigh(p, guide, solution, seed)
+        verdict = judge(solution, bound, ratios, p.graph.warnings)
+        return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
 
     # -- facts -------------------------------------------------------------------------------
     @property
@@ -119,16 +130,19 @@ class Fit:
         """
         _check_count(num_samples)
         seed = self.seed if seed is None else seed
-        if resample:
-            found = self._weighed("fit.sample(resample=True)")
-            by = np.exp(found.smoothed.log_weights)
-            rows = generator(seed, 1, Stream.ORDER).choice(len(by), num_samples, p=by / by.sum())
-            draws = {n: x[rows] for n, x in found.draws.items()}
-        elif self.executor == "eager":
-            draws = self._sample_eagerly(num_samples, seed)
-        else:
-            draws = self._sample(num_samples, seed)
+        draws = self._resample(num_samples, seed)[0] if resample else self._everything(num_samples, seed)
         return {n: x for n, x in draws.items() if n in self.graph.nodes}
+
+    def _everything(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
+        """Draws of everything, auxiliary sites of a rewritten model included."""
+        return (self._sample_eagerly if self.executor == "eager" else self._sample)(num_samples, seed)
+
+    def _resample(self, num_samples: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The same by importance weights, and the numbers of the weighted draws that they are."""
+        found = self._weighed("fit.sample(resample=True)")
+        by = np.exp(found.smoothed.log_weights)
+        rows = generator(seed, 1, Stream.ORDER).choice(len(by), num_samples, p=by / by.sum())
+        return {n: x[rows] for n, x in found.draws.items()}, rows
 
     def _weighed(self, what: str) -> Ratios:
         if isinstance(self.ratios, str):
@@ -155,7 +169,6 @@ class Fit:
         return Evidence(*found.log_evidence())
 
     def _sample(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
-        """Draws of everything, auxiliary sites of a rewritten model included."""
         d = self._full
         names = {**d.site_outputs, **d.deterministic_outputs}
         program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
@@ -279,14 +292,96 @@ class Fit:
             args, kwargs = self.problem.args, dict(self.problem.kwargs)
         _check_count(num_samples)
         seed = self.seed if seed is None else seed
-        everything = self._sample_eagerly if self.executor == "eager" else self._sample
-        draws = {n: x for n, x in everything(num_samples, seed).items() if n in self.solution.derivation.site_outputs}
+        return self._predict(self._everything(num_samples, seed), args, kwargs, num_samples, seed, new)
+
+    def _predict(
+        self, draws: dict[str, np.ndarray], args: tuple, kwargs: dict, num_samples: int, seed: int, new: Sequence[str]
+    ) -> Draws:
+        draws = {n: x for n, x in draws.items() if n in self.solution.derivation.site_outputs}
         check_names("new", (new,) if isinstance(new, str) else new, self.solution.derivation.plates)
         sizes = {p.name: p.size for p in self.solution.derivation.plates.values()}
         hidden = {n.name for n in self.graph.of_kind("latent")}
         return posterior_predictive(
             self.problem.model, args, kwargs, draws, self.params, sizes, new, num_samples, seed + 1, hidden
         )
+
+    # -- going on, and keeping -----------------------------------------------------------------------
+    def resume(self, steps: int | None = None, *, callback: Callable | None = None, progress: bool = True) -> Fit:
+        """Go on for more steps: the fit that one unbroken run of all these steps would have given, to the bit.
+
+        `steps` is how many more; by default what the algorithm has left, or as many again as were
+        taken where nothing is left. A run that had converged goes on in its last stage, and says so.
+        The callback of the steps so far is not asked again; `callback` may be another one.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model():
+        ...     z = ppl.sample("z", dist.Normal(0, 1))
+        ...     ppl.sample("y", dist.Normal(z, 1), obs=1.0)
+        >>> fit = ppl.infer(model, algorithm=ppl.BBVI(steps=70), progress=False)
+        >>> len(fit.resume(steps=30, progress=False).history)
+        100
+        """
+        from .files import go_on
+
+        run, algorithm = self.solution.run, self.algorithm
+        if algorithm is None:
+            raise ModelError(
+                "fit.resume() where the algorithm is gone: files hold no optimizer that is not of ppl.optim",
+                "the algorithm",
+                "ppl.infer(..., algorithm=ppl.BBVI(optimizer=..., checkpoint=path)) with the path of the file",
+            )
+        if run is None:
+            raise ModelError(
+                "fit.resume() where there are no steps to go on from",
+                "a fit by steps, as of ppl.BBVI()",
+                "ppl.infer(...)",
+            )
+        done = run.state.step
+        if steps is None:
+            steps = algorithm.steps - done if done < algorithm.steps and not run.converged else done
+        if not isinstance(steps, int | np.integer) or steps < 1:
+            raise ModelError(f"steps={steps!r}", "a whole number of at least 1", "fit.resume(steps=1000)")
+        algorithm = replace(algorithm, steps=done + int(steps), callback=callback)
+        return go_on(self.problem, self.guide, self.solution, algorithm, self.seed, Bar if progress else None)
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the fit to one file of arrays and text (NumPy's npz); `ppl.load(path, model)` reads it.
+
+        The file holds no code: model, guide function and callback are not in it, nor are arguments
+        that live elsewhere (memory maps, HDF5 or Zarr data sets): `ppl.load` is given these again.
+
+        >>> import ppl, ppl.distributions as dist, tempfile
+        >>> def model(y):
+        ...     z = ppl.sample("z", dist.Normal(0, 1))
+        ...     ppl.sample("y", dist.Normal(z, 1), obs=y)
+        >>> fit = ppl.infer(model, 1.0, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fit.save(f"{folder}/fit.npz")
+        ...     again = ppl.load(f"{folder}/fit.npz", model)
+        >>> again.elbo == fit.elbo
+        True
+        """
+        from .files import save
+
+        save(self, path)
+
+    def to_arviz(self, num_samples: int = 1000, *, seed: int | None = None) -> Any:
+        """The fit as ArviZ's InferenceData, or DataTree where ArviZ is newer (extra `arviz`).
+
+        | group | holds |
+        |---|---|
+        | posterior | draws of latent sites and deterministics, as one chain; resampled by their \
+importance weights where the verdict corrects by these |
+        | posterior_predictive, log_likelihood | of the observed sites, at these draws; the latter pointwise |
+        | observed_data, constant_data | what was observed, and the other arrays among the arguments |
+        | sample_stats | the log importance weights of the draws, where they were resampled by them |
+
+        Axes of plates have the plates' names. Attributes name the library, the verdict and the bound.
+        """
+        from .inference_data import to_arviz
+
+        _check_count(num_samples)
+        return to_arviz(self, num_samples, self.seed if seed is None else seed)
 
     # -- words and pictures --------------------------------------------------------------------------
     def explain(self) -> str:

@@ -34,24 +34,29 @@ class Draws(dict):
         self.notes = tuple(notes)
 
 
-class _Unobserved(Handler):
-    """Observed sites are drawn anew; plates are full, or of the sizes asked for."""
+class _Full(Handler):
+    """Plates are full, or of the sizes asked for."""
 
     def __init__(self, sizes: Mapping[str, int] | None = None):
         super().__init__()
         self.sizes = sizes or {}
-        self.plates: dict[str, int] = {}
 
     def process(self, site: Site) -> Site:
         if site.type == "plate" and site.value is None:
             frame = site.options["frame"]
             size = self.sizes.get(site.name, frame.size)
-            self.plates[site.name] = size
             frame = replace(frame, size=size, subsample_size=size)
             return replace(site, value=np.arange(size), options={**site.options, "frame": frame})
+        return site
+
+
+class _Unobserved(_Full):
+    """Observed sites are drawn anew, too."""
+
+    def process(self, site: Site) -> Site:
         if site.type == "sample" and site.is_observed and not site.options.get("factor"):
             return replace(site, value=None, is_observed=False)
-        return site
+        return super().process(site)
 
 
 def prior_predictive(
@@ -150,6 +155,45 @@ def posterior_predictive(
     return Draws(found, notes=notes)
 
 
+def at_draws(
+    model: Callable,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    draws: Mapping[str, np.ndarray],
+    params: Mapping[str, np.ndarray],
+    count: int,
+) -> tuple[dict[str, Site], dict[str, np.ndarray]]:
+    """All sites with full plates at the first posterior draw, and log densities of the observed ones at every draw.
+
+    The densities are pointwise: arrays (count, *batch shape). Where a latent site has no draws there are none.
+    """
+
+    def inside(of_draw: Callable[[str], Any]) -> list[Handler]:
+        def value_of(site: Site) -> Any:
+            if site.type == "param" and site.name in params:
+                return parameter_rows(params[site.name], site, {})
+            return of_draw(site.name) if site.type == "sample" and site.name in draws else None
+
+        return [handlers.substitute(substitute_fn=value_of), _Full()]
+
+    def at(k: int) -> dict[str, Site]:
+        with handlers.trace() as trace, handlers.seed(rng_seed=0), _all(inside(lambda n: draws[n][k])):
+            model(*args, **kwargs)
+        return dict(trace)
+
+    def log_density(site: Site) -> Any:
+        return site.fn.log_prob(site.value) if is_data(site) else None
+
+    sites = at(0)
+    if any(s.type == "sample" and not s.is_observed and n not in draws for n, s in sites.items()):
+        return sites, {}
+    at_once = _recorded(model, args, kwargs, inside, draws, count, 0, log_density)
+    if at_once is not None:
+        return sites, at_once[0]
+    rows = [{n: x for n, s in at(k).items() if (x := log_density(s)) is not None} for k in range(count)]
+    return sites, _stacked(rows)
+
+
 class _Starting(Handler):
     """Parameters that nobody gives take their starting values."""
 
@@ -214,8 +258,12 @@ def _recorded(
     draws: Mapping[str, np.ndarray],
     count: int,
     seed: int,
+    of: Callable[[Site], Any] | None = None,
 ) -> tuple[dict[str, np.ndarray], list[str]] | None:
-    """Draws of every site by one program, and the plates; None where the model must be run by hand."""
+    """Draws of every site by one program, and the plates; None where the model must be run by hand.
+
+    `of` makes something else of a site, or None to leave it out.
+    """
 
     def recorded() -> tuple[_Drawing, dict[str, Any], list, Program]:
         recorder = _Drawing(draws)
@@ -225,7 +273,8 @@ def _recorded(
                 model(*a, **k)
 
         record_model(drawing, args, kwargs, recorder)
-        values = {s.name: s.value for s in recorder.sites.values() if _kept(s)}
+        made = [(s.name, of(s) if of else s.value if _kept(s) else None) for s in recorder.sites.values()]
+        values = {n: x for n, x in made if x is not None}
         conditions = [x for x in recorder.conditions if is_recorded(x)]
         return recorder, values, conditions, program_of(recorder.tape, [*conditions, *values.values()])
 
@@ -268,6 +317,11 @@ def _all(them: Sequence[Handler]) -> Iterator[None]:
         for handler in them:
             stack.enter_context(handler)
         yield
+
+
+def is_data(site: Site) -> bool:
+    """Was it observed?"""
+    return site.type == "sample" and site.is_observed and not site.options.get("factor")
 
 
 def _kept(site: Site) -> bool:

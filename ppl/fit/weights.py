@@ -112,9 +112,14 @@ def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DR
     full = {q.name: q.size for q in d.plates.values() if q.subsampled}
     if sum(full.values()) > ROWS:
         return f"{max(full.values())} rows are too many to weigh every draw by all of them"
-    with_all = derive(p, guide, plate_sizes=full, starts=solution.values, pointwise=True, seed=seed)
-    found = ratios(with_all, solution.values, seed=seed, draws=draws)
+    found = ratios(pointwise(p, guide, solution, seed), solution.values, seed=seed, draws=draws)
     return found or "weighing the draws would cost more than the fit"
+
+
+def pointwise(p: Problem, guide: Any, solution: Solution, seed: int) -> Derivation:
+    """The derivation whose terms are weighed: plates at their full size, and no closed forms."""
+    full = {q.name: q.size for q in solution.derivation.plates.values() if q.subsampled}
+    return derive(p, guide, plate_sizes=full, starts=solution.values, pointwise=True, seed=seed)
 
 
 def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = DRAWS) -> Ratios | None:

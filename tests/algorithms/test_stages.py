@@ -12,7 +12,7 @@ import ppl
 import ppl.distributions as dist
 from ppl.algorithms import stages
 from ppl.algorithms.coordinates import Coordinates
-from ppl.algorithms.stages import Info, Settings, State, _start_is_better, run_stages
+from ppl.algorithms.stages import Info, Run, Settings, State, _start_is_better, run_stages
 from ppl.elbo import Objective, choose, derive, problem
 
 start_module = importlib.import_module("ppl.algorithms.start")
@@ -61,7 +61,8 @@ def staged(where_at, steps=20_000):
         return step
 
     settings = Settings(algorithm, steps_of, Objective(d, choose(d)), "eager", 0, 2)
-    return run_stages(settings, Coordinates.at(d), (), None)
+    where = Coordinates.at(d)
+    return run_stages(settings, Run(where, algorithm.init_state(where, d), where.starts))
 
 
 def test_stages_that_agree_converge():

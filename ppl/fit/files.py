@@ -1,0 +1,447 @@
+"""A fit as a file, and a run that goes on from one.
+
+    fit.save(path)                          ppl.load(path, model) -> Fit        fit.resume() -> Fit
+    a run --Keep, now and then--> file      ppl.infer(...) again --continued--> Fit
+
+The file says what was found and where the run stood. The model is code and is given again: it is recorded
+anew, and must have the parameters, and the densities, that it had.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import optim
+from ..algorithms import ALGORITHMS, Keep, Run, Solution, State, noncentred
+from ..algorithms.coordinates import Coordinates
+from ..algorithms.noise import Stream, draw, generator
+from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
+from ..algorithms.tables import Table, tables_at
+from ..elbo import Objective, Problem, choose, derive, problem
+from ..errors import DataError, GuideError
+from ..model.calls import refuse_own_names
+from ..version import __version__
+from . import store
+from .evaluate import Bound
+from .fit import Fit
+from .verdict import Verdict
+from .weights import Ratios, pointwise
+
+FORMAT = 1  # of the files
+SHARE = 20  # how much longer a run goes on between two writings than one of them takes
+CUT_OFF = "the run was cut off: this is where it stood when it was last kept"
+FREE = ("steps", "callback", "checkpoint", "checkpoint_every")  # settings that may change on the way
+
+
+# -- writing -------------------------------------------------------------------------------------------
+def save(fit: Fit, path: str | os.PathLike) -> None:
+    """Write a fit to a file; see `Fit.save`."""
+    s = fit.solution
+    tree = _of_problem(fit.problem, fit.guide, s.objective, s.executor, fit.seed, fit.algorithm)
+    values, history = dict(s.values), None if s.run else s.history
+    tree["run"] = s.run and _of_run(s.run)
+    tree["solution"] = [values, history, s.stop_reason, s.converged, s.steps, s.notes, s.interrupted]
+    tree["bound"] = [getattr(fit.bound, f.name) for f in dataclasses.fields(Bound)]
+    tree["verdict"] = [getattr(fit.verdict, f.name) for f in dataclasses.fields(Verdict)]
+    r = fit.ratios
+    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.noise]
+    store.write(path, tree)
+
+
+def keeping(p: Problem, guide: Any, algorithm: Any, seed: int, notes: tuple[str, ...] = ()) -> Keep:
+    """Writes runs of an algorithm to its checkpoint, not more often than it says."""
+    every, next_time = algorithm.checkpoint_every, [time.monotonic() + algorithm.checkpoint_every]
+    made: dict[str, Any] = {}  # what is the same in every writing
+
+    def write(run: Run, settings: Settings) -> None:
+        begun = time.monotonic()
+        if not made:
+            made.update(_of_problem(p, guide, settings.objective, settings.executor, seed, algorithm))
+        store.write(algorithm.checkpoint, {**made, "run": _of_run(replace(run, notes=(*notes, *run.notes)))})
+        now = time.monotonic()
+        next_time[0] = now + (max(every, SHARE * (now - begun)) if every else 0.0)
+
+    return Keep(lambda: time.monotonic() >= next_time[0], write)
+
+
+def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, seed: int, algorithm: Any) -> dict:
+    """What says which problem it is, and which algorithm."""
+    d = objective.derivation
+    automatic = isinstance(guide, str) or guide is None
+    latent = {n.name for n in p.shown.of_kind("latent")} if p.shown else set()
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "model": getattr(p.model, "__name__", ""),
+        "args": tuple(p.args),
+        "kwargs": dict(p.kwargs),
+        "digests": {n: store.digest(x) for n, x in _by_name(p.model, p.args, p.kwargs).items()},
+        "guide": guide if automatic else store.Missing(getattr(guide, "__name__", "a function")),
+        "rewritten": sorted(n.name for n in p.graph.of_kind("deterministic") if n.name in latent),
+        "seed": seed,
+        "executor": executor,
+        "dtype": d.program.dtype.name,
+        "shapes": {n: tuple(x.init.shape) for n, x in d.parameters.items()},
+        "terms": _terms(objective, seed),
+        "algorithm": _of_algorithm(algorithm),
+    }
+
+
+def _of_algorithm(algorithm: Any) -> dict | None:
+    """Its name and its settings; what is code is left out."""
+    if algorithm is None:
+        return None
+    settings = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm) if f.init}
+    if not isinstance(init := settings.get("init"), str):  # where it began says nothing about how it goes on
+        settings["init"] = store.digest(getattr(init, "params", init))
+    optimizer = settings.get("optimizer")
+    if optimizer is not None:
+        ours = getattr(optim, type(optimizer).__name__, None) is type(optimizer)
+        of = [type(optimizer).__name__, {f.name: getattr(optimizer, f.name) for f in dataclasses.fields(optimizer)}]
+        settings["optimizer"] = of if ours else store.Missing(type(optimizer).__name__)
+    if settings.get("dtype") is not None:
+        settings["dtype"] = np.dtype(settings["dtype"]).name
+    if settings.get("checkpoint") is not None:
+        settings["checkpoint"] = os.fspath(settings["checkpoint"])
+    return {"name": algorithm.name, "settings": {n: x for n, x in settings.items() if not callable(x)}}
+
+
+def _of_run(run: Run) -> dict:
+    """A run as nested arrays."""
+    state, answer = run.state, run.answer
+    return {
+        "origin": run.where.starts,
+        "start": run.start,
+        "state": [state.step, state.x, _of_moments(state.optimizer), state.rate, state.skipped],
+        "tables": {n: [t.x, _of_moments(t.optimizer), t.average, t.visits] for n, t in state.tables.items()},
+        "windows": [np.array([w.elbo for w in run.windows]), np.array([w.x for w in run.windows])],
+        "sums": tuple(run.sums),
+        "answer": answer and [answer.x, answer.tables],
+        "converged": run.converged,
+        "history": run.history,
+        "notes": run.notes,
+    }
+
+
+def _of_moments(moments: Any) -> tuple | None:
+    return None if moments is None else tuple(moments)
+
+
+def _terms(objective: Objective, seed: int) -> dict[str, float]:
+    """The value of each term for one draw where the guide starts: it differs where model, guide or data do."""
+    d = objective.derivation
+    values = {n: x.init for n, x in d.parameters.items()}
+    rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
+    eps = {n: e[0] for n, e in draw(generator(seed, 0, Stream.COMPARISON), d.factors, 1, 1).items()}
+    with np.errstate(all="ignore"):
+        _, terms, _ = objective.evaluate(values, rows, eps, 1)
+    return {t.text: float(x) for t, x in zip(d.terms, np.asarray(terms)[0], strict=True)}
+
+
+def _by_name(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by the names that the model has for them."""
+    try:
+        return dict(inspect.signature(model).bind(*args, **kwargs).arguments)
+    except (TypeError, ValueError):
+        return {**{str(i): x for i, x in enumerate(args)}, **kwargs}
+
+
+def arguments_by_name(p: Problem) -> dict[str, Any]:
+    """The arguments of a problem by the names that the model has for them."""
+    return _by_name(p.model, p.args, p.kwargs)
+
+
+# -- reading -------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Saved:
+    """What a file says of a fit, beside the model as it was recorded anew."""
+
+    problem: Problem
+    guide: Any
+    solution: Solution
+    algorithm: Any
+    seed: int
+    tree: Mapping[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return "solution" in self.tree
+
+
+def load(path: str | os.PathLike, model: Callable, *args: Any, guide: Callable | None = None, **kwargs: Any) -> Fit:
+    """The fit that `fit.save(path)` wrote, or where a run stood when it was last kept in `path`.
+
+    Parameters
+    ----------
+    path
+        the file; nothing in it is run.
+    model
+        the model function that was fitted.
+    *args, **kwargs
+        its arguments, where the file does not hold them; else they are those of the fit.
+    guide
+        the guide function, where the fit had one.
+
+    Raises
+    ------
+    DataError
+        if the file is not one of ours, misses an argument, or is of another model or other data.
+    GuideError
+        if a guide function is missing.
+
+    >>> import ppl, ppl.distributions as dist, tempfile
+    >>> def model(y):
+    ...     z = ppl.sample("z", dist.Normal(0, 1))
+    ...     ppl.sample("y", dist.Normal(z, 1), obs=y)
+    >>> fit = ppl.infer(model, 1.0, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fit.save(f"{folder}/fit.npz")
+    ...     print(ppl.load(f"{folder}/fit.npz", model).verdict.word)
+    trusted
+    """
+    refuse_own_names(model, ("path", "guide"), "load")
+    saved = _restored(path, model, args, kwargs, guide, None)
+    return _judged(saved)
+
+
+def _judged(saved: Saved) -> Fit:
+    """The fit of a file; where that holds no more than a run, its bound and verdict are worked out."""
+    p, s, tree = saved.problem, saved.solution, saved.tree
+    if not saved.finished:
+        return Fit.of(p, saved.guide, s, saved.seed, saved.algorithm)
+    ratios = tree["ratios"]
+    if not isinstance(ratios, str):
+        ratios = Ratios(*ratios, pointwise(p, saved.guide, s, saved.seed), s.values)
+    return Fit(p, saved.guide, s, Bound(*tree["bound"]), ratios, Verdict(*tree["verdict"]), saved.seed, saved.algorithm)
+
+
+def kept(algorithm: Any) -> bool:
+    """Is the checkpoint of an algorithm there already?"""
+    path = getattr(algorithm, "checkpoint", None)
+    if path is None:
+        return False
+    if not isinstance(path, str | os.PathLike):
+        raise DataError(f"checkpoint={path!r}", "the path of a file", 'checkpoint="fit.npz"')
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise DataError(
+            f"a checkpoint in '{folder}', which is no folder", "a folder that is there", "os.makedirs first"
+        )
+    return os.path.exists(path)
+
+
+def continued(
+    algorithm: Any,
+    model: Callable,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    guide: Any,
+    seed: int,
+    progress: Callable | None = None,
+) -> Fit:
+    """The fit of a call of `ppl.infer` whose checkpoint is there already: read, or gone on with from there."""
+    path = algorithm.checkpoint
+    try:
+        saved = _restored(path, model, args, kwargs, guide if callable(guide) else None, algorithm)
+        _check_same(saved, algorithm, guide, seed)
+    except (DataError, GuideError) as error:
+        hint = f"another checkpoint, or without the file '{os.fspath(path)}' if it is of no more use"
+        raise DataError(f"a checkpoint that is of another run: {error.got}", error.expected, hint) from None
+    s = saved.solution
+    left = algorithm.steps - s.steps
+    if saved.finished and (s.run is None or s.converged or left <= 0 or (not s.interrupted and s.stop_reason == ASKED)):
+        return _judged(saved)
+    return go_on(saved.problem, saved.guide, s, algorithm, seed, progress)
+
+
+def go_on(p: Problem, guide: Any, s: Solution, algorithm: Any, seed: int, progress: Callable | None = None) -> Fit:
+    """Go on from where a run stood, up to the steps of the algorithm."""
+    path = getattr(algorithm, "checkpoint", None)
+    kept = {} if path is None else {"keep": keeping(p, guide, algorithm, seed)}
+    found = algorithm.run(
+        p, guide, seed=seed, executor=s.executor, progress=progress, objective=s.objective, run=s.run, **kept
+    )
+    fit = Fit.of(p, guide, found, seed, algorithm)
+    if path is not None:
+        save(fit, path)
+    return fit
+
+
+def _check_same(saved: Saved, algorithm: Any, guide: Any, seed: int) -> None:
+    """Is the file that of the same guide, seed and settings?"""
+    if saved.seed != seed:
+        raise DataError(f"the seed {saved.seed}", f"seed={seed}")
+    if isinstance(guide, str) and guide != saved.guide:
+        raise DataError(f"guide='{saved.guide}'", f"guide='{guide}'")
+    here, there = _of_algorithm(algorithm), saved.tree["algorithm"]
+    if there["name"] != here["name"]:
+        raise DataError(f"algorithm '{there['name']}'", f"'{here['name']}'")
+    for name, x in here["settings"].items():
+        if name not in FREE and store.digest(x) != store.digest(there["settings"].get(name)):
+            raise DataError(f"{name}={there['settings'].get(name)!r}", f"{name}={getattr(algorithm, name)!r}")
+
+
+def _restored(
+    path: str | os.PathLike,
+    model: Callable,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    guide: Callable | None,
+    algorithm: Any,
+) -> Saved:
+    """Read a file, record the model anew, and check that they belong together."""
+    tree = store.read(path)
+    if not isinstance(tree, dict) or "format" not in tree:
+        raise DataError(f"'{os.fspath(path)}', which holds no fit", "a file written by fit.save(path)", "another path")
+    if tree["format"] > FORMAT:
+        raise DataError(
+            f"a file of format {tree['format']}, written by version {tree['version']}",
+            f"format {FORMAT} or older",
+            "a newer version of ppl",
+        )
+    args, kwargs = _arguments(tree, model, args, kwargs)
+    guide, seed, eager = _guide(tree, guide), tree["seed"], tree["executor"] == "eager"
+    p = problem(model, args, kwargs, eager=eager, seed=seed)
+    if tree["rewritten"]:
+        unknown = sorted(set(tree["rewritten"]) - set(p.shapes))
+        if unknown:
+            raise _changed(f"a model without latent site {', '.join(unknown)}")
+        p = noncentred(p, tuple(tree["rewritten"]), seed)
+    d = derive(replace(p, dtype=np.dtype(tree["dtype"])), guide, seed=seed, eager=eager)
+    _check_shapes(tree["shapes"], {n: tuple(x.init.shape) for n, x in d.parameters.items()})
+    objective = Objective(d, choose(d))
+    _check_terms(tree["terms"], _terms(objective, seed), 1e-3 if d.program.dtype == np.float32 else 1e-6)
+    algorithm = algorithm or _algorithm(tree["algorithm"])
+    run = _run(tree["run"], objective, algorithm, eager) if tree["run"] and algorithm else None
+    if "solution" in tree:
+        values, history, reason, converged, steps, notes, interrupted = tree["solution"]
+        if history is None:
+            history = tree["run"]["history"]
+    else:
+        if run is None:
+            raise DataError("a checkpoint whose optimizer is of a class of its own", "ppl.infer(...) with it", "")
+        values, history, notes = run.where.concrete(*run.best), run.history, run.notes
+        reason, converged, steps, interrupted = CUT_OFF, False, run.state.step, True
+    executor = tree["executor"]
+    s = Solution(values, history, reason, converged, steps, objective, executor, tuple(notes), interrupted, run)
+    return Saved(p, guide, s, algorithm, seed, tree)
+
+
+def _arguments(tree: Mapping[str, Any], model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> tuple[tuple, dict]:
+    """The model's arguments: those given, which must be those of the fit, or those of the file."""
+    if not args and not kwargs:
+        args, kwargs = tree["args"], tree["kwargs"]
+        for name, x in _by_name(model, args, kwargs).items():
+            if (what := _missing(x)) is not None:
+                raise DataError(
+                    f"a file without the argument '{name}': {what}, which a file does not hold",
+                    "the model's arguments beside the path",
+                    f"ppl.load(path, {tree['model'] or 'model'}, ...) with the arguments of ppl.infer",
+                )
+        return args, kwargs
+    for name, x in _by_name(model, args, kwargs).items():
+        there, here = tree["digests"].get(name), store.digest(x)
+        if there is not None and here is not None and here != there:
+            raise DataError(
+                f"an argument '{name}' with another value than in the fit",
+                "the arguments of the fit",
+                "ppl.load(path, model) without arguments, and fit.predict(...) for other data",
+            )
+    return args, dict(kwargs)
+
+
+def _missing(x: Any) -> str | None:
+    """What is missing in a value, if anything is."""
+    if isinstance(x, store.Missing):
+        return x.what
+    if dataclasses.is_dataclass(x):
+        x = [getattr(x, f.name) for f in dataclasses.fields(x)]
+    parts = x.values() if isinstance(x, dict) else x if isinstance(x, list | tuple) else ()
+    return next((found for v in parts if (found := _missing(v)) is not None), None)
+
+
+def _guide(tree: Mapping[str, Any], guide: Callable | None) -> Any:
+    """The guide's name in the file, or the function given."""
+    named = tree["guide"]
+    if not isinstance(named, store.Missing):
+        if guide is not None:
+            raise GuideError("a guide function", f"none: the fit's guide is the automatic '{named}'", "no guide=")
+        return named
+    if guide is None:
+        raise GuideError(
+            f"a fit with the guide function '{named.what}', which a file does not hold",
+            "that function beside the path",
+            f"ppl.load(path, {tree['model'] or 'model'}, guide={named.what})",
+        )
+    return guide
+
+
+def _changed(got: str) -> DataError:
+    return DataError(got, "the model, the guide and the data of the fit", "the code as it was, or ppl.infer(...) anew")
+
+
+def _check_shapes(there: Mapping[str, tuple], here: Mapping[str, tuple]) -> None:
+    new, gone = sorted(set(here) - set(there)), sorted(set(there) - set(here))
+    differing = [f"'{n}' of shape {here[n]} where the file has {x}" for n, x in there.items() if here.get(n, x) != x]
+    if new or gone or differing:
+        words = [f"new: {', '.join(new)}"] * bool(new) + [f"gone: {', '.join(gone)}"] * bool(gone) + differing
+        raise _changed(f"parameters that differ from the file's: {'; '.join(words)}")
+
+
+def _check_terms(there: Mapping[str, float], here: Mapping[str, float], rtol: float) -> None:
+    if set(there) != set(here):
+        differing = sorted(set(there) ^ set(here))
+        raise _changed(f"a bound with other terms than in the file: {'; '.join(differing)}")
+    size = max((abs(x) for x in there.values() if np.isfinite(x)), default=0.0)
+    for text, x in there.items():
+        if not np.isclose(here[text], x, rtol=rtol, atol=rtol * 1e-3 * size, equal_nan=True):
+            raise _changed(f"{text} = {here[text]:.6g} where the guide starts, and {x:.6g} in the file")
+
+
+def _algorithm(tree: Mapping[str, Any] | None) -> Any:
+    """The algorithm of a file; None where a file does not hold it."""
+    if tree is None or tree["name"] not in ALGORITHMS:
+        return None
+    kind, settings = ALGORITHMS[tree["name"]], dict(tree["settings"])
+    if "optimizer" in settings:
+        if isinstance(settings["optimizer"], store.Missing):
+            return None
+        name, fields = settings["optimizer"]
+        settings["optimizer"] = getattr(optim, name)(**fields)
+    known = {f.name for f in dataclasses.fields(kind)} - {"init"}
+    held = {n: x for n, x in settings.items() if n in known and _missing(x) is None}
+    try:
+        return kind(**held)
+    except TypeError:  # a setting without a default was code
+        return None
+
+
+def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: bool) -> Run:
+    """The run of a file, in the coordinates of this derivation."""
+    d, optimizer = objective.derivation, algorithm.optimizer
+    where = Coordinates.at(d, tree["origin"], tables=not eager)
+    step, x, moments, rate, skipped = tree["state"]
+    tables = tables_at(where, d, optimizer)
+    tables = {n: _table(t, *tree["tables"][n]) for n, t in tables.items()}
+    state = State(step, x, _moments(optimizer.init(x), moments), rate, skipped, tables)
+    windows = tuple(Window(float(e), w) for e, w in zip(*tree["windows"], strict=True))
+    answer = tree["answer"] and Point(*tree["answer"])
+    start, sums, notes = tree["start"], Sums(*tree["sums"]), tuple(tree["notes"])
+    return Run(where, state, start, windows, sums, answer, tree["converged"], tree["history"], notes)
+
+
+def _table(fresh: Table, x: np.ndarray, moments: Any, average: np.ndarray, visits: np.ndarray) -> Table:
+    return fresh._replace(x=x, optimizer=_moments(fresh.optimizer, moments), average=average, visits=visits)
+
+
+def _moments(fresh: Any, held: tuple | None) -> Any:
+    """An optimizer's state of the kind that it begins with."""
+    return fresh if held is None else type(fresh)(*held)
