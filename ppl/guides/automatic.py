@@ -34,9 +34,11 @@ from ..distributions import (
 from ..errors import GuideError
 from ..graph import ModelGraph, Recorder
 from ..model import Site, row_axes
+from ..model.missing import MissingEntries
 from .factor import Factor, draw_base, single_site
 
 INITIAL_SCALE = 0.1
+PRIOR = "the model"  # the origin of a factor that is the model's own conditional
 
 
 def unconstrained_shape(site: Site) -> tuple[int, ...]:
@@ -77,8 +79,18 @@ def mean_field(recorder: Recorder, site: Site) -> Factor:
     return single_site(recorder, site, q, "automatic")
 
 
+def from_prior(recorder: Recorder, site: Site) -> Factor:
+    """q(missing entries) = p(missing entries | the rest), where nothing else reads them."""
+    noise, kind, draw = draw_base(recorder, site.name, site.fn.whole)
+    values = {site.name: site.fn.of(draw)}
+    return Factor(
+        site.name, (site.name,), site.fn.whole, noise, kind, draw, values, {}, site.fn, (), kind != "seed", PRIOR
+    )
+
+
 def _discrete(recorder: Recorder, site: Site) -> Factor:
     fn = site.fn.core
+    fn = fn.whole.core if isinstance(fn, MissingEntries) else fn
     event_dim = site.fn.event_dim
     if isinstance(fn, Bernoulli):
         full = full_size(site, site.fn.shape(), event_dim)
