@@ -117,7 +117,8 @@ def fixed_draws(
     best, total = (np.zeros(where.size), np.inf), 0
     for width in widths:
         start = np.where(where.logarithmic, 0.0, width * rng.standard_normal(where.size))
-        x, value, steps = minimize(f, start, where.metric, logarithmic=where.logarithmic)
+        with np.errstate(all="ignore"):
+            x, value, steps = minimize(f, start, where.metric, logarithmic=where.logarithmic)
         total += steps
         if value < best[1]:
             best = x, value

@@ -222,7 +222,7 @@ def derive(
     reads = _reads_through(tape, bits)
 
     def density(site: Site) -> str:
-        given = ", ".join(parents.get(site.name, ()))
+        given = ", ".join(p for p in parents.get(site.name, ()) if p != f"{site.name}_unobserved")
         return f"p({site.name} | {given})" if given else f"p({site.name})"
 
     for site in recorded.of_kind():
@@ -272,7 +272,10 @@ def derive(
 
     position = {id(x): i for i, x in enumerate(tape.inputs)}
     facts = tuple(_facts(f, recorded.sites, position, output) for f in assembly.factors.values())
-    site_outputs = {s: output(v) for f in assembly.factors.values() for s, v in f.values.items()}
+    by_row = {s.name for s in recorded.sites.values() if "part_of" in s.options and s.fn.places is None}
+    site_outputs = {
+        s: output(v) for f in assembly.factors.values() for s, v in f.values.items() if s not in by_row
+    }
     deterministic = {
         s.name: output(s.value)
         for s in recorded.sites.values()

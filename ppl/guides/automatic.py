@@ -90,7 +90,8 @@ def from_prior(recorder: Recorder, site: Site) -> Factor:
 
 def _discrete(recorder: Recorder, site: Site) -> Factor:
     fn = site.fn.core
-    fn = fn.whole.core if isinstance(fn, MissingEntries) else fn
+    lacking = isinstance(fn, MissingEntries)
+    fn = fn.whole.core if lacking else fn
     event_dim = site.fn.event_dim
     if isinstance(fn, Bernoulli):
         full = full_size(site, site.fn.shape(), event_dim)
@@ -106,9 +107,11 @@ def _discrete(recorder: Recorder, site: Site) -> Factor:
         q = type(fn)(probs=probs).to_event(extra)
     else:
         raise GuideError(
-            f"a latent {type(fn).__name__}",
+            f"missing entries of {type(fn).__name__}, which other sites read" if lacking else f"a latent {type(fn).__name__}",
             "a continuous family, Bernoulli or Categorical, for which there are automatic guides",
-            "guide= in place, or a guide function that draws this site",
+            "dropping these rows, or a guide function that draws this site"
+            if lacking
+            else "guide= in place, or a guide function that draws this site",
             site=site.name,
         )
     return single_site(recorder, site, q, "automatic")

@@ -106,7 +106,7 @@ class Gaps:
             mask = d.parameters["mask"]
             missing = missing & (np.reshape(mask, np.shape(mask) + (1,) * d.event_dim) if np.ndim(mask) else mask)
             d = d.base_dist
-        options = {k: v for k, v in site.options.items() if k != "incomplete"}
+        options = {k: v for k, v in site.options.items() if k not in ("incomplete", "lacks")}
         if not is_recorded(missing) and not np.any(missing):
             return replace(site, value=self.obs, options=options)
         axes = tuple(range(-self.entry_dim, 0))
@@ -120,37 +120,25 @@ class Gaps:
         return replace(site, value=np.where(missing, entries, self.values), options=options)
 
 
-def gaps_of(name: str, d: Distribution, obs: Any, obs_mask: Any, rows: Any, scale_free: bool = True) -> Gaps | None:
+def gaps_of(name: str, d: Distribution, obs: Any, obs_mask: Any, rows: Any) -> Gaps | None:
     """What an observation lacks, or None. `rows`: the known data behind a minibatch, or None."""
-    nan = _is_nan(rows if is_recorded(obs) else obs)
-    if obs_mask is None and (nan is None or not np.any(nan)):
+    known = rows if is_recorded(obs) else obs
+    nan = None if known is None or np.asarray(known).dtype.kind != "f" else np.isnan(known)
+    if nan is not None and not np.any(nan):
+        nan = None
+    if (nan is None and obs_mask is None) or np.shape(obs) not in (d.shape(), ()):  # `sample` says what is wrong
         return None
-    shape = d.shape()
-    if np.shape(obs) != shape:
-        try:
-            obs = np.broadcast_to(obs, shape) if not np.shape(obs) else obs
-        except ValueError:
-            return None
-    if np.shape(obs) != shape:  # what `sample` refuses, with more to say
-        return None
-    missing = np.isnan(obs) if nan is not None and np.any(nan) else np.zeros(shape, bool)
-    everything = nan is not None and bool(np.all(nan))
+    obs = np.broadcast_to(obs, d.shape()) if np.shape(obs) != d.shape() else obs
+    missing = np.zeros(d.shape(), bool) if nan is None else np.isnan(obs)
     if obs_mask is not None:
-        there = _mask(name, d, obs_mask)
-        if not is_recorded(there):
-            everything = everything or not np.any(there & ~missing) if not is_recorded(missing) else not np.any(there)
-        missing = missing | np.logical_not(there)
+        missing = missing | np.logical_not(_mask(name, d, obs_mask))
     if not is_recorded(missing):
-        everything = bool(np.all(missing))
+        nan = missing
         if not np.any(missing):
             return None
+    axes = tuple(range(-d.event_dim, 0))
+    partly = bool(axes) and nan is not None and bool(np.any(np.any(nan, axis=axes) != np.all(nan, axis=axes)))
     entry_dim = _of_one(d.support, 0).event_dim
-    events = d.event_dim and np.any(missing, axis=tuple(range(-d.event_dim, 0)))
-    if not d.event_dim:
-        events, partly = missing, False
-    else:
-        counted = missing if not is_recorded(missing) else None
-        partly = counted is None or bool(np.any(events != np.all(missing, axis=tuple(range(-d.event_dim, 0)))))
     if partly and (entry_dim or d.is_discrete or is_recorded(missing)):
         raise DataError(
             f"an observation that lacks a part of one value of {type(d.core).__name__}",
@@ -162,14 +150,19 @@ def gaps_of(name: str, d: Distribution, obs: Any, obs_mask: Any, rows: Any, scal
     if not is_recorded(obs):
         obs = np.array(obs)
         obs.flags.writeable = False  # it is known again by its identity
-    return Gaps(obs, values, missing, None if partly else events, entry_dim, everything)
+    whole = None if partly else np.any(missing, axis=axes) if axes else missing
+    return Gaps(obs, values, missing, whole, entry_dim, nan is not None and bool(np.all(nan)))
+
+
+def lacks_any(obs: Any) -> bool:
+    """Are there NaN entries in an array?"""
+    return not is_recorded(obs) and np.asarray(obs).dtype.kind == "f" and bool(np.any(np.isnan(obs)))
 
 
 def _mask(name: str, d: Distribution, obs_mask: Any) -> Any:
     """`obs_mask` at the shape of the observation."""
-    dtype = getattr(obs_mask, "dtype", None)
     mask = obs_mask if is_recorded(obs_mask) else np.asarray(obs_mask)
-    if np.dtype(dtype if dtype is not None else mask.dtype) != bool:
+    if mask.dtype != bool:
         raise DataError(
             f"obs_mask of type {mask.dtype}",
             "booleans, True where observed",
@@ -185,10 +178,6 @@ def _mask(name: str, d: Distribution, obs_mask: Any) -> Any:
         "obs_mask=mask[i] in a subsampled plate" if np.ndim(mask) else "one boolean for each observation",
         site=name,
     )
-
-
-def _is_nan(x: Any) -> Any:
-    return np.isnan(x) if x is not None and np.asarray(x).dtype.kind == "f" else None
 
 
 def plain(obs: Any) -> Any:

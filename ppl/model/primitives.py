@@ -17,7 +17,7 @@ from ..array.recording import value_at
 from ..distributions import Distribution, Unit, constraints
 from ..errors import DataError, ModelError, ShapeError, SupportError, user_line
 from .context import Context, current, reset_context, send, set_context
-from .missing import Gaps, MissingEntries, gaps_of, plain
+from .missing import Gaps, MissingEntries, gaps_of, lacks_any, plain
 from .site import PlateFrame, RowAxes, Site, plate_shape, row_axes, rows_in_use
 
 
@@ -90,6 +90,8 @@ def sample(
         guide = _into_plates(name, guide, context.plates)
     value = _observation(name, obs)
     rows = _all_rows(value, context.plates) if is_recorded(value) else None
+    if not context.plates and obs is not None and (obs_mask is not None or lacks_any(value)):
+        d = _over(d, np.shape(value))
     gaps = gaps_of(name, d, value, obs_mask, rows) if obs is not None else None
     if gaps is not None:
         value = gaps.obs
@@ -106,17 +108,26 @@ def sample(
         guide=guide,
         estimator=estimator,
         where=user_line(),
-        options={} if gaps is None else {"incomplete": lambda site: _completed(site, value, gaps)},
+        options={} if gaps is None else {"incomplete": lambda site: _completed(site, value, gaps), "lacks": gaps},
     )
     site = send(site)
     _check_value(site, rows if site.value is value or gaps is not None else None)
     return site.value
 
 
+def _over(d: Distribution, shape: tuple[int, ...]) -> Distribution:
+    """Outside plates: the distribution over all that is observed."""
+    batch = shape[: len(shape) - d.event_dim]
+    try:
+        return d.expand(np.broadcast_shapes(batch, d.batch_shape))
+    except ValueError:
+        return d
+
+
 def _completed(site: Site, value: Any, gaps: Gaps) -> Site:
     """A site on its way back: if nobody gave it another value, its missing entries are asked for."""
     if site.value is not value:
-        return replace(site, options={k: v for k, v in site.options.items() if k != "incomplete"})
+        return replace(site, options={k: v for k, v in site.options.items() if k not in ("incomplete", "lacks")})
 
     def latent(name: str, d: MissingEntries) -> Any:
         options = {"part_of": site.name, "gaps": gaps}
