@@ -241,13 +241,9 @@ def _check_parameters(d: Derivation, objective: Objective) -> None:
     live = needed(program, program.outputs[:1])
     for name, i in d.parameter_inputs.items():
         if i not in live:
-            site = name.partition(".")[0]
-            guessed = any(f.origin == "automatic" and site in f.sites for f in d.factors)
             raise ModelError(
                 f"parameter '{name}', on which no term of the bound depends",
-                f"a proper prior of '{site}', or data that depend on it" if guessed else "every parameter to matter",
-                "dist.Normal(0, 10) in the place of a flat prior"
-                if guessed
-                else "use its value in a distribution, or remove it",
+                "every parameter to matter",
+                "use its value in a distribution, or remove it",
                 site=name,
             )

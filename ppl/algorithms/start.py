@@ -172,4 +172,4 @@ def _curvature(objective: Objective, found: dict, names: list[str], scale: np.nd
         return np.diag(scale)
     values, vectors = np.linalg.eigh(scaled)
     covariance = (vectors / np.clip(values, 1e-4, 1e4)) @ vectors.T
-    return np.linalg.cholesky(scale[:, None] * covariance * scale)
+    return scale[:, None] * np.linalg.cholesky(covariance)  # a scale may be large, its square too large

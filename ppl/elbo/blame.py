@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,34 @@ def blame(
         for k in range(len(next(iter(noise.values()), ()))):
             found = _origin(program, d.inputs(values, rows, {n: e[k] for n, e in noise.items()}))
             if found:
-                hint = ABSENT if found.startswith("an array") else IMPOSSIBLE if found.startswith("the dens") else EXTREME
+                hint = (
+                    ABSENT if found.startswith("an array") else IMPOSSIBLE if found.startswith("the dens") else EXTREME
+                )
                 return found, hint
-    far = [n for n, x in values.items() if not np.all(np.abs(x) < FAR)]
+    far = list(dict.fromkeys(s for n, x in values.items() for s in _far(d, n, np.asarray(x))))
     if not far:
         return "", EXTREME
-    return f"{', '.join(map(repr, far))} ran away, as with a flat prior where there are no data", IMPROPER
+    return f"the guide of {' and '.join(far)} ran away, as with a flat prior where there are no data", IMPROPER
+
+
+def pieces(d: Derivation, sites: Sequence[str], vector: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The rows of a joint factor's array that belong to each of its sites."""
+    start = 0
+    for s in sites:
+        shape, _ = d.program.signature(d.program.outputs[d.site_outputs[s]])
+        size = int(np.prod(d.transforms[s].inverse_shape(shape), dtype=np.int64))
+        yield s, vector[start : start + size]
+        start += size
+
+
+def _far(d: Derivation, name: str, x: np.ndarray) -> list[str]:
+    """The sites, or the parameter, of which this value has run away."""
+    owner = next((f for f in d.factors if f.origin == "automatic" and f.name == name.rpartition(".")[0]), None)
+    if np.all(np.abs(x) < FAR):
+        return []
+    if owner is None or len(owner.sites) == 1:
+        return [f"parameter {name}" if owner is None else owner.sites[0]]
+    return [s for s, part in pieces(d, owner.sites, x) if not np.all(np.abs(part) < FAR)]
 
 
 def _origin(program: Program, inputs: Sequence[Any]) -> str:

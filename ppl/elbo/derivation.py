@@ -19,7 +19,7 @@ from ..array.operations import draw_of
 from ..array.recording import parents as parents_of
 from ..distributions import biject_to
 from ..distributions.divergence import has_kl, kl_divergence
-from ..errors import DataError
+from ..errors import DataError, ModelError
 from ..graph import (
     ModelGraph,
     Parameter,
@@ -168,6 +168,8 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
         raise DataError(
             "a model without a single site", "ppl.sample statements in it", 'ppl.sample("mu", dist.Normal(0, 1))'
         )
+    if not eager:
+        _check_flat(graph)
     shapes = {
         s.name: unconstrained_shape(s)
         for s in recorded.of_kind(observed=False)
@@ -176,6 +178,19 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
     dtype = np.dtype(np.float32 if narrow else np.float64)
     return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype)
+
+
+def _check_flat(graph: ModelGraph) -> None:
+    """A flat prior of what no density reads has no posterior."""
+    read = {p for n in graph.of_kind("latent", "observed", "factor") for p in n.parents}
+    for n in graph.of_kind("latent"):
+        if n.family == "ImproperUniform" and n.name not in read:
+            raise ModelError(
+                "a flat prior of a site on which no other density depends",
+                "a proper prior, or data that depend on it",
+                f'ppl.sample("{n.name}", dist.Normal(0, 10))',
+                site=n.name,
+            )
 
 
 @paused_collector()
@@ -273,9 +288,7 @@ def derive(
     position = {id(x): i for i, x in enumerate(tape.inputs)}
     facts = tuple(_facts(f, recorded.sites, position, output) for f in assembly.factors.values())
     by_row = {s.name for s in recorded.sites.values() if "part_of" in s.options and s.fn.places is None}
-    site_outputs = {
-        s: output(v) for f in assembly.factors.values() for s, v in f.values.items() if s not in by_row
-    }
+    site_outputs = {s: output(v) for f in assembly.factors.values() for s, v in f.values.items() if s not in by_row}
     deterministic = {
         s.name: output(s.value)
         for s in recorded.sites.values()

@@ -13,12 +13,13 @@ import numpy as np
 
 from ..algorithms import Solution
 from ..algorithms.noise import Stream, draw, generator
+from ..elbo.blame import pieces
 from ..guides import Joint
 from .summary import number
 
 DRAWS = 128
 GAIN = 0.2  # nats that a move must win
-END = 30.0  # on a logarithmic axis: e**30 from where it began
+END = 20.0  # on a logarithmic axis: a factor of 5e8 from one
 WORK = 20_000_000  # counted cost of all moves
 
 
@@ -42,8 +43,8 @@ def drifts(solution: Solution, seed: int) -> tuple[str, ...]:
             continue
         if any(bound({**solution.values, **m}) > now + GAIN for m in moved):
             found.append(
-                f"the bound still rises as {' and '.join(sites)} spreads (sd {number(width)}): the posterior is improper "
-                f"in this direction. Nothing holds it: a flat prior and no data, collinear columns, or separable "
+                f"the bound still rises as {' and '.join(sites)} spreads (sd {number(width)}): the posterior is "
+                f"improper in this direction. Nothing holds it: a flat prior and no data, collinear columns, or separable "
                 f"classes; a proper prior such as Normal(0, 10) does"
             )
     found += [
@@ -70,7 +71,7 @@ def _wider(solution: Solution) -> Iterator[tuple[tuple[str, ...], float, list[di
                 wide = {f"{f.name}.scale_tril": np.linalg.cholesky(twice @ tril @ tril.T @ twice)}
             except np.linalg.LinAlgError:
                 continue
-            sites = tuple(s for s, x in _pieces(solution, f.sites, v) if np.max(np.abs(x), initial=0.0) > 0.1)
+            sites = tuple(s for s, x in pieces(d, f.sites, v) if np.max(np.abs(x), initial=0.0) > 0.1)
             yield sites, float(widths[0]), [wide, {**wide, f"{f.name}.loc": loc + v * (v @ loc)}]
         elif f"{f.name}.scale" in values and np.shape(values[f"{f.name}.scale"]) == np.shape(loc):
             scale = values[f"{f.name}.scale"]
@@ -78,16 +79,6 @@ def _wider(solution: Solution) -> Iterator[tuple[tuple[str, ...], float, list[di
             twice = 1.0 + widest
             wide = {f"{f.name}.scale": scale * twice}
             yield (f.name,), float(np.max(scale)), [wide, {**wide, f"{f.name}.loc": loc * twice}]
-
-
-def _pieces(solution: Solution, sites: tuple[str, ...], vector: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """The parts of a joint factor's vector that belong to its sites."""
-    d, start = solution.derivation, 0
-    for s in sites:
-        shape, _ = d.program.signature(d.program.outputs[d.site_outputs[s]])
-        size = int(np.prod(d.transforms[s].inverse_shape(shape), dtype=np.int64))
-        yield s, vector[start : start + size]
-        start += size
 
 
 def _ended(solution: Solution) -> Iterator[tuple[str, float]]:
@@ -98,7 +89,7 @@ def _ended(solution: Solution) -> Iterator[tuple[str, float]]:
         if f.origin != "automatic" or loc is None:
             continue
         joint = f.name == Joint.NAME
-        for site, u in _pieces(solution, f.sites, loc) if joint else [(f.name, np.ravel(loc))]:
+        for site, u in pieces(d, f.sites, loc) if joint else [(f.name, np.ravel(loc))]:
             t = d.transforms.get(site)
             if t is not None and not t.is_identity and np.max(np.abs(u), initial=0.0) > END:
                 far = u[np.argmax(np.abs(u))]

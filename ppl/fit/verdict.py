@@ -5,7 +5,8 @@
 | trusted | converged, k-hat below 0.5: draws of the guide stand for the posterior |
 | usable | k-hat below 0.7: summaries are corrected by smoothed importance weights; or no k-hat is to be had; \
 or k-hat below 0.5 without convergence, or with a warning about the model |
-| not trusted | a bound that is not finite, or has no maximum, or is too large for its digits; k-hat of 0.7 and more, too few draws' worth of weights to correct by, \
+| not trusted | a bound that is not finite, or has no maximum, or is too large for its digits; \
+k-hat of 0.7 and more, too few draws' worth of weights to correct by, \
 or neither convergence nor a k-hat below 0.5 |
 
 A k-hat of 0.7 and more looks at the far tail alone. Where so little weight stands there that the
@@ -69,9 +70,7 @@ class Verdict:
         return f"k-hat {value}{missed}"
 
 
-def judge(
-    solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tuple[str, ...], seed: int = 0
-) -> Verdict:
+def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tuple[str, ...], seed: int = 0) -> Verdict:
     """The word, and what stands beside it; `ratios` may be the reason why there are none."""
     for text, share in bound.broken:
         often = "<1%" if share < 0.01 else f"{share:.0%}"

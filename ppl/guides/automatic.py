@@ -107,7 +107,9 @@ def _discrete(recorder: Recorder, site: Site) -> Factor:
         q = type(fn)(probs=probs).to_event(extra)
     else:
         raise GuideError(
-            f"missing entries of {type(fn).__name__}, which other sites read" if lacking else f"a latent {type(fn).__name__}",
+            f"missing entries of {type(fn).__name__}, which other sites read"
+            if lacking
+            else f"a latent {type(fn).__name__}",
             "a continuous family, Bernoulli or Categorical, for which there are automatic guides",
             "dropping these rows, or a guide function that draws this site"
             if lacking

@@ -97,7 +97,9 @@ def sample(
         value = gaps.obs
     if gaps is not None and guide is not None:
         hint = f"a guide function that draws '{name}_unobserved'"
-        raise ModelError("guide= in place of an observation with missing entries", "an automatic guide", hint, site=name)
+        raise ModelError(
+            "guide= in place of an observation with missing entries", "an automatic guide", hint, site=name
+        )
     site = Site(
         name,
         "sample",

@@ -142,7 +142,9 @@ class _Recording(Handler):
             return site, None
         options = {k: v for k, v in site.options.items() if k not in ("incomplete", "lacks")}
         seen = site.fn.mask(np.logical_not(gaps.whole_events))
-        return replace(site, value=np.where(gaps.missing, np.nan, gaps.obs), options=options), seen.log_prob(gaps.values)
+        return replace(site, value=np.where(gaps.missing, np.nan, gaps.obs), options=options), seen.log_prob(
+            gaps.values
+        )
 
     def _one_step_of_nan(self, value: Any) -> Any:
         """A step of a known series that lacks something, or None."""

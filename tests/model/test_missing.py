@@ -74,7 +74,7 @@ def test_missing_responses_are_rows_left_out(how, batch):
 
 
 def test_zeros_in_their_places_are_another_answer():
-    (a, b), cov, _ = exact_regression(X[KEPT], Y[KEPT])
+    (_, b), cov, _ = exact_regression(X[KEPT], Y[KEPT])
     assert not close(infer(regression, X, np.nan_to_num(GAPPY), guide="fullrank"), "b", b, cov[1, 1] ** 0.5)
 
 
@@ -263,7 +263,7 @@ def test_by_hand_the_value_is_completed():
 
 
 def test_conditioning_replaces_the_observation_or_fills_its_gaps():
-    (a, b), cov, log_evidence = exact_regression(X, Y)
+    (a, _), cov, log_evidence = exact_regression(X, Y)
     for data in ({"y": Y}, {"y_unobserved": Y[LACKS]}):
         fit = infer(ppl.handlers.condition(regression, data), X, GAPPY, guide="fullrank")
         assert close(fit, "a", a, cov[0, 0] ** 0.5) and fit.elbo == pytest.approx(log_evidence, abs=0.06)
