@@ -44,8 +44,8 @@ def drifts(solution: Solution, seed: int) -> tuple[str, ...]:
         if any(bound({**solution.values, **m}) > now + GAIN for m in moved):
             found.append(
                 f"the bound still rises as {' and '.join(sites)} spreads (sd {number(width)}): the posterior is "
-                f"improper in this direction. Nothing holds it: a flat prior and no data, collinear columns, or separable "
-                f"classes; a proper prior such as Normal(0, 10) does"
+                f"improper in this direction. Nothing holds it: a flat prior and no data, collinear columns, or "
+                f"separable classes; a proper prior such as Normal(0, 10) does"
             )
     found += [
         f"{site} ran to {number(value)} and on: the density has no maximum there, as where the data have no "

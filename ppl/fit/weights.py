@@ -213,7 +213,7 @@ def _group(
         return terms_with(mixed)
 
     low, high = terms_at(np.zeros(size, bool)), terms_at(np.ones(size, bool))
-    lacking = plate.endswith("_missing")  # whose elements are in some rows only; in the others nothing moves
+    lacking = any(f.name.endswith("_unobserved") for f in factors)  # elements of some rows; the others stay still
     others = [high, *map(terms_with, more)] if lacking else []
     still = [np.all([x == a for x in xs], axis=0) if xs else False for a, *xs in zip(low, *others, strict=True)]
     units = [np.zeros(x.shape, int) for x in low]

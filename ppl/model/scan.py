@@ -36,7 +36,8 @@ def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None) -> t
     xs
         what the steps run over, or None with `length`.
 
-    Returns the last carry and the ys, stacked. Sites inside get a leading time axis.
+    Returns the last carry and the ys, stacked. Sites inside get a leading time axis. Observations that
+    are missing at some steps (NaN, or false in `obs_mask=`) are summed out; what reads them gets NaN.
 
     >>> import ppl, ppl.distributions as dist
     >>> def walk(y):
