@@ -98,10 +98,6 @@ def _ask(handler: Handler, site: Site, length: int) -> _Asked:
         reset_context(token)
 
 
-def _is_known(x: Any) -> bool:
-    return not is_recorded(x)
-
-
 class _Recording(Handler):
     """Inside a recorded step: latent sites are asked for once, with their time axis."""
 
@@ -149,8 +145,10 @@ class _Recording(Handler):
 
     def _one_step_of_nan(self, value: Any) -> Any:
         """A step of a known series that lacks something, or None."""
+        if any(map(is_recorded, self.leaves)):  # rows of a minibatch
+            return None
         given = {id(x): np.asarray(leaf) for x, leaf in zip(self.body.xs, self.leaves, strict=False)}
-        for t in range(self.length if all(map(_is_known, self.leaves)) else 0):
+        for t in range(self.length):
             step = value_at(value, {i: x[t] for i, x in given.items()}) if is_recorded(value) else value
             if step is None or lacks_any(step):
                 return step
