@@ -145,8 +145,8 @@ class _Recording(Handler):
 
     def _one_step_of_nan(self, value: Any) -> Any:
         """A step of a known series that lacks something, or None."""
-        if any(map(is_recorded, self.leaves)):  # rows of a minibatch
-            return None
+        if any(map(is_recorded, self.leaves)) or not any(map(lacks_any, self.leaves)):
+            return None  # (recorded: rows of a minibatch)
         given = {id(x): np.asarray(leaf) for x, leaf in zip(self.body.xs, self.leaves, strict=False)}
         for t in range(self.length):
             step = value_at(value, {i: x[t] for i, x in given.items()}) if is_recorded(value) else value
