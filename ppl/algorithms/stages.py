@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..elbo import Objective
+from ..elbo.blame import EXTREME, blame
 from ..errors import NumericalError
 from ..optim import Moments
 from . import noise
@@ -381,7 +382,7 @@ def _error(windows, state: State, where: Coordinates, optimizer: Any) -> float:
 
 def _not_finite(where, last, step, history, settings) -> NumericalError:
     values = where.concrete(*last)
-    culprit = ""
+    culprit, hint = "", EXTREME
     objective = settings.objective
     if settings.executor == "numpy":
         d = objective.derivation
@@ -392,12 +393,14 @@ def _not_finite(where, last, step, history, settings) -> NumericalError:
         rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
         with np.errstate(all="ignore"):
             _, terms, _ = objective.evaluate(values, rows, eps, 64)
-        bad = [t.text for t, column in zip(d.terms, terms.T, strict=True) if not np.all(np.isfinite(column))]
-        culprit = f" in {', '.join(bad)}" if bad else ""
+        bad = [i for i, column in enumerate(terms.T) if not np.all(np.isfinite(column))]
+        culprit = f" in {', '.join(d.terms[i].text for i in bad)}" if bad else ""
+        cause, hint = blame(d, bad, values, rows, eps)
+        culprit += f": {cause}" if cause else ""
     return NumericalError(
         f"a gradient that is not finite, {PATIENCE} steps in a row up to step {step}{culprit}",
         "finite log densities where the guide draws",
-        "a look at scales that may reach zero, data of extreme size, or log of a negative number in that term",
+        hint,
         state=values,
         history=history,
     )

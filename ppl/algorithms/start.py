@@ -117,7 +117,8 @@ def fixed_draws(
     best, total = (np.zeros(where.size), np.inf), 0
     for width in widths:
         start = np.where(where.logarithmic, 0.0, width * rng.standard_normal(where.size))
-        x, value, steps = minimize(f, start, where.metric, logarithmic=where.logarithmic)
+        with np.errstate(all="ignore"):
+            x, value, steps = minimize(f, start, where.metric, logarithmic=where.logarithmic)
         total += steps
         if value < best[1]:
             best = x, value
@@ -171,4 +172,4 @@ def _curvature(objective: Objective, found: dict, names: list[str], scale: np.nd
         return np.diag(scale)
     values, vectors = np.linalg.eigh(scaled)
     covariance = (vectors / np.clip(values, 1e-4, 1e4)) @ vectors.T
-    return np.linalg.cholesky(scale[:, None] * covariance * scale)
+    return scale[:, None] * np.linalg.cholesky(covariance)  # a scale may be large, its square too large

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Program, Recorded, Tape, paused_collector, program_of
+from ..array import Program, Recorded, Tape, is_recorded, paused_collector, program_of
 from ..array.operations import draw_of
 from ..array.recording import parents as parents_of
 from ..distributions import biject_to
 from ..distributions.divergence import has_kl, kl_divergence
-from ..errors import DataError
+from ..errors import DataError, ModelError
 from ..graph import (
     ModelGraph,
     Parameter,
@@ -32,7 +32,7 @@ from ..graph import (
     recorded_in,
     union,
 )
-from ..guides import Assembly, Factor, unconstrained_shape
+from ..guides import PRIOR, Assembly, Factor, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
 
 
@@ -170,14 +170,29 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
         raise DataError(
             "a model without a single site", "ppl.sample statements in it", 'ppl.sample("mu", dist.Normal(0, 1))'
         )
+    if not eager:
+        _check_flat(graph)
     shapes = {
         s.name: unconstrained_shape(s)
         for s in recorded.of_kind(observed=False)
-        if s.name in free and not s.fn.is_discrete and s.guide is None
+        if s.name in free and not s.fn.is_discrete and s.guide is None and s.name not in graph.summed_out
     }
     narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
     dtype = np.dtype(np.float32 if narrow else np.float64)
     return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype)
+
+
+def _check_flat(graph: ModelGraph) -> None:
+    """A flat prior of what no density reads has no posterior."""
+    read = {p for n in graph.of_kind("latent", "observed", "factor") for p in n.parents}
+    for n in graph.of_kind("latent"):
+        if n.family == "ImproperUniform" and n.name not in read:
+            raise ModelError(
+                "a flat prior of a site on which no other density depends",
+                "a proper prior, or data that depend on it",
+                f'ppl.sample("{n.name}", dist.Normal(0, 10))',
+                site=n.name,
+            )
 
 
 @paused_collector()
@@ -224,11 +239,20 @@ def derive(
     reads = _reads_through(tape, bits)
 
     def density(site: Site) -> str:
-        given = ", ".join(parents.get(site.name, ()))
+        given = ", ".join(p for p in parents.get(site.name, ()) if p != f"{site.name}_unobserved")
         return f"p({site.name} | {given})" if given else f"p({site.name})"
 
     for site in recorded.of_kind():
+        if "part_of" in site.options:  # its density is counted at the site it completes
+            if site.name in factor_of and factor_of[site.name].origin != PRIOR:
+                _entropy_terms(term, factor_of[site.name], site, site.plate_scale / site.scale, pointwise)
+            continue
         if site.is_observed:
+            gaps, part = site.options.get("gaps"), factor_of.get(f"{site.name}_unobserved")
+            if gaps is not None and part is not None and part.origin == PRIOR:
+                seen = site.fn.mask(np.logical_not(gaps.whole_events))
+                term("log p", site, f"E[log {density(site)}]", seen.log_prob(gaps.values), site.plate_scale)
+                continue
             text = site.name if site.options.get("factor") else f"E[log {density(site)}]"
             term("log p", site, text, site.fn.log_prob(site.value), site.plate_scale)
             continue
@@ -265,8 +289,13 @@ def derive(
 
     position = {id(x): i for i, x in enumerate(tape.inputs)}
     facts = tuple(_facts(f, recorded.sites, position, output) for f in assembly.factors.values())
-    site_outputs = {s: output(v) for f in assembly.factors.values() for s, v in f.values.items()}
-    deterministic = {s.name: output(s.value) for s in recorded.sites.values() if s.type == "deterministic"}
+    by_row = {s.name for s in recorded.sites.values() if "part_of" in s.options and s.fn.places is None}
+    site_outputs = {s: output(v) for f in assembly.factors.values() for s, v in f.values.items() if s not in by_row}
+    deterministic = {
+        s.name: output(s.value)
+        for s in recorded.sites.values()
+        if s.type == "deterministic" or (s.is_observed and "gaps" in s.options and is_recorded(s.value))
+    }
     guides = {}
     for f in assembly.factors.values():
         arrays, rebuild = (f.posterior or f.base).tree_flatten()
@@ -301,7 +330,14 @@ def _reads_through(tape: Tape, bits: Mapping[str, int]) -> dict[int, int]:
     return found
 
 
-def _entropy_terms(term: Callable, factor: Factor, site: Site, scale: float, pointwise: bool) -> None:
+def _entropy_terms(all_terms: Callable, factor: Factor, site: Site, scale: float, pointwise: bool) -> None:
+    def term(kind: str, site: Site, text: str, value: Any, scale: float) -> None:
+        gaps = site.options.get("gaps")
+        if gaps is not None and is_recorded(gaps.missing):  # rows of a minibatch: only those that lack something
+            lacks = np.any(gaps.missing, axis=tuple(range(-gaps.entry_dim, 0))) if gaps.entry_dim else gaps.missing
+            value = np.where(lacks, value, 0.0)
+        all_terms(kind, site, text, value, scale)
+
     jacobian = factor.log_jacobians.get(site.name)
     q = factor.posterior
     if q is None:  # one of several sites of a factor, whose entropy is a term of its own

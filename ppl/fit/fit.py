@@ -276,7 +276,11 @@ class Fit:
         """Latent sites and deterministics with results; those of some branches only have none."""
         d = self.solution.derivation
         known = self._draws if self.executor == "eager" else {**d.site_outputs, **d.deterministic_outputs}
-        return [n for n in self.graph.nodes if n in known]
+        whole = {n.removesuffix("_unobserved") for n in known if self._is_part(n)}  # shown by their missing entries
+        return [n for n in self.graph.nodes if n in known and n not in whole]
+
+    def _is_part(self, name: str) -> bool:
+        return name in self.problem.sites and "part_of" in self.problem.sites[name].options
 
     # -- predictions -----------------------------------------------------------------------------
     def predict(

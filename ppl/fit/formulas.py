@@ -21,12 +21,11 @@ def formulas(p: Problem, d: Derivation) -> list[str]:
     program = prune(d.program, (*terms, *sites.values()))
     named = zip(sites, program.outputs[len(terms) :], strict=True)
     names = {x.index: n for n, x in named if type(x) is Ref}
-    program = prune(program, program.outputs[: len(terms)])
     if len(program.steps) > 4 * MOST:
         return []
     text = written(program, names, _arguments(p))
     lines = [f"{name} = {expression}" for name, expression, _ in text.lines]
-    for t, x, output in zip(d.terms, program.outputs, text.outputs, strict=True):
+    for t, x, output in zip(d.terms, program.outputs, text.outputs, strict=False):
         shape = program.signature(x)[0] if type(x) is Ref else np.shape(x)
         lines.append(f"{t.text} = {_scaled(t)}{_summed(t, shape, output)}")
     return lines if len(lines) <= MOST else []

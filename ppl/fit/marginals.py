@@ -43,14 +43,21 @@ def _short(x: np.ndarray) -> str:
 def from_draws(site: str, draws: np.ndarray) -> Marginal:
     """The marginal of draws along the first axis."""
     draws = np.asarray(draws, dtype=float)
-    return Marginal(site, draws.mean(0), draws.std(0), False, lambda q: np.quantile(draws, _probabilities(q), axis=0))
+    mean, sd = _known_exactly(draws, draws.mean(0), draws.std(0))
+    return Marginal(site, mean, sd, False, lambda q: np.quantile(draws, _probabilities(q), axis=0))
+
+
+def _known_exactly(draws: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sd without rounding where all draws are the same, as for observed entries."""
+    same = np.all(draws == draws[:1], axis=0)
+    return np.where(same, draws[0], mean), np.where(same, 0.0, sd)
 
 
 def from_weighted(site: str, draws: np.ndarray, weights: np.ndarray) -> Marginal:
     """The marginal of weighted draws along the first axis; the weights sum to one."""
     draws = np.asarray(draws, dtype=float)
     mean = np.tensordot(weights, draws, 1)
-    sd = np.sqrt(np.tensordot(weights, (draws - mean) ** 2, 1))
+    mean, sd = _known_exactly(draws, mean, np.sqrt(np.tensordot(weights, (draws - mean) ** 2, 1)))
     return Marginal(site, mean, sd, False, lambda q: _weighted_quantile(draws, weights, _probabilities(q)))
 
 

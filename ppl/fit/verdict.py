@@ -5,7 +5,8 @@
 | trusted | converged, k-hat below 0.5: draws of the guide stand for the posterior |
 | usable | k-hat below 0.7: summaries are corrected by smoothed importance weights; or no k-hat is to be had; \
 or k-hat below 0.5 without convergence, or with a warning about the model |
-| not trusted | a bound that is not finite, k-hat of 0.7 and more, too few draws' worth of weights to correct by, \
+| not trusted | a bound that is not finite, or has no maximum, or is too large for its digits; \
+k-hat of 0.7 and more, too few draws' worth of weights to correct by, \
 or neither convergence nor a k-hat below 0.5 |
 
 A k-hat of 0.7 and more looks at the far tail alone. Where so little weight stands there that the
@@ -21,12 +22,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..algorithms import Solution
+from .drift import drifts
 from .evaluate import Bound
 from .weights import Ratios
 
 GOOD, FAIR = 0.5, 0.7  # k-hats: variance of the weights finite; smoothed averages still settle
 MOST = 0.8  # share of the draws that weighted ones are worth from which a heavy tail carries little
 ENOUGH = 200  # draws that weighted ones must be worth, for means within 0.07 posterior sds
+LARGEST = 1e12  # a term's size, from which on the last digits are some 1e-4 nats
 FEW = 0.05  # share of a plate's elements that may have a larger k-hat of their own
 
 
@@ -67,15 +70,21 @@ class Verdict:
         return f"k-hat {value}{missed}"
 
 
-def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tuple[str, ...]) -> Verdict:
+def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tuple[str, ...], seed: int = 0) -> Verdict:
     """The word, and what stands beside it; `ratios` may be the reason why there are none."""
     for text, share in bound.broken:
         often = "<1%" if share < 0.01 else f"{share:.0%}"
         what = f"{text} is not finite for {often} of the draws"
         warnings = (*warnings, f"{what}: an argument leaves its constraint there (np.exp makes a free number positive)")
+    lost = [(text, mean) for text, (mean, _) in bound.terms.items() if abs(mean) > LARGEST]
+    for text, mean in lost:
+        what = f"{text} is {mean:.1e}, where rounding hides differences of a nat"
+        warnings = (*warnings, f"{what}: data of extreme size, an outlier or the code of a missing value")
+    moving = () if lost or bound.broken else drifts(solution, seed)
+    warnings = (*warnings, *moving)
     converged = solution.converged and not bound.broken
     if isinstance(ratios, str):
-        word = "usable" if converged else "not trusted"
+        word = "usable" if converged and not lost and not moving else "not trusted"
         return Verdict(word, converged, solution.stop_reason, (*warnings, f"no k-hat: {ratios}"))
     k_hat, of_elements = ratios.smoothed.k_hat, ratios.element_k_hats
     for plate, ks in of_elements.items():
@@ -89,7 +98,7 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
         warnings = (*warnings, "the posterior's far tails are heavier than the guide's, though little weight is there")
     elif few and not heavy:
         warnings = (*warnings, f"{count} weighted draws are worth {worth:.0f} only")
-    if bound.broken or heavy or few or (k_hat >= GOOD and not converged):
+    if bound.broken or lost or moving or heavy or few or (k_hat >= GOOD and not converged):
         word = "not trusted"
     elif k_hat >= GOOD or not converged or warnings:
         word = "usable"

@@ -203,9 +203,13 @@ def _group(
     rng = noise.generator(seed, 1, noise.Stream.WEIGHTS)
     others = [f for f in d.factors if f not in factors]
     base = {n: x[0] for n, x in _independent(rng, others, 1).items()}
-    before, after = ({n: x[0] for n, x in _independent(rng, factors, 1).items()} for _ in range(2))
+    before, after, *more = ({n: x[0] for n, x in _independent(rng, factors, 1).items()} for _ in range(4))
     program = prune(d.program, tuple(d.program.outputs[d.terms[i].output] for i in terms))
     run = compile_program(program)
+
+    def terms_with(noises: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        with np.errstate(all="ignore"):
+            return [np.ravel(x) for x in run(*d.inputs(values, rows, {**base, **noises}))]
 
     def terms_at(changed: np.ndarray) -> list[np.ndarray]:
         mixed = {}
@@ -213,15 +217,18 @@ def _group(
             shape = [1] * len(f.noise_shape)
             shape[_axis(f, plate)] = size
             mixed[f.name] = np.where(changed.reshape(shape), after[f.name], before[f.name])
-        with np.errstate(all="ignore"):
-            return [np.ravel(x) for x in run(*d.inputs(values, rows, {**base, **mixed}))]
+        return terms_with(mixed)
 
     low, high = terms_at(np.zeros(size, bool)), terms_at(np.ones(size, bool))
+    lacking = any(f.name.endswith("_unobserved") for f in factors)  # elements of some rows; the others stay still
+    others = [high, *map(terms_with, more)] if lacking else []
+    still = [np.all([x == a for x in xs], axis=0) if xs else False for a, *xs in zip(low, *others, strict=True)]
     units = [np.zeros(x.shape, int) for x in low]
     for bit in range(bits):
         moved = terms_at((np.arange(size) >> bit & 1).astype(bool))
-        for unit, a, b, x in zip(units, low, high, moved, strict=True):
+        for unit, a, b, x, rest in zip(units, low, high, moved, still, strict=True):
             as_high, as_low = np.isclose(x, b, rtol=1e-9, atol=0.0), np.isclose(x, a, rtol=1e-9, atol=0.0)
+            as_high = as_high & ~np.asarray(rest)
             if not np.all(as_high ^ as_low):  # several elements in one row, or none that can be told
                 return None
             unit += as_high.astype(int) << bit

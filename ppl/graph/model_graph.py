@@ -17,6 +17,7 @@ from ..array import Recorded, Tape, is_recorded, paused_collector
 from ..array.recording import concrete, parents
 from ..distributions import biject_to
 from ..model import PlateFrame, Site
+from ..model.missing import MissingEntries
 from ..model.scanned import ScannedDistribution
 from .recorder import RecordedModel, Recorder, record_model
 
@@ -45,6 +46,7 @@ class ModelGraph:
     plates: dict[str, PlateFrame]
     warnings: tuple[str, ...] = ()
     guide_edges: tuple[tuple[str, str], ...] = ()
+    summed_out: frozenset[str] = frozenset()  # missing entries that no density reads
 
     @cached_property
     def networkx(self) -> Any:
@@ -193,6 +195,8 @@ def model_graph(recorded: RecordedModel) -> ModelGraph:
     for site in named.values():
         source = site.value if site.type == "deterministic" else site.fn
         parents_of = read_by(source, recorded.branches_before[site.name]) if source is not None else ()
+        if "gaps" in site.options and "part_of" not in site.options:
+            parents_of = (*parents_of, f"{site.name}_unobserved")
         family = family_name(site)
         shape = np.shape(site.value) if not site.options.get("factor") else ()
         if site.type != "param" or not site.name.count(":"):
@@ -206,7 +210,18 @@ def model_graph(recorded: RecordedModel) -> ModelGraph:
             )
         if site.guide is not None:
             guide_edges += [(p, site.name) for p in read_by(site.guide) if p != site.name]
-    return ModelGraph(nodes, recorded.plates, _warnings(recorded), tuple(guide_edges))
+    summed_out = _summed_out(recorded, nodes) if not recorded.tape.eager else frozenset()
+    return ModelGraph(nodes, recorded.plates, _warnings(recorded), tuple(guide_edges), summed_out)
+
+
+def _summed_out(recorded: RecordedModel, nodes: Mapping[str, Node]) -> frozenset[str]:
+    """The missing entries, whole events, that are read by no density but their own."""
+    read = {p for n in nodes.values() if n.kind in ("latent", "observed", "factor") for p in n.parents}
+    return frozenset(
+        s.name
+        for s in recorded.of_kind(observed=False)
+        if "part_of" in s.options and s.options["gaps"].whole_events is not None and s.options["part_of"] not in read
+    )
 
 
 def family_name(site: Site) -> str:
@@ -215,7 +230,8 @@ def family_name(site: Site) -> str:
         return "factor"
     if site.type in ("param", "deterministic"):
         return {"param": "parameter"}.get(site.type, site.type)
-    return type(site.fn.core).__name__
+    core = site.fn.core
+    return type(core.whole.core if isinstance(core, MissingEntries) else core).__name__
 
 
 def _kind(site: Site) -> str:
@@ -234,6 +250,8 @@ def _warnings(recorded: RecordedModel) -> tuple[str, ...]:
             "no observed site and no factor: the posterior is the prior (is a data argument misspelt or None?)"
         )
     for site in observed:
+        if "gaps" in site.options and site.options["gaps"].all_missing:
+            found.append(f"every entry of site '{site.name}' is missing: it tells nothing about the rest")
         shape = np.shape(site.value)
         rows = shape[: len(shape) - site.fn.event_dim] if not site.options.get("factor") else ()
         chain = isinstance(site.fn, ScannedDistribution)  # its rows are steps of a loop

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from ..array import Argument, Recorded, Tape
-from ..array.recording import concrete
+from ..array.recording import concrete, tape_of
 from ..array.rows import Rows, is_row_source
 from ..distributions import constraints
 from ..errors import ModelError, PPLError, ShapeError
 from ..model import Handler, PlateFrame, RowAxes, Site, full_parameter, parameter_axes, rows_in_use
 from ..model.calls import check_call
 from ..model.handlers import check_repeat
+from ..model.missing import plain
 from .frames import as_column, is_pandas
 
 LARGEST_COPY = 1 << 26  # bytes of an argument that a fit keeps a copy of
@@ -223,6 +224,13 @@ def each_argument(x: Any, change: Callable[[Any], Any]) -> Any:
     return change(x)
 
 
+class Masked(np.ma.MaskedArray):
+    """A masked array of which a minibatch is picked with NaN where it is masked."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return as_argument(plain(self))[key] if tape_of((key,)) is not None else super().__getitem__(key)
+
+
 def as_argument(x: Any) -> Any:
     """A model argument as the recorder wants it: arrays that a minibatch may index.
 
@@ -234,7 +242,7 @@ def as_argument(x: Any) -> Any:
 
 def _indexable(x: Any) -> Any:
     if isinstance(x, np.ma.MaskedArray):
-        return x
+        return x.view(Masked)
     if isinstance(x, np.ndarray) and x.dtype != object:
         view = x.view(Argument)
         view.flags.writeable = False  # the model must not change the data it is given

@@ -4,7 +4,7 @@ latent site --in place / guide function / automatic--> Factor(noise, draw, value
 """
 
 from .assembly import AUTOMATIC, Assembly
-from .automatic import Joint, mean_field, unconstrained_shape
+from .automatic import PRIOR, Joint, mean_field, unconstrained_shape
 from .factor import Factor
 
-__all__ = ["AUTOMATIC", "Assembly", "Factor", "Joint", "mean_field", "unconstrained_shape"]
+__all__ = ["AUTOMATIC", "PRIOR", "Assembly", "Factor", "Joint", "mean_field", "unconstrained_shape"]

@@ -76,6 +76,8 @@ class Assembly:
             value = self._add(single_site(recorder, site, site.guide, "in place"), site)
             check_support(self._of_site[site.name], site)
             return value
+        if site.name in self.graph.summed_out:
+            return self._add(automatic.from_prior(recorder, site), site)
         if callable(self.guide):
             raise GuideError(
                 f"a guide with sites {sorted(self._of_site) or 'none'}",

@@ -36,9 +36,11 @@ from ..distributions import (
 from ..errors import GuideError
 from ..graph import ModelGraph, Recorder
 from ..model import Site, row_axes
+from ..model.missing import MissingEntries
 from .factor import Factor, draw_base, single_site
 
 INITIAL_SCALE = 0.1
+PRIOR = "the model"  # the origin of a factor that is the model's own conditional
 
 
 def unconstrained_shape(site: Site) -> tuple[int, ...]:
@@ -96,8 +98,19 @@ def point(recorder: Recorder, site: Site) -> Factor:
     return single_site(recorder, site, Delta(transform(loc), event_dim=site.fn.event_dim), "automatic")
 
 
+def from_prior(recorder: Recorder, site: Site) -> Factor:
+    """q(missing entries) = p(missing entries | the rest), where nothing else reads them."""
+    noise, kind, draw = draw_base(recorder, site.name, site.fn.whole)
+    values = {site.name: site.fn.of(draw)}
+    return Factor(
+        site.name, (site.name,), site.fn.whole, noise, kind, draw, values, {}, site.fn, (), kind != "seed", PRIOR
+    )
+
+
 def _discrete(recorder: Recorder, site: Site) -> Factor:
     fn = site.fn.core
+    lacking = isinstance(fn, MissingEntries)
+    fn = fn.whole.core if lacking else fn
     event_dim = site.fn.event_dim
     if isinstance(fn, Bernoulli):
         full = full_size(site, site.fn.shape(), event_dim)
@@ -113,9 +126,13 @@ def _discrete(recorder: Recorder, site: Site) -> Factor:
         q = type(fn)(probs=probs).to_event(extra)
     else:
         raise GuideError(
-            f"a latent {type(fn).__name__}",
+            f"missing entries of {type(fn).__name__}, which other sites read"
+            if lacking
+            else f"a latent {type(fn).__name__}",
             "a continuous family, Bernoulli or Categorical, for which there are automatic guides",
-            "guide= in place, or a guide function that draws this site",
+            "dropping these rows, or a guide function that draws this site"
+            if lacking
+            else "guide= in place, or a guide function that draws this site",
             site=site.name,
         )
     return single_site(recorder, site, q, "automatic")

@@ -50,6 +50,8 @@ def send(site: Site) -> Site:
         reached = 0
     if site.value is None:
         site = replace(site, value=_default_value(site))
+    if "incomplete" in site.options:
+        site = site.options["incomplete"](site)
     for handler in handlers[reached:]:
         handler.seen(site)
     return site

@@ -247,7 +247,8 @@ class mask(Handler):
         self.mask = mask
 
     def process(self, site: Site) -> Site:
-        return replace(site, fn=site.fn.mask(self.mask)) if site.type == "sample" else site
+        counted = site.type == "sample" and "part_of" not in site.options
+        return replace(site, fn=site.fn.mask(self.mask)) if counted else site
 
 
 class reparam(Handler):

@@ -17,6 +17,7 @@ from ..array.recording import value_at
 from ..distributions import Distribution, Unit, constraints
 from ..errors import DataError, ModelError, ShapeError, SupportError, user_line
 from .context import Context, current, reset_context, send, set_context
+from .missing import Gaps, MissingEntries, gaps_of, lacks_any, plain
 from .site import PlateFrame, RowAxes, Site, plate_shape, row_axes, rows_in_use
 
 
@@ -27,6 +28,7 @@ def sample(
     *,
     sample_shape: Sequence[int] = (),
     infer: dict | None = None,
+    obs_mask: Any = None,
     guide: Distribution | None = None,
     estimator: str | None = None,
 ) -> Any:
@@ -42,11 +44,14 @@ def sample(
     d
         its distribution given what came before.
     obs
-        the observed value, of shape plates + event shape; None makes it latent.
+        the observed value, of shape plates + event shape; None makes it latent. Entries that are NaN
+        (or masked in a `np.ma` array, or None) are missing, see below.
     sample_shape
         extra leading batch axes.
     infer
         accepted for NumPyro's sake and ignored, with a warning.
+    obs_mask
+        booleans of the batch's shape (or the observation's), True where observed. The rest is missing.
     guide
         this site's variational distribution, in place; it may use data, parameters and
         earlier latent values. Used by `infer` only.
@@ -59,6 +64,10 @@ def sample(
         a batch axis that no plate claims, an observation of another length than its plate.
     SupportError
         an observed value that the distribution cannot produce.
+
+    Missing entries are a latent site `<name>_unobserved`, in the order of the observation, and the
+    value returned is the completed array. Where no density reads it they are summed out exactly, and
+    drawn from the model given the rest. `fit["<name>"]` has the completed array, too.
 
     >>> import ppl, ppl.distributions as dist
     >>> def model():
@@ -79,20 +88,64 @@ def sample(
     d = _into_plates(name, d, context.plates)
     if guide is not None:
         guide = _into_plates(name, guide, context.plates)
+    value = _observation(name, obs)
+    rows = _all_rows(value, context.plates) if is_recorded(value) else None
+    if not context.plates and obs is not None and (obs_mask is not None or lacks_any(value)):
+        d = _over(d, np.shape(value))
+    gaps = gaps_of(name, d, value, obs_mask, rows) if obs is not None else None
+    if gaps is not None:
+        value = gaps.obs
+    if gaps is not None and guide is not None:
+        hint = f"a guide function that draws '{name}_unobserved'"
+        raise ModelError(
+            "guide= in place of an observation with missing entries", "an automatic guide", hint, site=name
+        )
     site = Site(
         name,
         "sample",
         d,
-        _observation(name, obs),
+        value,
         obs is not None,
         context.plates,
         guide=guide,
         estimator=estimator,
         where=user_line(),
+        options={} if gaps is None else {"incomplete": lambda site: _completed(site, value, gaps), "lacks": gaps},
     )
     site = send(site)
-    _check_value(site)
+    _check_value(site, rows if site.value is value or gaps is not None else None)
     return site.value
+
+
+def _over(d: Distribution, shape: tuple[int, ...]) -> Distribution:
+    """Outside plates: the distribution over all that is observed."""
+    batch = shape[: len(shape) - d.event_dim]
+    try:
+        return d.expand(np.broadcast_shapes(batch, d.batch_shape))
+    except ValueError:
+        return d
+
+
+def _completed(site: Site, value: Any, gaps: Gaps) -> Site:
+    """A site on its way back: if nobody gave it another value, its missing entries are asked for."""
+    if site.value is not value:
+        return replace(site, options={k: v for k, v in site.options.items() if k not in ("incomplete", "lacks")})
+
+    def latent(name: str, d: MissingEntries) -> Any:
+        options = {"part_of": site.name, "gaps": gaps}
+        part = Site(name, "sample", d, estimator=site.estimator, where=site.where, options=options)
+        if d.places is None:
+            return send(replace(part, plates=site.plates)).value
+        token = set_context(replace(current(), plates=(), rows=()))
+        try:
+            if not site.plates:
+                return send(part).value
+            with plate(f"{site.name}_missing", len(d.places)):
+                return send(replace(part, plates=current().plates)).value
+        finally:
+            reset_context(token)
+
+    return gaps.completed(site, latent)
 
 
 def param(
@@ -289,7 +342,7 @@ def _brief(x: Any) -> str:
 def _observation(name: str, obs: Any) -> Any:
     if obs is None or is_recorded(obs):
         return obs
-    value = np.asarray(obs)
+    value = plain(obs)
     if value.dtype == object and all(isinstance(v, int) for v in value.ravel()):
         value = value.astype(float)  # integers beyond 64 bits
     if value.dtype == object or value.dtype.kind not in "biuf":
@@ -333,7 +386,7 @@ def _into_plates(name: str, d: Distribution, plates: tuple[PlateFrame, ...]) -> 
     return d if shape == batch else d.expand(shape)
 
 
-def _check_value(site: Site) -> None:
+def _check_value(site: Site, rows: Any = None) -> None:
     """An observation must fit its distribution; a plate that it ignores is worth an error."""
     if not site.is_observed or site.options.get("factor"):
         return
@@ -341,10 +394,13 @@ def _check_value(site: Site) -> None:
     shape = np.shape(value)
     if shape != wanted:
         _check_shape(site, shape, wanted)
-    if not is_recorded(value):
+    gaps = site.options.get("gaps")
+    if gaps is not None and not is_recorded(gaps.values):
+        site.fn.check_value(gaps.values, site=site.name)
+    elif not is_recorded(value):
         site.fn.check_value(value, site=site.name)
-    elif site.fn.event_dim == 0:
-        _check_all_rows(site)
+    elif site.fn.event_dim == 0 and rows is not None:
+        _check_all_rows(site, rows, gaps is not None)
 
 
 def _check_shape(site: Site, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
@@ -373,21 +429,26 @@ def _check_shape(site: Site, shape: tuple[int, ...], wanted: tuple[int, ...]) ->
         )
 
 
-def _check_all_rows(site: Site) -> None:
-    """Observations of a minibatch that come from known arrays: every row must be in the support."""
-    support = site.fn.support
-    if support.depends_on_recorded:
-        return
-    sizes = {p.name: p.size for p in site.plates}
+def _all_rows(value: Any, plates: tuple[PlateFrame, ...]) -> Any:
+    """All rows of a minibatch that comes from known arrays; None where it does not."""
+    sizes = {p.name: p.size for p in plates}
     every = {id(rows): np.arange(sizes[name]) for name, rows in current().rows if name in sizes}
     with np.errstate(all="ignore"):
         try:
-            rows = value_at(site.value, every)
+            return value_at(value, every)
         except (ValueError, IndexError):  # written for the rows in use: a reshape to their number, say
-            return
-        if rows is None:
-            return
+            return None
+
+
+def _check_all_rows(site: Site, rows: Any, lacking: bool) -> None:
+    """Every row of the data, not only those in use, must be in the support, or missing where some are."""
+    support = site.fn.support
+    if support.depends_on_recorded:
+        return
+    with np.errstate(all="ignore"):
         inside = np.asarray(support(rows))
+        if lacking:
+            inside = inside | np.isnan(rows)
     if inside.shape == rows.shape and not inside.all():
         place = tuple(int(i) for i in np.argwhere(~inside)[0])
         raise SupportError(

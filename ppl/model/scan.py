@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..array import is_recorded
+from ..array.recording import value_at
 from ..array.scan import BodyRecorder, flatten, pair, steps_of
 from ..errors import ModelError
 from .context import current, reset_context, set_context
 from .handlers import Handler
+from .missing import gaps_of, lacks_any
 from .scanned import ScannedDistribution
 from .site import Site
 
@@ -33,7 +36,8 @@ def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None) -> t
     xs
         what the steps run over, or None with `length`.
 
-    Returns the last carry and the ys, stacked. Sites inside get a leading time axis.
+    Returns the last carry and the ys, stacked. Sites inside get a leading time axis. Observations that
+    are missing at some steps (NaN, or false in `obs_mask=`) are summed out; what reads them gets NaN.
 
     >>> import ppl, ppl.distributions as dist
     >>> def walk(y):
@@ -52,7 +56,7 @@ def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None) -> t
         return _loop(f, init, leaves, build, steps)
     starts, rebuild = flatten(init)
     body = BodyRecorder(tape, steps, starts, leaves)
-    inside = _Recording(body, steps)
+    inside = _Recording(body, steps, leaves)
     with inside:
         carry, y = pair(f(rebuild(body.carries), build(body.xs)))
     last, ys, extra = body.finish(carry, y, rebuild, inside.outputs)
@@ -97,9 +101,9 @@ def _ask(handler: Handler, site: Site, length: int) -> _Asked:
 class _Recording(Handler):
     """Inside a recorded step: latent sites are asked for once, with their time axis."""
 
-    def __init__(self, body: BodyRecorder, length: int):
+    def __init__(self, body: BodyRecorder, length: int, leaves: Sequence):
         super().__init__()
-        self.body, self.length = body, length
+        self.body, self.length, self.leaves = body, length, leaves
         self.outputs: list[Any] = []
         self.kept: list[tuple[_Asked, Any]] = []  # with the value of all steps, where it is known
 
@@ -115,14 +119,40 @@ class _Recording(Handler):
             raise ModelError("ppl.factor inside ppl.scan", "the step to return it as y", hint, site=site.name)
         if site.guide is not None:
             raise ModelError("guide= inside ppl.scan", "a guide function, or an automatic guide", site=site.name)
-        asked = _ask(self, site, self.length)
+        asked, log_density = _ask(self, site, self.length), None
         whole = None if asked.site.value is site.value else asked.site.value
+        if whole is None and site.value is not None and site.is_observed:
+            site, log_density = self._summed_out(site)
         value = site.value if whole is None else self.body.add_x(whole)
-        self.outputs.append(site.fn.log_prob(value))
+        self.outputs.append(site.fn.log_prob(value) if log_density is None else log_density)
         if whole is None:
             self.outputs.append(value)
         self.kept.append((asked, whole))
         return replace(site, value=value, is_observed=asked.site.is_observed, stop=True)
+
+    def _summed_out(self, site: Site) -> tuple[Site, Any]:
+        """An observation that lacks some steps: NaN for who reads it there, and its density where it is observed."""
+        gaps, options = site.options.get("lacks"), {}
+        if gaps is None:
+            gaps = gaps_of(site.name, site.fn, site.value, None, self._one_step_of_nan(site.value))
+        if gaps is None:
+            return site, None
+        options = {k: v for k, v in site.options.items() if k not in ("incomplete", "lacks")}
+        seen = site.fn.mask(np.logical_not(gaps.whole_events))
+        return replace(site, value=np.where(gaps.missing, np.nan, gaps.obs), options=options), seen.log_prob(
+            gaps.values
+        )
+
+    def _one_step_of_nan(self, value: Any) -> Any:
+        """A step of a known series that lacks something, or None."""
+        if any(map(is_recorded, self.leaves)) or not any(map(lacks_any, self.leaves)):
+            return None  # (recorded: rows of a minibatch)
+        given = {id(x): np.asarray(leaf) for x, leaf in zip(self.body.xs, self.leaves, strict=False)}
+        for t in range(self.length):
+            step = value_at(value, {i: x[t] for i, x in given.items()}) if is_recorded(value) else value
+            if step is None or lacks_any(step):
+                return step
+        return None
 
     def tell(self, stacked: Sequence[Any]) -> None:
         """After the step: every site goes out with its time axis."""
@@ -172,7 +202,8 @@ class _Running(Handler):
                     what = f"sample('{site.name}', ...) with no source of randomness"
                     raise ModelError(what, "a seed", hint, site=site.name)
                 value = site.fn.sample(asked.site.rng)
-            site = replace(site, value=value)
+            complete = site.options.get("incomplete", lambda site: site)
+            site = complete(replace(site, value=value))
         self.found.setdefault(site.name, []).append(site)
         return replace(site, stop=True)
 

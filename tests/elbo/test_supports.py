@@ -137,7 +137,7 @@ FAMILIES = {
     "Poisson": (dist.Poisson, -1.0),
     "Exponential": (dist.Exponential, -0.5),
     "Beta": (lambda z: dist.Beta(z, 1.0), 1.5),
-    "Normal": (lambda z: dist.Normal(z, 1), np.nan),
+    "Normal": (lambda z: dist.Normal(z, 1), np.inf),
 }
 
 

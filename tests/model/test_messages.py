@@ -91,12 +91,12 @@ def obs_of_strings(y):
 
 def obs_of_objects(y):
     with ppl.plate("rows", 2):
-        ppl.sample("y", dist.Normal(mu(), 1), obs=np.array([None, 1.0], dtype=object))
+        ppl.sample("y", dist.Normal(mu(), 1), obs=np.array(["1", 1.0], dtype=object))
 
 
-def obs_with_nan(y):
+def obs_with_infinity(y):
     with ppl.plate("rows", 2):
-        ppl.sample("y", dist.Normal(mu(), 1), obs=np.array([np.nan, 1.0]))
+        ppl.sample("y", dist.Normal(mu(), 1), obs=np.array([np.inf, 1.0]))
 
 
 def scalar_for_a_plate(y):
@@ -236,7 +236,7 @@ MODELS = {
     "obs out of support": (obs_out_of_support, ppl.SupportError, "y", ["-1", "Gamma", "positive"]),
     "obs of strings": (obs_of_strings, ppl.DataError, "y", ["numbers"]),
     "obs of objects": (obs_of_objects, ppl.DataError, "y", ["numbers"]),
-    "obs with nan": (obs_with_nan, ppl.PPLError, "y", ["nan"]),
+    "obs with an infinity": (obs_with_infinity, ppl.SupportError, "y", ["inf", "(0,)"]),
     "obs of the wrong rank": (scalar_for_a_plate, ppl.ShapeError, "y", ["(4,)", "(2,)"]),
     "a plate of another size": (plate_of_another_size, ppl.ModelError, "rows", ["4", "3"]),
     "a plate at another axis": (plate_at_another_axis, ppl.ModelError, "columns", ["-1", "-2", "dim="]),
