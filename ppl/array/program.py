@@ -67,7 +67,7 @@ class Program:
         """Counted cost of one run: elements written, matrix products by their multiply-adds."""
         return sum(_cost(self, step) for step in self.steps)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         """The working dtype: float32 if the floating inputs are, else float64."""
         kinds = {x.dtype for x in self.inputs if x.dtype.kind == "f"}

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..errors import ModelError, ShapeError, user_line
+from ..errors import ModelError, PPLError, ShapeError, user_line
 from .cures import CURES, cure_of_caller
 from .program import NESTED, Input, Program, Ref, Step, run
 
@@ -213,7 +213,22 @@ class Recorded(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key):
-        return FUNCTIONS[operator.getitem](self, key)
+        return _called("x[...]", FUNCTIONS[operator.getitem], (self, key), {})
+
+    def __format__(self, spec):
+        return repr(self)  # a number is there when the program runs, and not before
+
+    def __round__(self, ndigits=0):
+        return np.round(self, ndigits)
+
+    def __trunc__(self):
+        return np.trunc(self)
+
+    def __floor__(self):
+        return np.floor(self)
+
+    def __ceil__(self):
+        return np.ceil(self)
 
     def __repr__(self) -> str:
         return f"<recorded {self.dtype}{list(self.shape)}{f' {self.name}' if self.name else ''}>"
@@ -334,7 +349,7 @@ class Recorded(NDArrayOperatorsMixin):
         raise ModelError(
             "a recorded value as an index of a plain array, as a shape or as a range",
             "an index of an argument of the model, or of a recorded array",
-            "pass the array as an argument of the model, or np.take / np.where",
+            "pass the array or list as an argument of the model, as an array: then x[i] works",
         )
 
     def __bool__(self):
@@ -484,11 +499,20 @@ class Argument(np.ndarray):
             return FUNCTIONS[operator.getitem](self, key)
         return super().__getitem__(key)
 
+    def __array_function__(self, fun, types, args, kwargs):
+        found = super().__array_function__(fun, types, args, kwargs)
+        return found.view(Argument) if type(found) is np.ndarray and found.dtype != object else found
+
 
 def _called(name, handler, args, kwargs):
-    """The recordable form of a function; a keyword that it does not have is refused in words."""
+    """The recordable form of a function; what it does not take is refused in words."""
     try:
         return handler(*args, **kwargs)
+    except PPLError:
+        raise
+    except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+        shapes = ", ".join(str(x.shape) for x in _mentioned([], args, ()))
+        raise ShapeError(f"{name} of shape {shapes}: {error}", "arguments that fit, as NumPy takes them") from error
     except TypeError as error:
         if "unexpected keyword" not in str(error):
             raise
@@ -696,6 +720,14 @@ def program_of(tape: Tape, outputs: Sequence, transparent: frozenset = frozenset
             live.add(id(node))
             todo += parents(node)
     kept = [node for node in tape.nodes if id(node) in live]
+    if any(node.tape is not tape for node in parents(list(outputs))) or any(
+        x.tape is not tape for node in kept for x in parents(node)
+    ):
+        raise ModelError(
+            "a draw or parameter of an earlier run of the model, in this one",
+            "values of this run alone",
+            "no recorded values in globals, closures or attributes",
+        )
     if len(kept) + sum(id(x) in live for x in tape.inputs) < len(live):
         raise ModelError(
             "a value from inside a step of ppl.scan, used after the scan",

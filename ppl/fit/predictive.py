@@ -20,7 +20,7 @@ from ..array import Program, Tape, batch, compile_program, is_recorded, paused_c
 from ..errors import ModelError, ShapeError
 from ..graph import Recorder, record_model
 from ..guides.factor import draw_base
-from ..model import Handler, Site, handlers, parameter_rows
+from ..model import Handler, RowNumbers, Site, handlers, parameter_rows
 from ..model.calls import check_call, check_names, refuse_own_names
 
 WORK = 1_000_000  # counted cost of one batched run
@@ -46,7 +46,7 @@ class _Full(Handler):
             frame = site.options["frame"]
             size = self.sizes.get(site.name, frame.size)
             frame = replace(frame, size=size, subsample_size=size)
-            return replace(site, value=np.arange(size), options={**site.options, "frame": frame})
+            return replace(site, value=np.arange(size).view(RowNumbers), options={**site.options, "frame": frame})
         return site
 
 

@@ -62,6 +62,9 @@ class Ratios:
 
     @cached_property
     def smoothed(self) -> Smoothed:
+        """Weights of the global draws; a finite number of states has no tail, and its weights are as they are."""
+        if len(np.unique(self.log_ratios)) < 0.1 * len(self.log_ratios):
+            return Smoothed(self.log_ratios - special.logsumexp(self.log_ratios), -np.inf)
         return smooth(self.log_ratios)
 
     @cached_property

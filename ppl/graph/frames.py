@@ -10,6 +10,7 @@ from typing import Any
 
 from ..array import Argument
 from ..array.recording import tape_of
+from ..model import RowNumbers
 
 
 def is_pandas(x: Any) -> bool:
@@ -38,7 +39,8 @@ def _kind(base: type) -> type:
             return _kind(pandas.Series)
 
         def __getitem__(self, key):
-            return self.to_numpy()[key] if tape_of((key,)) is not None else super().__getitem__(key)
+            by_position = isinstance(key, RowNumbers) or tape_of((key,)) is not None
+            return self.to_numpy()[key] if by_position else super().__getitem__(key)
 
         def __matmul__(self, other):
             return self.to_numpy() @ other if tape_of((other,)) is not None else super().__matmul__(other)

@@ -21,7 +21,7 @@ from ..array.recording import concrete, tape_of
 from ..array.rows import Rows, is_row_source
 from ..distributions import constraints
 from ..errors import ModelError, PPLError, ShapeError
-from ..model import Handler, PlateFrame, RowAxes, Site, full_parameter, parameter_axes, rows_in_use
+from ..model import Handler, PlateFrame, RowAxes, RowNumbers, Site, full_parameter, parameter_axes, rows_in_use
 from ..model.calls import check_call
 from ..model.handlers import check_repeat
 from ..model.missing import plain
@@ -100,7 +100,7 @@ class Recorder(Handler):
         frame = replace(frame, subsample_size=in_use)
         if site.name not in self.indices:
             self.plates[site.name] = frame
-            rows = self.given.get(site.name, np.arange(in_use))
+            rows = self.given.get(site.name, np.arange(in_use).view(RowNumbers))
             self.indices[site.name] = self.tape.input(rows, f"{site.name}.indices") if subsampled else rows
         return replace(site, value=self.indices[site.name], options={**site.options, "frame": frame})
 

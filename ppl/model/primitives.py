@@ -18,7 +18,7 @@ from ..distributions import Distribution, Unit, constraints
 from ..errors import DataError, ModelError, ShapeError, SupportError, user_line
 from .context import Context, current, reset_context, send, set_context
 from .missing import Gaps, MissingEntries, gaps_of, lacks_any, plain
-from .site import PlateFrame, RowAxes, Site, plate_shape, row_axes, rows_in_use
+from .site import PlateFrame, RowAxes, RowNumbers, Site, plate_shape, row_axes, rows_in_use
 
 
 def sample(
@@ -305,7 +305,7 @@ class plate:
             raise ShapeError("the plate inside itself", "plates with names of their own", plate=self.name)
         frame = PlateFrame(self.name, self.size, self.subsample_size, dim)
         site = Site(self.name, "plate", None, None, False, context.plates, options={"frame": frame}, where=user_line())
-        default = np.arange(self.subsample_size)
+        default = np.arange(self.subsample_size).view(RowNumbers)
         site = replace(site, options={"frame": frame, "default": default})
         if context.handlers:
             site = send(site)
@@ -415,7 +415,8 @@ def _check_shape(site: Site, shape: tuple[int, ...], wanted: tuple[int, ...]) ->
                 plate=p.name,
             )
     try:
-        fits = np.broadcast_shapes(shape, wanted) == wanted if site.plates else np.broadcast_shapes(shape, wanted)
+        whole = np.broadcast_shapes(shape, wanted)
+        fits = whole == wanted or (not site.plates and whole == shape)  # (n, 1) beside (n,) would be all pairs
     except ValueError:
         fits = False
     if not fits or (site.plates and shape):

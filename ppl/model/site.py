@@ -11,6 +11,10 @@ import numpy as np
 RowAxes = tuple[tuple[int, str], ...]  # (axis of a full-size array, the subsampled plate that it belongs to)
 
 
+class RowNumbers(np.ndarray):
+    """The indices of a full plate: positions, also for a pandas column, whose labels may be others."""
+
+
 @dataclass(frozen=True)
 class PlateFrame:
     """A plate as a site inside it sees it: `dim` counts from the right and is negative."""
