@@ -356,7 +356,7 @@ def pull_through(tape: Tape, out: Any, wrt: Sequence[Recorded]) -> list:
 
 
 def _add_up(parts: list):
-    """The sum of derivatives; scatters of single rows become one, so that `z[t]` in a loop stays linear."""
+    """The sum of derivatives; scatters of single rows become one, so that `z[t]` in a loop costs linear work."""
     if len(parts) > 2:
         parts = _merge_rows(parts)
     total = parts[0]
@@ -366,35 +366,67 @@ def _add_up(parts: list):
 
 
 def _merge_rows(parts: list) -> list:
-    """Scatters at whole-number keys, joined into one scatter of all their rows."""
-    rows: dict[int, dict[tuple[int, ...], list]] = {}
+    """Scatters of single rows, of the same axes each, joined into one scatter of all their rows."""
+    rows: dict[tuple[int, ...], dict[tuple[int, ...], list]] = {}
     rest = []
     for p in parts:
-        key = _row_key(p)
-        if key is None:
+        place = _row_of(p)
+        if place is None:
             rest.append(p)
         else:
-            rows.setdefault(len(key), {}).setdefault(key, []).append(p.args[0])
-    for by_key in rows.values():
-        shape = np.shape(next(p for p in parts if _row_key(p) is not None))
-        if len(by_key) < 3:
-            rest += [op.scatter(g, key, shape) for key, gs in by_key.items() for g in gs]
-            continue
-        sums = [_add_up(gs) for gs in by_key.values()]
-        joined = op.concatenate(tuple(op.reshape(g, (1, *np.shape(g))) for g in sums), 0)
-        keys = tuple(np.array(axis) for axis in zip(*by_key, strict=True))
-        rest.append(op.scatter(joined, keys if len(keys) > 1 else keys[0], shape))
+            axes, numbers = place
+            rows.setdefault(axes, {}).setdefault(numbers, []).append(p)
+    for axes, found in rows.items():
+        if len(found) < 3:
+            rest += [p for ps in found.values() for p in ps]
+        else:
+            rest.append(_scatter_rows(axes, found))
     return rest
 
 
-def _row_key(p) -> tuple[int, ...] | None:
-    """The key of a scatter at whole numbers, counted from the front; None for anything else."""
+def _scatter_rows(axes: tuple[int, ...], found: dict[tuple[int, ...], list]) -> Any:
+    """One scatter of rows that stand at numbers along some axes, in the order of these."""
+    shape = np.shape(next(iter(found.values()))[0])
+    others = tuple(i for i in range(len(shape)) if i not in axes)
+    together = axes[-1] - axes[0] == len(axes) - 1
+    before = axes[0] if together else 0  # axes in front of that of the rows
+    row = tuple(shape[i] for i in others)
+    one = (*row[:before], 1, *row[before:])
+    sums = [_add_up([op.reshape(p.args[0], one) for p in ps]) for ps in found.values()]
+    key = (slice(None),) * before + tuple(np.array(numbers) for numbers in zip(*found, strict=True))
+    joined, key = op.concatenate(tuple(sums), before), key if len(key) > 1 else key[0]
+    if together:
+        return op.scatter(joined, key, shape)
+    order = (*axes, *others)
+    apart = op.scatter(joined, key, tuple(shape[i] for i in order))
+    return op.transpose(apart, tuple(int(i) for i in np.argsort(order)))
+
+
+def _row_of(p) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Of a scatter to one row: the axes that have one number each, and these, counted from the front.
+
+    x[i], x[:, i], x[..., i], x[i, :], x[i : i + 1] and the like; None for anything else.
+    """
     if not isinstance(p, Recorded) or p.fun is not op.scatter.run:
         return None
-    key = p.args[1] if isinstance(p.args[1], tuple) else (p.args[1],)
-    if not all(isinstance(k, int | np.integer) for k in key):
+    key, shape = p.args[1] if isinstance(p.args[1], tuple) else (p.args[1],), p.shape
+    numbers: dict[int, int] = {}
+    if any(type(k) is bool or not (k is Ellipsis or isinstance(k, int | np.integer | slice)) for k in key):
         return None
-    return tuple(int(k) % n for k, n in zip(key, p.shape, strict=False))
+    if Ellipsis in key:
+        at = key.index(Ellipsis)
+        key = (*key[:at], *(slice(None),) * (len(shape) - len(key) + 1), *key[at + 1 :])
+    for axis, (k, n) in enumerate(zip(key, shape, strict=False)):
+        if isinstance(k, slice):
+            places = range(*k.indices(n))
+            if places != range(n):
+                if len(places) != 1:
+                    return None
+                numbers[axis] = places[0]
+        else:
+            numbers[axis] = int(k) % n
+    size = math.prod(n for i, n in enumerate(shape) if i not in numbers)
+    return (tuple(numbers), tuple(numbers.values())) if numbers and math.prod(np.shape(p.args[0])) == size else None
 
 
 def supported() -> tuple[str, ...]:

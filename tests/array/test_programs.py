@@ -353,14 +353,69 @@ def test_steps_grow_linearly_with_the_number_of_sites():
     assert many_slopes <= 10.2 * few_slopes
 
 
-def test_gradients_through_elements_of_one_vector_cost_linear_work():
-    def model(z):
-        total = 0.0
-        for t in range(1, len(z)):
-            total = total - 0.5 * (z[t] - 0.9 * z[t - 1]) ** 2
-        return (total,)
+# What reads row t of a value: its shape for n rows, and how.
+ROWS = {
+    "z[t] of a vector": (lambda n: (n,), lambda z, t: z[t]),
+    "z[t:t+1] of a vector": (lambda n: (n,), lambda z, t: z[t : t + 1]),
+    "z[...,t] of a vector": (lambda n: (n,), lambda z, t: z[..., t]),
+    "z[-t] of a vector": (lambda n: (n,), lambda z, t: z[-t]),
+    "z[t]": (lambda n: (n, 2), lambda z, t: z[t]),
+    "z[t,:]": (lambda n: (n, 2), lambda z, t: z[t, :]),
+    "z[t,...]": (lambda n: (n, 2), lambda z, t: z[t, ...]),
+    "z[t:t+1]": (lambda n: (n, 2), lambda z, t: z[t : t + 1]),
+    "z[t,1]": (lambda n: (n, 2), lambda z, t: z[t, 1]),
+    "z[:,t]": (lambda n: (2, n), lambda z, t: z[:, t]),
+    "z[...,t]": (lambda n: (2, n), lambda z, t: z[..., t]),
+    "z[:,t:t+1]": (lambda n: (2, n), lambda z, t: z[:, t : t + 1]),
+    "z[1,t]": (lambda n: (2, n), lambda z, t: z[1, t]),
+    "z[:,t,:]": (lambda n: (2, n, 2), lambda z, t: z[:, t, :]),
+    "z[t,:,1]": (lambda n: (n, 2, 2), lambda z, t: z[t, :, 1]),
+    "two forms": (lambda n: (n, 2), lambda z, t: z[t] * z[t : t + 1, :][0] + z[-t, 1]),
+}
 
+
+def chain_of(read):
+    """Neighbouring rows read each other; every row but the ends is read twice."""
+    return lambda z, n: sum(np.sum((read(z, t) - 0.9 * read(z, t - 1)) ** 2 * np.cos(read(z, t))) for t in range(1, n))
+
+
+def mean_over_batch(program, size):
+    batched = A.batch(program, [True] * len(program.inputs), size)
+    return A.compose(batched, A.record(lambda x: (np.mean(x),), [np.zeros(size)]))
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["one", "batched"])
+@pytest.mark.parametrize("name", ROWS)
+def test_gradients_through_rows_of_one_value_cost_linear_work(name, batched):
+    shape, read = ROWS[name]
     work = []
-    for n in (50, 500):
-        work.append(A.gradient(A.record(model, [np.zeros(n)]), [0]).work)
+    for n in (30, 300):
+        program = A.record(lambda z, n=n: (chain_of(read)(z, n),), [np.zeros(shape(n))])
+        work.append(A.gradient(mean_over_batch(program, 3) if batched else program, [0]).work)
     assert work[1] <= 15 * work[0]
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["one", "batched"])
+@pytest.mark.parametrize("name", [*ROWS, "all of one shape"])
+def test_gradients_through_rows_are_differences(name, batched):
+    n, rng = 6, np.random.default_rng(4)
+    if name == "all of one shape":
+        shape, same = (n, 2), [f for s, f in ROWS.values() if s(n) == (n, 2)]
+        fun = lambda z: sum(
+            np.sum(np.sin(f(z, t % n)) * (k + t)) for t in (1, 3, 3, -2, 4, 2) for k, f in enumerate(same)
+        )
+    else:
+        shape, read = ROWS[name][0](n), ROWS[name][1]
+        fun = lambda z: chain_of(read)(z, n)
+    program = A.record(lambda z: (fun(z),), [np.zeros(shape)])
+    if batched:
+        program, shape = mean_over_batch(program, 3), (3, *shape)
+    z, d = rng.normal(size=shape), rng.normal(size=shape)
+    value = lambda x: run(program, x)[0]
+    slope = run(A.gradient(program, [0]), z)[1]
+    assert slope.shape == shape
+    expected = (value(z + 1e-6 * d) - value(z - 1e-6 * d)) / 2e-6
+    np.testing.assert_allclose(np.sum(slope * d), expected, rtol=1e-6)
+    bent = run(A.hessian_product(program, [0]), z, d)[1]
+    ends = [run(A.gradient(program, [0]), z + s * 1e-5 * d)[1] for s in (1, -1)]
+    np.testing.assert_allclose(bent, (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-6)
