@@ -20,7 +20,7 @@ from scipy import special
 from ..errors import ModelError
 from . import operations as op
 from .program import Program, run
-from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of
+from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of, tape_of
 from .rows import rows_of
 
 LOG_2, LOG_10 = math.log(2.0), math.log(10.0)
@@ -102,13 +102,28 @@ def _sinc_slope(z):
 
 def _share(a, b, first):
     """Derivative of a maximum in one argument: one where it wins, half at a tie."""
-    return op.where(first, 1.0, op.where(a == b, 0.5, 0.0))
+    one = like(a, b).type(1.0)
+    return op.where(first, one, op.where(a == b, 0.5 * one, 0.0 * one))
+
+
+def like(*args) -> np.dtype:
+    """The type of derivatives in these arguments: float32 if their floating numbers are, or the tape's."""
+    tape = tape_of(args)
+    if tape is not None and tape.narrow:
+        return tape.dtype
+    kinds = {x.dtype for x in args if hasattr(x, "dtype") and x.dtype.kind == "f"}
+    return np.dtype(np.float32) if kinds == {np.dtype(np.float32)} else np.dtype(np.float64)
+
+
+def zeros(x):
+    """The derivative of what is constant, or in what has no influence."""
+    return np.zeros(np.shape(x), like(x))
 
 
 def floating(x):
     """An argument as formulas of derivatives want it: truths cannot be negated, short whole numbers overflow."""
     if isinstance(x, Recorded | np.ndarray | np.generic) and x.dtype.kind in "biu":
-        return op.cast(x, np.dtype(np.float64))
+        return op.cast(x, like(x))
     return x
 
 
@@ -121,7 +136,7 @@ def discontinuous(fun: Callable, args: tuple) -> bool:
 
 def _cast_back(g, x, dtype):
     if np.dtype(dtype).kind != "f":
-        return np.zeros(np.shape(x))
+        return zeros(x)
     return op.cast(g, x.dtype) if isinstance(g, Recorded) and g.dtype != x.dtype else g
 
 
@@ -143,7 +158,7 @@ def _spread(g, axes, shape):
 
 
 def _pull_largest(g, y, x, axes):
-    hit = op.cast(x == _spread(y, axes, np.shape(x)), np.dtype(np.float64))
+    hit = op.cast(x == _spread(y, axes, np.shape(x)), like(x))
     return hit * _spread(g / op.total(hit, axes), axes, np.shape(x))
 
 
@@ -327,9 +342,9 @@ def pull_through(tape: Tape, out: Any, wrt: Sequence[Recorded]) -> list:
 
     Linear in the number of operations; nothing in place; zeros where there is no dependence.
     """
-    zeros = [np.zeros(x.shape) for x in wrt]
+    nothing = [zeros(x) for x in wrt]
     if not isinstance(out, Recorded):
-        return zeros
+        return nothing
     active = {id(x) for x in wrt}
     before = []
     for node in tape.nodes:
@@ -339,8 +354,8 @@ def pull_through(tape: Tape, out: Any, wrt: Sequence[Recorded]) -> list:
         if node is out:
             break
     if id(out) not in active:
-        return zeros
-    sums: dict[int, list] = {id(out): [np.ones(out.shape)[()]]}
+        return nothing
+    sums: dict[int, list] = {id(out): [np.ones(out.shape, like(out))[()]]}
     for node in reversed(before):
         parts = sums.pop(id(node), None)
         if parts is None:
@@ -352,7 +367,7 @@ def pull_through(tape: Tape, out: Any, wrt: Sequence[Recorded]) -> list:
             for source, part in pairs:
                 if isinstance(source, Recorded) and id(source) in active:
                     sums.setdefault(id(source), []).append(part)
-    return [_add_up(sums[id(x)]) if id(x) in sums else zero for x, zero in zip(wrt, zeros, strict=True)]
+    return [_add_up(sums[id(x)]) if id(x) in sums else zero for x, zero in zip(wrt, nothing, strict=True)]
 
 
 def _add_up(parts: list):
