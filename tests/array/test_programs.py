@@ -419,3 +419,30 @@ def test_gradients_through_rows_are_differences(name, batched):
     bent = run(A.hessian_product(program, [0]), z, d)[1]
     ends = [run(A.gradient(program, [0]), z + s * 1e-5 * d)[1] for s in (1, -1)]
     np.testing.assert_allclose(bent, (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fun", [np.prod, np.cumprod, np.nanprod, lambda x: np.cumprod(x, 0), lambda x: np.prod(x, 0)])
+def test_products_take_few_steps(fun):
+    shape = (1000,) if fun in (np.prod, np.cumprod, np.nanprod) else (1000, 2)
+    program = A.record(lambda x: (np.sum(fun(x)),), [np.ones(shape)])
+    assert len(program.steps) < 80
+    slopes = A.gradient(program, [0])
+    assert len(slopes.steps) < 250
+    assert slopes.work < 300 * np.prod(shape)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 5, 7, 8, 21])
+@pytest.mark.parametrize("zeros", [0, 1, 2])
+def test_derivatives_of_products_at_zeros(n, zeros):
+    x = np.random.default_rng(n).uniform(0.5, 1.5, n)
+    x[1 : 1 + 2 * zeros : 2] = 0.0
+    others = np.array([np.prod(np.delete(x, i)) for i in range(n)])
+    np.testing.assert_allclose(slope(np.prod, x), others, rtol=1e-12)
+    w = np.arange(1.0, n + 1)
+    expected = [sum(w[k] * np.prod(np.delete(x[: k + 1], i)) for k in range(i, n)) for i in range(n)]
+    np.testing.assert_allclose(slope(lambda x: np.sum(w * np.cumprod(x)), x), expected, rtol=1e-12)
+    whole = np.arange(n, dtype=np.int8)
+    program = A.record(lambda x: (np.prod(x), np.cumprod(x)), [whole])
+    for got, want in zip(run(program, whole), (np.prod(whole), np.cumprod(whole)), strict=True):
+        assert np.asarray(got).dtype == want.dtype
+        np.testing.assert_array_equal(got, want)
