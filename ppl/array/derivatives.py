@@ -58,13 +58,13 @@ PARTIALS: dict[Callable, tuple] = {
     np.radians: (lambda y, x: np.pi / 180.0,),
     np.degrees: (lambda y, x: 180.0 / np.pi,),
     np.power: (
-        lambda y, a, b: b * np.power(a, b - 1.0),
+        lambda y, a, b: b * np.power(a, _one_less(a, b)),
         lambda y, a, b: op.where(a > 0, y * np.log(op.where(a > 0, a, 1.0)), 0.0),
     ),
     np.maximum: (lambda y, a, b: _share(a, b, a > b), lambda y, a, b: _share(a, b, b > a)),
     np.minimum: (lambda y, a, b: _share(a, b, a < b), lambda y, a, b: _share(a, b, b < a)),
-    np.logaddexp: (lambda y, a, b: np.exp(a - y), lambda y, a, b: np.exp(b - y)),
-    np.logaddexp2: (lambda y, a, b: np.exp2(a - y), lambda y, a, b: np.exp2(b - y)),
+    np.logaddexp: (lambda y, a, b: np.exp(a - _of_some(y)), lambda y, a, b: np.exp(b - _of_some(y))),
+    np.logaddexp2: (lambda y, a, b: np.exp2(a - _of_some(y)), lambda y, a, b: np.exp2(b - _of_some(y))),
     np.fmod: (lambda y, a, b: 1.0, lambda y, a, b: -np.trunc(a / b)),
     np.copysign: (lambda y, a, b: np.sign(a) * np.sign(y), lambda y, a, b: 0.0),
     np.remainder: (lambda y, a, b: 1.0, lambda y, a, b: -np.floor(a / b)),
@@ -104,6 +104,23 @@ def _share(a, b, first):
     """Derivative of a maximum in one argument: one where it wins, half at a tie."""
     one = like(a, b).type(1.0)
     return op.where(first, one, op.where(a == b, 0.5 * one, 0.0 * one))
+
+
+def _of_some(y):
+    """A logarithm of a sum of exponentials y for the weights exp(x - y) of its terms, its derivatives.
+
+    Where all terms are -inf no term has weight, and the derivatives are 0; where one is +inf, the
+    finite ones have none.
+    """
+    return op.where(y == -np.inf, 0.0, y)
+
+
+def _one_less(a, b):
+    """The exponent in the derivative b a^(b - 1): any other where b is 0, for 0 / 0 is not the derivative of 1."""
+    if np.ndim(b) == 0 and not isinstance(b, Recorded):
+        return 1.0 if b == 0 else b - 1.0
+    constant = (b == 0) & (a == 0) if isinstance(b, Recorded) else b == 0  # elsewhere b has a slope of its own
+    return op.where(constant, like(b).type(1.0), b - 1.0)
 
 
 def like(*args) -> np.dtype:
@@ -263,7 +280,7 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     op.transpose.run: {0: lambda g, y, x, axes: op.transpose(g, tuple(int(i) for i in np.argsort(axes)))},
     op.largest.run: {0: _pull_largest},
     op.log_total_exp.run: {
-        0: lambda g, y, x, axes: _spread(g, axes, np.shape(x)) * np.exp(x - _spread(y, axes, np.shape(x)))
+        0: lambda g, y, x, axes: _spread(g, axes, np.shape(x)) * np.exp(x - _spread(_of_some(y), axes, np.shape(x)))
     },
     op.running_sum.run: {0: lambda g, y, x, axis: np.flip(op.running_sum(np.flip(g, axis), axis), axis)},
     op.concatenate.run: {0: _pull_concatenate},

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ModelError
 from . import operations as op
-from .derivatives import PARTIALS, PULLS, _spread, floating, gradient, like, zeros
+from .derivatives import PARTIALS, PULLS, _of_some, _spread, floating, gradient, like, zeros
 from .program import Program, Ref, substitute
 from .recording import Tape, call_recording, program_of
 
@@ -53,7 +53,7 @@ def _push_largest(d, y, x, axes):
 
 
 def _push_log_total_exp(d, y, x, axes):
-    return op.total(np.exp(x - _spread(y, axes, np.shape(x))) * d[0], axes)
+    return op.total(np.exp(x - _spread(_of_some(y), axes, np.shape(x))) * d[0], axes)
 
 
 def _push_concatenate(d, y, parts, axis):

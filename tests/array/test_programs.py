@@ -174,12 +174,62 @@ def test_derivatives_at_the_edge_are_finite():
         (lambda x: A.softplus(x), -800.0, 0.0),
         (lambda x: np.logaddexp(x, 3.0), -800.0, 0.0),
         (lambda x: A.logsumexp(np.stack([x, -np.inf]), 0), 1.0, 1.0),
+        (lambda x: np.where(x > 0, A.logsumexp(np.stack([x, x]) - np.inf, 0), x), -1.0, 1.0),
+        (lambda x: np.maximum(np.logaddexp(x - np.inf, x - np.inf), x), 1.0, 1.0),
+        (lambda x: np.maximum(np.logaddexp2(x - np.inf, x - np.inf), x), 1.0, 1.0),
+        (lambda x: np.sum(np.power(x, np.arange(4.0))), 0.0, 1.0),
+        (lambda x: np.sum(np.power(x, np.arange(4))), 0.0, 1.0),
+        (lambda x: np.power(x, 0.0) + np.power(x, np.zeros(1))[0], 0.0, 0.0),
         (lambda x: np.tanh(x), 500.0, 0.0),
         (lambda x: np.abs(x), 0.0, 0.0),
         (lambda x: np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), x), -1.0, 1.0),
     ):
         got = slope(fun, np.float64(at))
         assert np.isfinite(got) and got == pytest.approx(expected), (fun(np.float64(at)), got)
+        product = A.hessian_product(A.record(lambda x, f=fun: (f(x),), [at]), [0])
+        assert np.all(np.isfinite(run(product, np.float64(at), np.float64(1.0))))
+
+
+def test_powers_of_zero_have_their_derivatives():
+    x, d, powers = np.array([0.0, 2.0]), np.array([1.0, 0.5]), np.arange(4)
+    for exponents in (powers, powers.astype(float)):
+        fun = lambda x, e=exponents: np.sum(np.power(x[:, None], e))
+        first, second = (np.polyval(np.polyder(np.ones(4), k), x) for k in (1, 2))
+        np.testing.assert_allclose(slope(fun, x), first)
+        bent = run(A.hessian_product(A.record(lambda x, f=fun: (f(x),), [x]), [0]), x, d)[1]
+        np.testing.assert_allclose(bent, second * d)
+
+
+def test_the_slope_of_a_power_in_base_and_exponent_at_an_exponent_of_zero():
+    program = A.record(lambda x, b: (np.sum(np.power(x, b)),), [np.ones(2), np.zeros(2)])
+    x, b, d = np.array([0.5, 2.0]), np.zeros(2), np.ones(2)
+    bent = run(A.hessian_product(program, [0, 1]), x, b, d, d)
+    np.testing.assert_allclose(bent[2], 1 / x)
+    np.testing.assert_allclose(bent[3], 1 / x + np.log(x) ** 2)
+
+
+def test_a_state_that_cannot_be_reached_has_a_gradient_of_zero():
+    with np.errstate(divide="ignore"):
+        moves = np.log([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
+
+    def likelihood(x):
+        level = np.array([0.0, -np.inf, -np.inf]) + x[0]
+        for row in x[1:]:
+            level = A.logsumexp(level[:, None] + moves, 0) + row
+        return A.logsumexp(level, 0)
+
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    got, value = slope(likelihood, x), lambda x: run(A.record(lambda x: (likelihood(x),), [x]), x)[0]
+    assert got[0, 1] == got[0, 2] == got[1, 2] == 0
+    d = np.random.default_rng(1).normal(size=x.shape)
+    expected = (value(x + 1e-6 * d) - value(x - 1e-6 * d)) / 2e-6
+    np.testing.assert_allclose(np.sum(got * d), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fun", [A.logsumexp, np.logaddexp.reduce, lambda x: np.logaddexp(*x)])
+def test_finite_terms_beside_an_infinite_one_have_no_weight(fun):
+    with np.errstate(invalid="ignore"):
+        assert slope(fun, np.array([1.0, np.inf]))[0] == 0
 
 
 def test_a_product_with_a_zero_factor_has_its_derivative():
