@@ -20,7 +20,7 @@ from scipy import special
 from ..errors import ModelError
 from . import operations as op
 from .program import Program, run
-from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of
+from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of, tape_of
 from .rows import rows_of
 
 LOG_2, LOG_10 = math.log(2.0), math.log(10.0)
@@ -58,13 +58,13 @@ PARTIALS: dict[Callable, tuple] = {
     np.radians: (lambda y, x: np.pi / 180.0,),
     np.degrees: (lambda y, x: 180.0 / np.pi,),
     np.power: (
-        lambda y, a, b: b * np.power(a, b - 1.0),
+        lambda y, a, b: b * np.power(a, _one_less(a, b)),
         lambda y, a, b: op.where(a > 0, y * np.log(op.where(a > 0, a, 1.0)), 0.0),
     ),
     np.maximum: (lambda y, a, b: _share(a, b, a > b), lambda y, a, b: _share(a, b, b > a)),
     np.minimum: (lambda y, a, b: _share(a, b, a < b), lambda y, a, b: _share(a, b, b < a)),
-    np.logaddexp: (lambda y, a, b: np.exp(a - y), lambda y, a, b: np.exp(b - y)),
-    np.logaddexp2: (lambda y, a, b: np.exp2(a - y), lambda y, a, b: np.exp2(b - y)),
+    np.logaddexp: (lambda y, a, b: np.exp(a - _of_some(y)), lambda y, a, b: np.exp(b - _of_some(y))),
+    np.logaddexp2: (lambda y, a, b: np.exp2(a - _of_some(y)), lambda y, a, b: np.exp2(b - _of_some(y))),
     np.fmod: (lambda y, a, b: 1.0, lambda y, a, b: -np.trunc(a / b)),
     np.copysign: (lambda y, a, b: np.sign(a) * np.sign(y), lambda y, a, b: 0.0),
     np.remainder: (lambda y, a, b: 1.0, lambda y, a, b: -np.floor(a / b)),
@@ -102,13 +102,45 @@ def _sinc_slope(z):
 
 def _share(a, b, first):
     """Derivative of a maximum in one argument: one where it wins, half at a tie."""
-    return op.where(first, 1.0, op.where(a == b, 0.5, 0.0))
+    one = like(a, b).type(1.0)
+    return op.where(first, one, op.where(a == b, 0.5 * one, 0.0 * one))
+
+
+def _of_some(y):
+    """A logarithm of a sum of exponentials y for the weights exp(x - y) of its terms, its derivatives.
+
+    Where all terms are -inf no term has weight, and the derivatives are 0; where one is +inf, the
+    finite ones have none.
+    """
+    return op.where(y == -np.inf, 0.0, y)
+
+
+def _one_less(a, b):
+    """The exponent in the derivative b a^(b - 1): any other where b is 0, for 0 / 0 is not the derivative of 1."""
+    if np.ndim(b) == 0 and not isinstance(b, Recorded):
+        return 1.0 if b == 0 else b - 1.0
+    constant = (b == 0) & (a == 0) if isinstance(b, Recorded) else b == 0  # elsewhere b has a slope of its own
+    return op.where(constant, like(b).type(1.0), b - 1.0)
+
+
+def like(*args) -> np.dtype:
+    """The type of derivatives in these arguments: float32 if their floating numbers are, or the tape's."""
+    tape = tape_of(args)
+    if tape is not None and tape.narrow:
+        return tape.dtype
+    kinds = {x.dtype for x in args if hasattr(x, "dtype") and x.dtype.kind == "f"}
+    return np.dtype(np.float32) if kinds == {np.dtype(np.float32)} else np.dtype(np.float64)
+
+
+def zeros(x):
+    """The derivative of what is constant, or in what has no influence."""
+    return np.zeros(np.shape(x), like(x))
 
 
 def floating(x):
     """An argument as formulas of derivatives want it: truths cannot be negated, short whole numbers overflow."""
     if isinstance(x, Recorded | np.ndarray | np.generic) and x.dtype.kind in "biu":
-        return op.cast(x, np.dtype(np.float64))
+        return op.cast(x, like(x))
     return x
 
 
@@ -121,7 +153,7 @@ def discontinuous(fun: Callable, args: tuple) -> bool:
 
 def _cast_back(g, x, dtype):
     if np.dtype(dtype).kind != "f":
-        return np.zeros(np.shape(x))
+        return zeros(x)
     return op.cast(g, x.dtype) if isinstance(g, Recorded) and g.dtype != x.dtype else g
 
 
@@ -143,7 +175,7 @@ def _spread(g, axes, shape):
 
 
 def _pull_largest(g, y, x, axes):
-    hit = op.cast(x == _spread(y, axes, np.shape(x)), np.dtype(np.float64))
+    hit = op.cast(x == _spread(y, axes, np.shape(x)), like(x))
     return hit * _spread(g / op.total(hit, axes), axes, np.shape(x))
 
 
@@ -248,7 +280,7 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     op.transpose.run: {0: lambda g, y, x, axes: op.transpose(g, tuple(int(i) for i in np.argsort(axes)))},
     op.largest.run: {0: _pull_largest},
     op.log_total_exp.run: {
-        0: lambda g, y, x, axes: _spread(g, axes, np.shape(x)) * np.exp(x - _spread(y, axes, np.shape(x)))
+        0: lambda g, y, x, axes: _spread(g, axes, np.shape(x)) * np.exp(x - _spread(_of_some(y), axes, np.shape(x)))
     },
     op.running_sum.run: {0: lambda g, y, x, axis: np.flip(op.running_sum(np.flip(g, axis), axis), axis)},
     op.concatenate.run: {0: _pull_concatenate},
@@ -327,9 +359,9 @@ def pull_through(tape: Tape, out: Any, wrt: Sequence[Recorded]) -> list:
 
     Linear in the number of operations; nothing in place; zeros where there is no dependence.
     """
-    zeros = [np.zeros(x.shape) for x in wrt]
+    nothing = [zeros(x) for x in wrt]
     if not isinstance(out, Recorded):
-        return zeros
+        return nothing
     active = {id(x) for x in wrt}
     before = []
     for node in tape.nodes:
@@ -339,8 +371,8 @@ def pull_through(tape: Tape, out: Any, wrt: Sequence[Recorded]) -> list:
         if node is out:
             break
     if id(out) not in active:
-        return zeros
-    sums: dict[int, list] = {id(out): [np.ones(out.shape)[()]]}
+        return nothing
+    sums: dict[int, list] = {id(out): [np.ones(out.shape, like(out))[()]]}
     for node in reversed(before):
         parts = sums.pop(id(node), None)
         if parts is None:
@@ -352,11 +384,11 @@ def pull_through(tape: Tape, out: Any, wrt: Sequence[Recorded]) -> list:
             for source, part in pairs:
                 if isinstance(source, Recorded) and id(source) in active:
                     sums.setdefault(id(source), []).append(part)
-    return [_add_up(sums[id(x)]) if id(x) in sums else zero for x, zero in zip(wrt, zeros, strict=True)]
+    return [_add_up(sums[id(x)]) if id(x) in sums else zero for x, zero in zip(wrt, nothing, strict=True)]
 
 
 def _add_up(parts: list):
-    """The sum of derivatives; scatters of single rows become one, so that `z[t]` in a loop stays linear."""
+    """The sum of derivatives; scatters of single rows become one, so that `z[t]` in a loop costs linear work."""
     if len(parts) > 2:
         parts = _merge_rows(parts)
     total = parts[0]
@@ -366,35 +398,67 @@ def _add_up(parts: list):
 
 
 def _merge_rows(parts: list) -> list:
-    """Scatters at whole-number keys, joined into one scatter of all their rows."""
-    rows: dict[int, dict[tuple[int, ...], list]] = {}
+    """Scatters of single rows, of the same axes each, joined into one scatter of all their rows."""
+    rows: dict[tuple[int, ...], dict[tuple[int, ...], list]] = {}
     rest = []
     for p in parts:
-        key = _row_key(p)
-        if key is None:
+        place = _row_of(p)
+        if place is None:
             rest.append(p)
         else:
-            rows.setdefault(len(key), {}).setdefault(key, []).append(p.args[0])
-    for by_key in rows.values():
-        shape = np.shape(next(p for p in parts if _row_key(p) is not None))
-        if len(by_key) < 3:
-            rest += [op.scatter(g, key, shape) for key, gs in by_key.items() for g in gs]
-            continue
-        sums = [_add_up(gs) for gs in by_key.values()]
-        joined = op.concatenate(tuple(op.reshape(g, (1, *np.shape(g))) for g in sums), 0)
-        keys = tuple(np.array(axis) for axis in zip(*by_key, strict=True))
-        rest.append(op.scatter(joined, keys if len(keys) > 1 else keys[0], shape))
+            axes, numbers = place
+            rows.setdefault(axes, {}).setdefault(numbers, []).append(p)
+    for axes, found in rows.items():
+        if len(found) < 3:
+            rest += [p for ps in found.values() for p in ps]
+        else:
+            rest.append(_scatter_rows(axes, found))
     return rest
 
 
-def _row_key(p) -> tuple[int, ...] | None:
-    """The key of a scatter at whole numbers, counted from the front; None for anything else."""
+def _scatter_rows(axes: tuple[int, ...], found: dict[tuple[int, ...], list]) -> Any:
+    """One scatter of rows that stand at numbers along some axes, in the order of these."""
+    shape = np.shape(next(iter(found.values()))[0])
+    others = tuple(i for i in range(len(shape)) if i not in axes)
+    together = axes[-1] - axes[0] == len(axes) - 1
+    before = axes[0] if together else 0  # axes in front of that of the rows
+    row = tuple(shape[i] for i in others)
+    one = (*row[:before], 1, *row[before:])
+    sums = [_add_up([op.reshape(p.args[0], one) for p in ps]) for ps in found.values()]
+    key = (slice(None),) * before + tuple(np.array(numbers) for numbers in zip(*found, strict=True))
+    joined, key = op.concatenate(tuple(sums), before), key if len(key) > 1 else key[0]
+    if together:
+        return op.scatter(joined, key, shape)
+    order = (*axes, *others)
+    apart = op.scatter(joined, key, tuple(shape[i] for i in order))
+    return op.transpose(apart, tuple(int(i) for i in np.argsort(order)))
+
+
+def _row_of(p) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Of a scatter to one row: the axes that have one number each, and these, counted from the front.
+
+    x[i], x[:, i], x[..., i], x[i, :], x[i : i + 1] and the like; None for anything else.
+    """
     if not isinstance(p, Recorded) or p.fun is not op.scatter.run:
         return None
-    key = p.args[1] if isinstance(p.args[1], tuple) else (p.args[1],)
-    if not all(isinstance(k, int | np.integer) for k in key):
+    key, shape = p.args[1] if isinstance(p.args[1], tuple) else (p.args[1],), p.shape
+    numbers: dict[int, int] = {}
+    if any(type(k) is bool or not (k is Ellipsis or isinstance(k, int | np.integer | slice)) for k in key):
         return None
-    return tuple(int(k) % n for k, n in zip(key, p.shape, strict=False))
+    if Ellipsis in key:
+        at = key.index(Ellipsis)
+        key = (*key[:at], *(slice(None),) * (len(shape) - len(key) + 1), *key[at + 1 :])
+    for axis, (k, n) in enumerate(zip(key, shape, strict=False)):
+        if isinstance(k, slice):
+            places = range(*k.indices(n))
+            if places != range(n):
+                if len(places) != 1:
+                    return None
+                numbers[axis] = places[0]
+        else:
+            numbers[axis] = int(k) % n
+    size = math.prod(n for i, n in enumerate(shape) if i not in numbers)
+    return (tuple(numbers), tuple(numbers.values())) if numbers and math.prod(np.shape(p.args[0])) == size else None
 
 
 def supported() -> tuple[str, ...]:

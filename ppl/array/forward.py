@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ModelError
 from . import operations as op
-from .derivatives import PARTIALS, PULLS, _spread, floating, gradient
+from .derivatives import PARTIALS, PULLS, _of_some, _spread, floating, gradient, like, zeros
 from .program import Program, Ref, substitute
 from .recording import Tape, call_recording, program_of
 
@@ -34,8 +34,8 @@ def _plus(a, b):
     return b if a is None else a if b is None else a + b
 
 
-def _zero_or(d, like):
-    return np.zeros(np.shape(like)) if d is None else d
+def _zero_or(d, x):
+    return zeros(x) if d is None else d
 
 
 def _push_divide(d, y, a, b):
@@ -48,12 +48,12 @@ def _push_where(d, y, condition, a, b):
 
 
 def _push_largest(d, y, x, axes):
-    hit = op.cast(x == _spread(y, axes, np.shape(x)), np.dtype(np.float64))
+    hit = op.cast(x == _spread(y, axes, np.shape(x)), like(x))
     return op.total(hit * d[0], axes) / op.total(hit, axes)
 
 
 def _push_log_total_exp(d, y, x, axes):
-    return op.total(np.exp(x - _spread(y, axes, np.shape(x))) * d[0], axes)
+    return op.total(np.exp(x - _spread(_of_some(y), axes, np.shape(x))) * d[0], axes)
 
 
 def _push_concatenate(d, y, parts, axis):

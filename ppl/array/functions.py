@@ -164,9 +164,14 @@ def _prod(x, axis=None, dtype=None, out=None, keepdims=False, **more):
     axes = op.axes_of(axis, np.ndim(x))
     rest = tuple(i for i in range(np.ndim(x)) if i not in axes)
     flat = op.reshape(op.transpose(x, (*axes, *rest)), (_count(x, axes), *(np.shape(x)[i] for i in rest)))
+    odd = None  # factors that were left over where the halves were taken
+    while len(flat) > 1:
+        half = len(flat) // 2
+        if len(flat) % 2:
+            odd = flat[-1] if odd is None else odd * flat[-1]
+        flat = flat[:half] * flat[half : 2 * half]
     result = flat[0] if len(flat) else np.ones(np.shape(flat)[1:], _dtype(x))
-    for i in range(1, len(flat)):
-        result = result * flat[i]
+    result = result if odd is None else result * odd
     return _keep(x, axes, result, keepdims)
 
 
@@ -180,10 +185,12 @@ def _cumsum(x, axis=None, dtype=None, out=None):
 def _cumprod(x, axis=None, dtype=None, out=None):
     x, axis = _line(x, axis)
     x = _counted(x)
-    rows, done = np.moveaxis(x, axis, 0), []
-    for i in range(np.shape(x)[axis]):
-        done.append(rows[i] if not done else done[-1] * rows[i])
-    return np.stack(done, axis) if done else x
+    n, width = np.shape(x)[axis], 1
+    part = lambda y, *ends: op.index(y, (slice(None),) * axis + (slice(*ends),))
+    while width < n:  # products of the last `width` factors, from those of half as many (Hillis and Steele 1986)
+        x = op.concatenate((part(x, 0, width), part(x, width, n) * part(x, 0, n - width)), axis)
+        width *= 2
+    return x
 
 
 def _cumulative(name, run, neutral):

@@ -31,8 +31,8 @@ def is_large(step: Step) -> bool:
 def places_of_results(program: Program, kept: set[int], limit: int | None = None) -> tuple[dict[int, str], list[Kind]]:
     """Step -> the array that its result is written to: over value 3, "v3", or into the workspace, "w0".
 
-    Also what the workspace consists of, at most `limit` bytes. `kept` are the values that leave the program;
-    they never stand in the workspace.
+    Also what the workspace consists of, at most `limit` bytes: what finds no place in it is new
+    memory. `kept` are the values that leave the program; they never stand in the workspace.
     """
     n, steps = len(program.inputs), program.steps
     limit = WORKSPACE if limit is None else limit
@@ -47,26 +47,26 @@ def places_of_results(program: Program, kept: set[int], limit: int | None = None
     for k, step in enumerate(steps):
         kind, value = _kind(step), n + k
         ending = [i for i in dict.fromkeys(refs((step.args, step.kwargs))) if i >= n and until[i] == k]
-        if (_elementwise(step.fun) or step.fun is np.matmul) and not step.kwargs and is_large(step):
+        placed = _elementwise(step.fun) or step.fun is np.matmul
+        if placed and step.shape and not step.kwargs and is_large(step):  # a result of no axes is no array
             like = [i for i in ending if makes[i - n] and _kind(steps[i - n]) == kind and _elementwise(step.fun)]
             own = next((i for i in like if i not in held), None)
             if own is not None:
                 places[k] = f"v{own}"
-            elif limit and until.get(value, k) < len(steps):
-                old = next(iter(like), None)
-                if old is not None:
-                    held[value] = held.pop(old)
+            elif until.get(value, k) < len(steps):
+                if like:
+                    held[value] = held.pop(like[0])
                 elif free.get(kind):
                     held[value] = free[kind].pop()
-                else:
+                elif _bytes(kind) <= limit:
                     held[value] = len(slots)
                     slots.append(kind)
-                places[k] = f"w{held[value]}"
+                    limit -= _bytes(kind)
+                if value in held:
+                    places[k] = f"w{held[value]}"
         for i in ending:
             if i in held:
                 free.setdefault(_kind(steps[i - n]), []).append(held.pop(i))
-    if sum(math.prod(shape) * dtype.itemsize for shape, dtype in slots) > limit:
-        return places_of_results(program, kept, 0)
     return places, slots
 
 
@@ -88,6 +88,10 @@ def _elementwise(fun: Callable) -> bool:
 
 def _kind(step: Step) -> Kind:
     return step.shape, step.dtype
+
+
+def _bytes(kind: Kind) -> int:
+    return math.prod(kind[0]) * kind[1].itemsize
 
 
 class Workspace:

@@ -3,7 +3,8 @@
 Each step is one line, and a value is deleted after its last use. New memory for a large array
 costs more than the arithmetic done in it, so large results go where an argument stood that nobody
 reads again, or into a workspace that the program keeps from call to call. Long programs are cut
-into several functions, because the cost of compiling one grows faster than its length.
+into several functions, because the cost of compiling one grows faster than its length; their
+results are all new memory.
 """
 
 from __future__ import annotations

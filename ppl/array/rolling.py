@@ -21,16 +21,18 @@ import numpy as np
 from . import operations as op
 from .batching import Batched, call_batched
 from .program import Input, Program, Ref, Step, refs, substitute
-from .recording import Tape, call_recording, paused_collector, program_of
+from .recording import Tape, _dtype, call_recording, paused_collector, program_of
 
 LEAST = 8  # steps of one form from which they are rolled up
 SMALL = 64  # elements of a value up to which calls cost more than the work
-ROWWISE = frozenset(
+# Operations of one array: the axis, the axes, the shape or the type that follow belong to the form.
+OF_ONE_ARRAY = frozenset(
     (
-        *(op.softplus.run, op.stop_gradient.run, op.where.run, op.cast.run, op.reshape.run, op.broadcast.run),
-        *(op.transpose.run, op.total.run, op.largest.run, op.log_total_exp.run, op.running_sum.run),
+        *(op.cast.run, op.reshape.run, op.broadcast.run, op.transpose.run, op.total.run, op.largest.run),
+        *(op.log_total_exp.run, op.running_sum.run),
     )
 )
+ROWWISE = OF_ONE_ARRAY | {op.softplus.run, op.stop_gradient.run, op.where.run}
 
 
 class Rows(NamedTuple):
@@ -138,6 +140,10 @@ class _Rolling:
         """Record one step, or several as one."""
         if len(group) > 1:
             result = self.rolled([self.step(k) for k in group])
+            if result is None:
+                for k in group:
+                    self.emit([k])
+                return
             for row, k in enumerate(group):
                 self.where[k] = Rows(result.x, row) if type(result) is Batched else result
             return
@@ -150,18 +156,35 @@ class _Rolling:
             self.where[group[0]] = call_recording(step.fun, args, kwargs)
 
     def rolled(self, steps: Sequence[Step]) -> Any:
-        """Siblings as one step: arguments in which they differ are stacked."""
-        if steps[0].fun is op.index.run:
+        """Siblings as one step: arguments in which they differ are stacked. None if they cannot be one."""
+        fun = steps[0].fun
+        if fun is op.index.run:
             return self.gathered(steps)
-        args = []
-        for column in zip(*(s.args for s in steps), strict=True):
+        args: list[Any] = []
+        for place, column in enumerate(zip(*(s.args for s in steps), strict=True)):
             if type(column[0]) is Ref:
                 numbers = [x.index for x in column]
                 same = numbers.count(numbers[0]) == len(numbers)
                 args.append(self.value(numbers[0]) if same else Batched(self.stacked(numbers)))
+            elif place and fun in OF_ONE_ARRAY:
+                args.append(column[0])  # equal by the form
             else:
-                args.append(_constants(column))
-        return call_batched(len(steps), steps[0].fun, tuple(args), {})
+                try:
+                    args.append(_constants(column, self.type_of_numbers(steps[0], place)))
+                except OverflowError:
+                    return None
+        result = call_batched(len(steps), fun, tuple(args), {})
+        return result if _dtype(result.x if type(result) is Batched else result) == steps[0].dtype else None
+
+    def type_of_numbers(self, step: Step, place: int) -> np.dtype:
+        """The type in which a step works with one of Python's numbers: that of the arrays that it meets."""
+        if step.fun is op.where.run:
+            return step.dtype if place else np.dtype(bool)
+        kinds = [
+            self.old.signature(x)[1] if type(x) is Ref else x.dtype if hasattr(x, "dtype") else type(x)
+            for x in step.args
+        ]
+        return step.fun.resolve_dtypes((*(np.dtype(bool) if t is bool else t for t in kinds), None))[place]
 
     def gathered(self, steps: Sequence[Step]) -> Batched:
         """Places of one vector, as one gather."""
@@ -195,6 +218,8 @@ class _Rolling:
 
 def _pick(x: Any, rows: np.ndarray) -> Any:
     """Some rows of a value: as a slice where they are evenly spaced."""
+    if not len(rows):
+        return op.index(x, slice(0, 0))
     step = int(rows[1] - rows[0]) if len(rows) > 1 else 1
     if step < 1 or np.any(np.diff(rows) != step):
         return op.index(x, rows)
@@ -202,16 +227,16 @@ def _pick(x: Any, rows: np.ndarray) -> Any:
     return x if whole else op.index(x, slice(int(rows[0]), int(rows[-1]) + 1, step))
 
 
-def _constants(column: Sequence[Any]) -> Any:
-    """One constant argument of siblings: as it is where they agree, stacked where they do not."""
+def _constants(column: Sequence[Any], dtype: np.dtype) -> Any:
+    """One constant argument of siblings: as it is where they agree, stacked where they do not.
+
+    Python's numbers, which have no type of their own, are stacked in this one.
+    """
     first = column[0]
     if all(x is first for x in column):
         return first
-    if type(first) is tuple or first is None or isinstance(first, np.dtype):
-        return first  # equal by the form
-    rows = np.stack(column)
-    same = rows.dtype.kind != "O" and rows[:1].tobytes() * len(rows) == rows.tobytes()
-    return first if same else Batched(rows)
+    rows = np.array(column, dtype) if type(first) in (bool, int, float) else np.stack(column)
+    return first if rows[:1].tobytes() * len(rows) == rows.tobytes() else Batched(rows)
 
 
 def _joins_rows(program: Program, step: Step) -> bool:
@@ -236,11 +261,13 @@ def _groups(program: Program, packs: Sequence[Sequence[int]]) -> tuple[list[int]
     rowwise: dict[Callable, bool] = {}
     for number, (fun, args, kwargs, shape, _) in enumerate(program.steps, len(form_of)):
         deepest, form, plain = 0, [fun], not kwargs
-        for a in args:
+        for place, a in enumerate(args):
             t = type(a)
             if t is Ref:
                 deepest = max(deepest, levels[a.index])
                 form.append(form_of[a.index])
+            elif place and fun in OF_ONE_ARRAY:
+                form.append(repr(a))
             elif t is float or t is int or t is bool:
                 form.append(t)
             elif isinstance(a, np.ndarray | np.generic):
@@ -249,8 +276,7 @@ def _groups(program: Program, packs: Sequence[Sequence[int]]) -> tuple[list[int]
             else:
                 inside = list(refs(a))
                 deepest = max([deepest, *(levels[i] for i in inside)])
-                plain = plain and not inside
-                form.append(None if inside else repr(a))
+                plain = plain and fun is op.index.run and not inside
         if kwargs:
             deepest = max([deepest, *(levels[i] for i in refs(kwargs))])
         levels.append(deepest + 1)

@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import ModelError, ShapeError
 from . import operations as op
 from .batching import RULES, Batched, call_batched, lead, run_batched
-from .derivatives import JUMP_RULES, PULLS, discontinuous, pull_through
+from .derivatives import JUMP_RULES, PULLS, discontinuous, pull_through, zeros
 from .forward import PUSHES, pushforward
 from .numpy_executor import compile_program
 from .program import Input, Program, Ref, Step, needed, reachable, refs, run, substitute
@@ -66,9 +66,19 @@ class Body:
     @cached_property
     def dtype(self) -> np.dtype:
         """float32 if all that a row holds is, else float64."""
-        kinds = {x.dtype for x in self.program.inputs[: self.carries]}
-        kinds |= {self.program.signature(o)[1] if type(o) is Ref else _dtype(o) for o in self.program.outputs}
-        return np.dtype(np.float32) if kinds == {np.dtype(np.float32)} else np.dtype(np.float64)
+        return np.dtype(np.float32) if self._kinds == {np.dtype(np.float32)} else np.dtype(np.float64)
+
+    @cached_property
+    def working(self) -> np.dtype:
+        """The working dtype: float32 if all floating numbers are that go from step to step or leave it."""
+        floating = {k for k in self._kinds if k.kind == "f"}
+        return np.dtype(np.float32) if floating == {np.dtype(np.float32)} else np.dtype(np.float64)
+
+    @property
+    def _kinds(self) -> set[np.dtype]:
+        outputs = self.program.outputs
+        kinds = {self.program.signature(o)[1] if type(o) is Ref else _dtype(o) for o in outputs}
+        return kinds | {x.dtype for x in self.program.inputs[: self.carries]}
 
     @property
     def width(self) -> int:
@@ -100,19 +110,19 @@ class Body:
         columns = [np.reshape(x, (self.length, -1)) for x in leaves]
         rows = columns[0] if len(columns) == 1 else np.concatenate(columns, 1)
         ys = self.width - sum(s.stop - s.start for s in self.slices[: self.carries])
-        end = [np.reshape(x, (1, -1)) for x in final] + ([np.zeros((1, ys))] if ys else [])
+        end = [np.reshape(x, (1, -1)) for x in final] + ([np.zeros((1, ys), self.dtype)] if ys else [])
         return np.concatenate([rows, end[0] if len(end) == 1 else np.concatenate(end, 1)], 0)
 
     @cached_property
     def adjoint(self) -> Body:
         """The step backwards: carries are the adjoints of carries and of constants, ys those of xs."""
         p, n, m = self.program, self.carries, self.xs
-        tape = Tape()
+        tape = Tape(dtype=self.working)
         like = lambda x: tape.input(np.zeros(x.shape), f"adjoint of {x.name}")
         adjoints = [like(x) for x in p.inputs[:n]]
         sums = [like(x) for x in p.inputs[n + m :]]
         slopes = [tape.input(np.zeros(s), "slope") for s in self._shapes]  # of the row: carries, then ys
-        own = [tape.input(np.broadcast_to(np.zeros((), x.dtype), x.shape), x.name) for x in p.inputs]
+        own = [_input(tape, x, x.shape) for x in p.inputs]
         outputs = run(p, *own, call=call_recording)
         inner = 0.0
         for weight, out in zip([*adjoints, *slopes[n:]], outputs, strict=True):
@@ -141,11 +151,10 @@ class Body:
         """The step for a batch: carries are batched, xs and constants where flagged."""
         key = (tuple(flags), size)
         if key not in self._batches:
-            tape = Tape()
+            tape = Tape(dtype=self.working)
             inputs = []
             for x, flag in zip(self.program.inputs, flags, strict=True):
-                shape = (size, *x.shape) if flag else x.shape
-                node = tape.input(np.broadcast_to(np.zeros((), x.dtype), shape), x.name)
+                node = _input(tape, x, (size, *x.shape) if flag else x.shape)
                 inputs.append(Batched(node) if flag else node)
             outputs = [lead(o, size) for o in run_batched(self.program, inputs, size)]
             self._batches[key] = Body(program_of(tape, outputs), self.carries, self.xs, self.length)
@@ -160,6 +169,13 @@ class Body:
         """Does some operation of the step jump as what it gets moves?"""
         moving = reachable(self.program, {i for i, x in enumerate(self.program.inputs) if x.dtype.kind == "f"})
         return any(discontinuous(s.fun, s.args) and not moving.isdisjoint(refs(s.args)) for s in self.program.steps)
+
+
+def _input(tape: Tape, x: Input, shape: tuple[int, ...]) -> Recorded:
+    """An input of the dtype that is given to it, which on a tape of float32 may be wider."""
+    node = tape.input(np.broadcast_to(np.zeros((), x.dtype), shape), x.name)
+    node.dtype = x.dtype
+    return node
 
 
 def _shape_of(program: Program, out: Any) -> tuple[int, ...]:
@@ -206,7 +222,7 @@ def _adjoint_rows(g, rows, body, carries, xs, constants):
     """The scan backwards over the same steps, and its body."""
     back = body.adjoint
     start = [body.last(g, i) for i in range(body.carries)]
-    sums = [np.zeros(np.shape(c)) for c in constants]
+    sums = [np.zeros(np.shape(c), back.working) for c in constants]
     slopes = [body._leaf(g[: body.length], i) for i in range(len(body.slices))]
     before = [body.carry(rows, i) for i in range(body.carries)]
     reverse = [np.flip(x, 0) for x in (*slopes, *before)] + [np.flip(x, 0) for x in xs]
@@ -243,8 +259,8 @@ def _push_scan(d, rows, body, carries, xs, constants):
 
 def _filled(moves, values):
     if moves is None:
-        return tuple(np.zeros(np.shape(v)) for v in values)
-    return tuple(np.zeros(np.shape(v)) if m is None else m for m, v in zip(moves, values, strict=True))
+        return tuple(zeros(v) for v in values)
+    return tuple(zeros(v) if m is None else m for m, v in zip(moves, values, strict=True))
 
 
 PUSHES[scan_rows.run] = _push_scan
@@ -372,8 +388,8 @@ class BodyRecorder:
 
     def __init__(self, tape: Tape, length: int, starts: Sequence, xs: Sequence):
         self.tape, self.length = tape, length
-        self.starts = [_as_float(x) for x in starts]
-        self.rows = [x if isinstance(x, Recorded) else np.asarray(x) for x in xs]
+        self.starts = [_narrow(tape, _as_float(x)) for x in starts]
+        self.rows = [_narrow(tape, x if isinstance(x, Recorded) else np.asarray(x)) for x in xs]
         self.begun, self.branches = len(tape.nodes), len(tape.branches)
         self.carries = [self._placeholder(x, np.shape(x), lambda x=x: concrete(x)) for x in self.starts]
         self.xs = [self._placeholder(x, np.shape(x)[1:], lambda x=x: concrete(x)[0]) for x in self.rows]
@@ -542,6 +558,11 @@ def _live(program: Program) -> list[tuple[int, Step]]:
     """The steps that the outputs need, with their numbers."""
     live = needed(program, program.outputs)
     return [(i, step) for i, step in enumerate(program.steps, len(program.inputs)) if i in live]
+
+
+def _narrow(tape: Tape, x: Any) -> Any:
+    """On a tape of float32, numbers in float32: a loop works in one type."""
+    return op.cast(x, tape.dtype) if tape.narrow and x.dtype == np.float64 else x
 
 
 def _as_float(x):

@@ -60,6 +60,10 @@ class Slot:
             return (np.tril(rng.normal(size=shape), -1) + (1.0 + rng.random(shape)) * np.eye(shape[-1])).astype(
                 self.dtype
             )
+        if self.domain == "with zeros":
+            return replace(self, domain="real").values(rng) * (rng.random(shape) < 0.6).astype(self.dtype)[()]
+        if self.domain == "count":
+            return rng.integers(0, 4, shape).astype(self.dtype)[()]
         low, high = RANGES.get(self.domain, (-2.0, 2.0))
         if kind == "b":
             x = rng.random(shape) < (0.6 if self.domain in ("real", "missing") else 1.0)
@@ -203,7 +207,7 @@ ELEMENTWISE = {
     ),
     ("real", "positive"): (np.true_divide,),
     ("positive", "positive"): (
-        np.power, np.float_power, np.hypot, np.remainder, np.fmod, np.divmod, special.betaln, special.beta,
+        np.hypot, np.remainder, np.fmod, np.divmod, special.betaln, special.beta,
         special.xlogy, special.xlog1py, special.rel_entr, special.kl_div, special.poch, special.boxcox,
         special.boxcox1p,
         special.inv_boxcox, special.inv_boxcox1p, special.pseudo_huber, special.gammainc, special.gammaincc,
@@ -255,6 +259,13 @@ for _n, _functions in STEPS.items():
     def stepwise(draw, f, n=_n):
         domain = "positive" if f is np.floor_divide else "real"
         return Call(f, broadcasting(draw, (domain,) * n), smooth=False)
+
+
+@draws(np.power, np.float_power)
+def raising(draw, f):
+    domains = draw(st.sampled_from([("positive", "positive"), ("with zeros", "count"), ("positive", "count")]))
+    known = frozenset((1,)) if domains[0] == "with zeros" else None  # no derivative in an exponent of zero
+    return Call(f, broadcasting(draw, domains), known=known)
 
 
 @draws(np.left_shift, np.right_shift)

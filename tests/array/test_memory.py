@@ -30,7 +30,7 @@ def same(results, expected):
 
 
 def check(call):
-    """A batched gradient, or a batched program where there is none, with its results in planned memory and not."""
+    """A gradient, or a program where there is none, one and batched, with its results in planned memory and not."""
     inputs, others = ([call.row(r)[i] for i in call.open()] for r in (0, 1))
     if outcome(call, *inputs)[1] is not None:
         return
@@ -38,9 +38,13 @@ def check(call):
     smooth = [k for k, i in enumerate(call.open()) if call.slots[i].smooth and call.slots[i].dtype == np.float64]
     if call.smooth and smooth:
         program = A.gradient(A.record(scalar_of(call, inputs), inputs), smooth)
-    program = A.batch(program, [True] * len(inputs), 2)
+    agree(program, inputs, others)
     rows, more = [np.stack([x, y]) for x, y in zip(inputs, others, strict=True)], [np.stack([x, x]) for x in inputs]
-    before = [x.copy() for x in rows]
+    agree(A.batch(program, [True] * len(inputs), 2), rows, more)
+
+
+def agree(program, rows, more):
+    before = [np.array(x) for x in rows]
     with pytest.MonkeyPatch.context() as patch:
         plain, tight = compiled(patch, program, NEVER), compiled(patch, program, 1)
     first = tight(*rows)
@@ -105,6 +109,22 @@ def test_a_program_keeps_no_more_than_its_limit(monkeypatch):
     assert slots and all(place.startswith("w") for place in places.values())
     places, slots = memory.places_of_results(program, set(A.refs(program.outputs)), limit=10_000)
     assert not slots and all(place.startswith("v") for place in places.values())
+
+
+def test_a_workspace_is_used_up_to_its_limit():
+    def fun(x):
+        kept = [np.exp(k * x) for k in range(1, 6)]
+        return (sum(np.sum(y * np.sin(y)) for y in kept) + sum(kept)[0, 0],)
+
+    x = np.random.default_rng(0).uniform(size=(50, 50))
+    program = A.record(fun, [x])
+    kept = set(A.refs(program.outputs))
+    slots = [len(memory.places_of_results(program, kept, limit=k * x.nbytes)[1]) for k in range(8)]
+    assert slots[0] == 0 and slots[2] == 2 and slots[-1] > 2 and slots == sorted(slots)
+    assert all(n <= k for k, n in enumerate(slots))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "WORKSPACE", 2 * x.nbytes)
+        same(A.compile_program(program)(x), fun(x))
 
 
 def test_threads_share_no_workspace():

@@ -174,12 +174,62 @@ def test_derivatives_at_the_edge_are_finite():
         (lambda x: A.softplus(x), -800.0, 0.0),
         (lambda x: np.logaddexp(x, 3.0), -800.0, 0.0),
         (lambda x: A.logsumexp(np.stack([x, -np.inf]), 0), 1.0, 1.0),
+        (lambda x: np.where(x > 0, A.logsumexp(np.stack([x, x]) - np.inf, 0), x), -1.0, 1.0),
+        (lambda x: np.maximum(np.logaddexp(x - np.inf, x - np.inf), x), 1.0, 1.0),
+        (lambda x: np.maximum(np.logaddexp2(x - np.inf, x - np.inf), x), 1.0, 1.0),
+        (lambda x: np.sum(np.power(x, np.arange(4.0))), 0.0, 1.0),
+        (lambda x: np.sum(np.power(x, np.arange(4))), 0.0, 1.0),
+        (lambda x: np.power(x, 0.0) + np.power(x, np.zeros(1))[0], 0.0, 0.0),
         (lambda x: np.tanh(x), 500.0, 0.0),
         (lambda x: np.abs(x), 0.0, 0.0),
         (lambda x: np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), x), -1.0, 1.0),
     ):
         got = slope(fun, np.float64(at))
         assert np.isfinite(got) and got == pytest.approx(expected), (fun(np.float64(at)), got)
+        product = A.hessian_product(A.record(lambda x, f=fun: (f(x),), [at]), [0])
+        assert np.all(np.isfinite(run(product, np.float64(at), np.float64(1.0))))
+
+
+def test_powers_of_zero_have_their_derivatives():
+    x, d, powers = np.array([0.0, 2.0]), np.array([1.0, 0.5]), np.arange(4)
+    for exponents in (powers, powers.astype(float)):
+        fun = lambda x, e=exponents: np.sum(np.power(x[:, None], e))
+        first, second = (np.polyval(np.polyder(np.ones(4), k), x) for k in (1, 2))
+        np.testing.assert_allclose(slope(fun, x), first)
+        bent = run(A.hessian_product(A.record(lambda x, f=fun: (f(x),), [x]), [0]), x, d)[1]
+        np.testing.assert_allclose(bent, second * d)
+
+
+def test_the_slope_of_a_power_in_base_and_exponent_at_an_exponent_of_zero():
+    program = A.record(lambda x, b: (np.sum(np.power(x, b)),), [np.ones(2), np.zeros(2)])
+    x, b, d = np.array([0.5, 2.0]), np.zeros(2), np.ones(2)
+    bent = run(A.hessian_product(program, [0, 1]), x, b, d, d)
+    np.testing.assert_allclose(bent[2], 1 / x)
+    np.testing.assert_allclose(bent[3], 1 / x + np.log(x) ** 2)
+
+
+def test_a_state_that_cannot_be_reached_has_a_gradient_of_zero():
+    with np.errstate(divide="ignore"):
+        moves = np.log([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
+
+    def likelihood(x):
+        level = np.array([0.0, -np.inf, -np.inf]) + x[0]
+        for row in x[1:]:
+            level = A.logsumexp(level[:, None] + moves, 0) + row
+        return A.logsumexp(level, 0)
+
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    got, value = slope(likelihood, x), lambda x: run(A.record(lambda x: (likelihood(x),), [x]), x)[0]
+    assert got[0, 1] == got[0, 2] == got[1, 2] == 0
+    d = np.random.default_rng(1).normal(size=x.shape)
+    expected = (value(x + 1e-6 * d) - value(x - 1e-6 * d)) / 2e-6
+    np.testing.assert_allclose(np.sum(got * d), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fun", [A.logsumexp, np.logaddexp.reduce, lambda x: np.logaddexp(*x)])
+def test_finite_terms_beside_an_infinite_one_have_no_weight(fun):
+    with np.errstate(invalid="ignore"):
+        assert slope(fun, np.array([1.0, np.inf]))[0] == 0
 
 
 def test_a_product_with_a_zero_factor_has_its_derivative():
@@ -353,17 +403,99 @@ def test_steps_grow_linearly_with_the_number_of_sites():
     assert many_slopes <= 10.2 * few_slopes
 
 
-def test_gradients_through_elements_of_one_vector_cost_linear_work():
-    def model(z):
-        total = 0.0
-        for t in range(1, len(z)):
-            total = total - 0.5 * (z[t] - 0.9 * z[t - 1]) ** 2
-        return (total,)
+# What reads row t of a value: its shape for n rows, and how.
+ROWS = {
+    "z[t] of a vector": (lambda n: (n,), lambda z, t: z[t]),
+    "z[t:t+1] of a vector": (lambda n: (n,), lambda z, t: z[t : t + 1]),
+    "z[...,t] of a vector": (lambda n: (n,), lambda z, t: z[..., t]),
+    "z[-t] of a vector": (lambda n: (n,), lambda z, t: z[-t]),
+    "z[t]": (lambda n: (n, 2), lambda z, t: z[t]),
+    "z[t,:]": (lambda n: (n, 2), lambda z, t: z[t, :]),
+    "z[t,...]": (lambda n: (n, 2), lambda z, t: z[t, ...]),
+    "z[t:t+1]": (lambda n: (n, 2), lambda z, t: z[t : t + 1]),
+    "z[t,1]": (lambda n: (n, 2), lambda z, t: z[t, 1]),
+    "z[:,t]": (lambda n: (2, n), lambda z, t: z[:, t]),
+    "z[...,t]": (lambda n: (2, n), lambda z, t: z[..., t]),
+    "z[:,t:t+1]": (lambda n: (2, n), lambda z, t: z[:, t : t + 1]),
+    "z[1,t]": (lambda n: (2, n), lambda z, t: z[1, t]),
+    "z[:,t,:]": (lambda n: (2, n, 2), lambda z, t: z[:, t, :]),
+    "z[t,:,1]": (lambda n: (n, 2, 2), lambda z, t: z[t, :, 1]),
+    "two forms": (lambda n: (n, 2), lambda z, t: z[t] * z[t : t + 1, :][0] + z[-t, 1]),
+}
 
+
+def chain_of(read):
+    """Neighbouring rows read each other; every row but the ends is read twice."""
+    return lambda z, n: sum(np.sum((read(z, t) - 0.9 * read(z, t - 1)) ** 2 * np.cos(read(z, t))) for t in range(1, n))
+
+
+def mean_over_batch(program, size):
+    batched = A.batch(program, [True] * len(program.inputs), size)
+    return A.compose(batched, A.record(lambda x: (np.mean(x),), [np.zeros(size)]))
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["one", "batched"])
+@pytest.mark.parametrize("name", ROWS)
+def test_gradients_through_rows_of_one_value_cost_linear_work(name, batched):
+    shape, read = ROWS[name]
     work = []
-    for n in (50, 500):
-        work.append(A.gradient(A.record(model, [np.zeros(n)]), [0]).work)
+    for n in (30, 300):
+        program = A.record(lambda z, n=n: (chain_of(read)(z, n),), [np.zeros(shape(n))])
+        work.append(A.gradient(mean_over_batch(program, 3) if batched else program, [0]).work)
     assert work[1] <= 15 * work[0]
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["one", "batched"])
+@pytest.mark.parametrize("name", [*ROWS, "all of one shape"])
+def test_gradients_through_rows_are_differences(name, batched):
+    n, rng = 6, np.random.default_rng(4)
+    if name == "all of one shape":
+        shape, same = (n, 2), [f for s, f in ROWS.values() if s(n) == (n, 2)]
+        fun = lambda z: sum(
+            np.sum(np.sin(f(z, t % n)) * (k + t)) for t in (1, 3, 3, -2, 4, 2) for k, f in enumerate(same)
+        )
+    else:
+        shape, read = ROWS[name][0](n), ROWS[name][1]
+        fun = lambda z: chain_of(read)(z, n)
+    program = A.record(lambda z: (fun(z),), [np.zeros(shape)])
+    if batched:
+        program, shape = mean_over_batch(program, 3), (3, *shape)
+    z, d = rng.normal(size=shape), rng.normal(size=shape)
+    value = lambda x: run(program, x)[0]
+    slope = run(A.gradient(program, [0]), z)[1]
+    assert slope.shape == shape
+    expected = (value(z + 1e-6 * d) - value(z - 1e-6 * d)) / 2e-6
+    np.testing.assert_allclose(np.sum(slope * d), expected, rtol=1e-6)
+    bent = run(A.hessian_product(program, [0]), z, d)[1]
+    ends = [run(A.gradient(program, [0]), z + s * 1e-5 * d)[1] for s in (1, -1)]
+    np.testing.assert_allclose(bent, (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fun", [np.prod, np.cumprod, np.nanprod, lambda x: np.cumprod(x, 0), lambda x: np.prod(x, 0)])
+def test_products_take_few_steps(fun):
+    shape = (1000,) if fun in (np.prod, np.cumprod, np.nanprod) else (1000, 2)
+    program = A.record(lambda x: (np.sum(fun(x)),), [np.ones(shape)])
+    assert len(program.steps) < 80
+    slopes = A.gradient(program, [0])
+    assert len(slopes.steps) < 250
+    assert slopes.work < 300 * np.prod(shape)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 5, 7, 8, 21])
+@pytest.mark.parametrize("zeros", [0, 1, 2])
+def test_derivatives_of_products_at_zeros(n, zeros):
+    x = np.random.default_rng(n).uniform(0.5, 1.5, n)
+    x[1 : 1 + 2 * zeros : 2] = 0.0
+    others = np.array([np.prod(np.delete(x, i)) for i in range(n)])
+    np.testing.assert_allclose(slope(np.prod, x), others, rtol=1e-12)
+    w = np.arange(1.0, n + 1)
+    expected = [sum(w[k] * np.prod(np.delete(x[: k + 1], i)) for k in range(i, n)) for i in range(n)]
+    np.testing.assert_allclose(slope(lambda x: np.sum(w * np.cumprod(x)), x), expected, rtol=1e-12)
+    whole = np.arange(n, dtype=np.int8)
+    program = A.record(lambda x: (np.prod(x), np.cumprod(x)), [whole])
+    for got, want in zip(run(program, whole), (np.prod(whole), np.cumprod(whole)), strict=True):
+        assert np.asarray(got).dtype == want.dtype
+        np.testing.assert_array_equal(got, want)
 
 
 # -- keys and constants that look alike ------------------------------------------------------------------------

@@ -334,6 +334,53 @@ def test_what_meets_float32_on_a_tape_of_float32_is_float32(function):
     holds()
 
 
+def wide(program):
+    """Names of the steps whose results are float64, those of loops among them."""
+    inside = [wide(s.args[0].program) for s in program.steps if s.args and hasattr(s.args[0], "program")]
+    return {s.fun.__name__ for s in program.steps if s.dtype == np.float64}.union(*inside)
+
+
+def check_narrow(call):
+    """Where a program of float32 has no step in float64, its gradient has none, nor the Hessian's products."""
+    call = replace(call, slots=tuple(replace(s, dtype=SINGLE) if s.dtype == np.float64 else s for s in call.slots))
+    rows = [call.row(0)[i] for i in call.open()]
+    tape = Tape(dtype=np.float32)
+    inputs = [tape.input(x) for x in rows]
+    results, refused = outcome(lambda: call(*inputs))
+    smooth = [k for k, x in enumerate(inputs) if x.dtype == np.float32]
+    if refused is not None or not smooth or outcome(call, *rows)[1] is not None:
+        return
+    total = sum(np.sum(y * y) for y in results if A.is_recorded(y) and y.dtype == np.float32)
+    program = A.program_of(tape, [total])
+    if not A.is_recorded(total) or wide(program):
+        return
+    slopes, refused = outcome(A.gradient, program, smooth)
+    if refused is not None:
+        return
+    assert not wide(slopes)
+    assert all(np.asarray(x).dtype == np.float32 for x in A.compile_program(slopes)(*rows))
+    product, refused = outcome(A.hessian_product, program, smooth)
+    assert refused is not None or not wide(product)
+    assert not wide(A.batch(slopes, [True] * len(rows), 2))
+
+
+@pytest.mark.parametrize("function", STRATEGIES, ids=lambda f: f.__name__)
+def test_gradients_of_float32_are_float32(function):
+    @settings(FEW, max_examples=3)
+    @given(call=STRATEGIES[function])
+    def holds(call):
+        with quiet():
+            check_narrow(call)
+
+    holds()
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_gradients_of_expressions_in_float32_are_float32(name):
+    with quiet():
+        check_narrow(EXPRESSIONS[name])
+
+
 # -- negative controls: a wrong rule is found --------------------------------------------------------------
 def fails(call):
     try:

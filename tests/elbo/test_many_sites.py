@@ -119,3 +119,24 @@ def test_the_posterior_of_many_sites():
     for i in (0, n - 1):
         assert fit[f"z{i}"].mean == pytest.approx((mu + Y[i]) / 2.0, abs=0.06)
         assert fit[f"z{i}"].sd == pytest.approx(0.5**0.5, rel=0.1)
+
+
+def reads_a_vector(y):
+    z = ppl.sample("z", dist.Normal(np.zeros(len(y)), 1.0).to_event(1))
+    for t in range(1, len(y)):
+        ppl.factor(f"f{t}", -((z[t] - 0.9 * z[t - 1]) ** 2))
+
+
+def reads_a_matrix(y):
+    z = ppl.sample("z", dist.Normal(np.zeros((len(y), 2)), 1.0).to_event(2))
+    for t in range(1, len(y)):
+        ppl.factor(f"f{t}", -np.sum((z[t, :] - 0.9 * z[t - 1]) ** 2) * z[t : t + 1, 1][0])
+
+
+@pytest.mark.parametrize("rolls", [True, False], ids=["rolled", "plain"])
+@pytest.mark.parametrize("model", [reads_a_vector, reads_a_matrix])
+def test_reading_rows_of_a_draw_costs_linear_work(model, rolls, monkeypatch):
+    if not rolls:
+        monkeypatch.setattr(objective, "LONG", 10**9)
+    work = [of(model, y=np.zeros(n)).gradient(2).work / n for n in (50, 200, 800)]
+    assert max(work[1:]) <= 1.5 * work[0]

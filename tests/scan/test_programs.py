@@ -479,6 +479,40 @@ def test_float32_stays_float32():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_a_loop_on_a_tape_of_float32_is_float32_backwards_and_forwards():
+    x, table = RETURNS, np.linspace(0.0, 1.0, 3)
+
+    def fun(scan, a, c):
+        def step(state, v):
+            s, count = state
+            s = np.tanh(a * s + v) + np.sum(table * s)
+            return (s, count + 1), np.max(np.stack([s, v])) * count
+
+        (last, _), ys = scan(step, (c, 0), x)
+        return np.sum(ys) * last + np.sum(scan(lambda s, v: (s * a + v, s), 0.0, x)[1])
+
+    def steps(program):
+        for s in program.steps:
+            yield s
+            if s.args and hasattr(s.args[0], "program"):
+                yield from steps(s.args[0].program)
+
+    slopes = []
+    for dtype in (np.float32, np.float64):
+        tape = A.Tape(dtype=dtype)
+        program = A.program_of(tape, [fun(A.scan, tape.input(0.4), tape.input(0.1))])
+        slopes.append(A.compile_program(A.gradient(program, [0, 1]))(dtype(0.4), dtype(0.1)))
+        if dtype == np.float32:
+            for p in (
+                A.gradient(program, [0, 1]),
+                A.hessian_product(program, [0, 1]),
+                A.batch(program, [True, True], 3),
+            ):
+                wide = [s.fun.__name__ for s in steps(p) if s.dtype == np.float64]
+                assert set(wide) <= {"total", "cast"}, wide
+    np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-4)
+
+
 def test_a_carry_that_becomes_double_is_double():
     x = np.linspace(0.1, 0.9, 5)
 
