@@ -387,6 +387,9 @@ def pull_through(tape: Tape, out: Any, wrt: Sequence[Recorded]) -> list:
     return [_add_up(sums[id(x)]) if id(x) in sums else zero for x, zero in zip(wrt, nothing, strict=True)]
 
 
+MANY_PIECES = 8  # scatters from which one of all their pieces costs less
+
+
 def _add_up(parts: list):
     """The sum of derivatives; scatters of single rows become one, so that `z[t]` in a loop costs linear work."""
     if len(parts) > 2:
@@ -413,7 +416,27 @@ def _merge_rows(parts: list) -> list:
             rest += [p for ps in found.values() for p in ps]
         else:
             rest.append(_scatter_rows(axes, found))
-    return rest
+    return _merge_pieces(rest)
+
+
+def _merge_pieces(parts: list) -> list:
+    """Scatters of small pieces at known places (slices, windows, gathers), joined into one by flat places."""
+    pieces = [p for p in parts if _is_piece(p)]
+    if len(pieces) < MANY_PIECES:
+        return parts
+    shape = pieces[0].shape
+    numbers = np.arange(pieces[0].size).reshape(shape)
+    places = np.concatenate([numbers[p.args[1]].ravel() for p in pieces])
+    joined = op.concatenate(tuple(np.reshape(p.args[0], -1) for p in pieces), 0)
+    own = {id(p) for p in pieces}
+    return [p for p in parts if id(p) not in own] + [np.reshape(op.scatter(joined, places, (numbers.size,)), shape)]
+
+
+def _is_piece(p: Any) -> bool:
+    """Is this a scatter, at places known when recorded, of few numbers into many?"""
+    if not isinstance(p, Recorded) or p.fun is not op.scatter.run or not isinstance(p.args[0], Recorded):
+        return False
+    return not any(True for _ in parents(p.args[1])) and 4 * p.args[0].size <= p.size
 
 
 def _scatter_rows(axes: tuple[int, ...], found: dict[tuple[int, ...], list]) -> Any:

@@ -807,7 +807,14 @@ def _tensordot(a, b, axes=2):
 # -- linear algebra -----------------------------------------------------------------------------
 @implements(np.linalg.cholesky)
 def _cholesky(a, *, upper=False):
-    return np.swapaxes(op.cholesky(a), -1, -2) if upper else op.cholesky(a)
+    low = op.cholesky(_of_one_triangle(np.swapaxes(a, -1, -2) if upper else a))
+    return np.swapaxes(low, -1, -2) if upper else low
+
+
+def _of_one_triangle(a):
+    """The symmetric matrix of a lower triangle: LAPACK reads no more, and the derivative must not."""
+    below = np.tril(a, -1)
+    return np.tril(a) + np.swapaxes(below, -1, -2)
 
 
 class Slogdet(NamedTuple):
@@ -832,13 +839,13 @@ def _slogdet(a):
 @implements(np.linalg.eigh)
 def _eigh(a, UPLO="L"):
     _refuse("linalg.eigh", UPLO=(UPLO, "L"))
-    return Eigh(op.eigenvalues(a), op.eigenvectors(a))
+    return Eigh(op.eigenvalues(_of_one_triangle(a)), op.eigenvectors(_of_one_triangle(a)))
 
 
 @implements(np.linalg.eigvalsh)
 def _eigvalsh(a, UPLO="L"):
     _refuse("linalg.eigvalsh", UPLO=(UPLO, "L"))
-    return op.eigenvalues(a)
+    return op.eigenvalues(_of_one_triangle(a))
 
 
 @implements(np.linalg.norm)

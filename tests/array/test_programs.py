@@ -548,3 +548,54 @@ def test_captured_arrays_are_copied_once():
     program = A.record(lambda x: (sum((np.sum(f(x) * data) for f in (np.sin, np.cos, np.exp, np.tanh)), 0.0),), [1.0])
     copies = {id(a) for s in program.steps for a in s.args if isinstance(a, np.ndarray)}
     assert len(copies) == 1
+
+
+# -- pieces read in a loop, matrices of which one triangle is filled -------------------------------------------
+PIECES = {
+    "a slice": lambda z, t: z[t : t + 3],
+    "a window of its own length": lambda z, t: z[max(0, t - 4) : t + 1],
+    "a gather": lambda z, t: z[np.arange(t, t + 3)],
+    "places twice": lambda z, t: z[np.array([t, t, t + 1])],
+}
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["one", "batched"])
+@pytest.mark.parametrize("name", PIECES)
+def test_gradients_through_pieces_cost_linear_work_and_are_differences(name, batched):
+    def fun(z):
+        return sum((np.sum(np.sin(PIECES[name](z, t)) * (1 + t % 5)) for t in range(len(z) - 3)), 0.0)
+
+    work = []
+    for n in (50, 400):
+        program = A.record(lambda z: (fun(z),), [np.zeros(n)])
+        program = mean_over_batch(program, 3) if batched else program
+        work.append(A.gradient(program, [0]).work)
+    assert work[1] <= 10 * work[0]
+    rng = np.random.default_rng(0)
+    program = A.record(lambda z: (fun(z),), [np.zeros(20)])
+    program, shape = (mean_over_batch(program, 3), (3, 20)) if batched else (program, (20,))
+    z, d = rng.normal(size=shape), rng.normal(size=shape)
+    slope = run(A.gradient(program, [0]), z)[1]
+    ends = [run(program, z + s * 1e-6 * d)[0] for s in (1, -1)]
+    assert np.sum(slope * d) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        np.linalg.cholesky,
+        lambda a: np.linalg.cholesky(a.T, upper=True),
+        np.linalg.eigvalsh,
+        lambda a: np.linalg.eigh(a)[0] + np.linalg.eigh(a)[1] ** 2,
+    ],
+    ids=["cholesky", "upper", "eigvalsh", "eigh"],
+)
+def test_matrices_of_which_one_triangle_is_filled(fun):
+    """NumPy reads the lower triangle and nothing else: so do the derivatives."""
+    lower = lambda v: np.stack([np.stack([v[0], 0 * v[0]]), np.stack([v[2], v[1]])])
+    value = lambda v: np.sum(fun(lower(v)) * np.array([[0.3, 0.0], [-1.2, 0.8]]).sum(0))
+    v, d = np.array([2.0, 3.0, 0.7]), np.array([0.2, -0.5, 1.0])
+    program = A.record(lambda v: (value(v),), [v])
+    expected = (value(v + 1e-6 * d) - value(v - 1e-6 * d)) / 2e-6
+    assert np.sum(slope(value, v) * d) == pytest.approx(expected, rel=1e-6)
+    assert run(A.pushforward(program, [0]), v, d)[1] == pytest.approx(expected, rel=1e-6)
