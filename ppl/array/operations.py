@@ -75,7 +75,13 @@ def broadcast(x, shape):
     return np.broadcast_to(x, shape)
 
 
-@_shape_like(lambda shape, axes: tuple(shape[a] for a in axes))
+def _reordered(shape, axes):
+    if len(axes) != len(shape):
+        raise ShapeError(f"a transpose of shape {shape} with axes {axes}", "every axis once", "np.swapaxes(x, -1, -2)")
+    return tuple(shape[a] for a in axes)
+
+
+@_shape_like(_reordered)
 @operation
 def transpose(x, axes):
     """Axes in another order."""
@@ -248,35 +254,42 @@ SHAPES[sampled_rows.run] = lambda seeds, sampler, flags, *parameters: (
 TRANSPARENT = frozenset((stop_gradient.run, draw_of.run))  # what only marks a value, and costs nothing at run time
 
 
-@_shape_like(lambda shape: shape)
+def _square(shape):
+    """The shape of a stack of square matrices."""
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ShapeError(f"linear algebra of shape {shape}", "square matrices, (..., n, n)", "x.T @ x for data x")
+    return shape
+
+
+@_shape_like(_square)
 @operation
 def cholesky(x):
     """Lower Cholesky factor of the last two axes."""
     return np.linalg.cholesky(x)
 
 
-@_shape_like(lambda shape: shape[:-2])
+@_shape_like(lambda shape: _square(shape)[:-2])
 @operation
 def log_abs_det(x):
     """Logarithm of the absolute determinant of the last two axes."""
     return np.linalg.slogdet(x)[1]
 
 
-@_shape_like(lambda shape: shape[:-2])
+@_shape_like(lambda shape: _square(shape)[:-2])
 @operation
 def sign_det(x):
     """Sign of the determinant of the last two axes."""
     return np.linalg.slogdet(x)[0]
 
 
-@_shape_like(lambda shape: shape[:-1])
+@_shape_like(lambda shape: _square(shape)[:-1])
 @operation
 def eigenvalues(x):
     """Eigenvalues of the last two axes, a symmetric matrix, in ascending order."""
     return np.linalg.eigvalsh(x)
 
 
-@_shape_like(lambda shape: shape)
+@_shape_like(_square)
 @operation
 def eigenvectors(x):
     """Eigenvectors of the last two axes, a symmetric matrix, as columns in the order of the eigenvalues."""
@@ -346,7 +359,7 @@ def triangular_solve_transposed(lower, b):
 
 
 def _solve_signature(a, b):
-    lead = np.broadcast_shapes(np.shape(a)[:-2], np.shape(b)[:-2])
+    lead = np.broadcast_shapes(_square(np.shape(a))[:-2], np.shape(b)[:-2])
     return (*lead, *np.shape(b)[-2:]), np.result_type(*map(recording._dtype, (a, b)))
 
 
@@ -356,8 +369,8 @@ SHAPES[position_of_largest.run] = lambda x, axis: (
 )
 SHAPES[triangular_solve.run] = SHAPES[triangular_solve_transposed.run] = SHAPES[np.linalg.solve] = _solve_signature
 SHAPES[np.sinc] = lambda x: (np.shape(x), recording._dtype(x))
-SHAPES[np.linalg.inv] = lambda a: (np.shape(a), recording._dtype(a))
-SHAPES[np.linalg.det] = lambda a: (np.shape(a)[:-2], recording._dtype(a))
+SHAPES[np.linalg.inv] = lambda a: (_square(np.shape(a)), recording._dtype(a))
+SHAPES[np.linalg.det] = lambda a: (_square(np.shape(a))[:-2], recording._dtype(a))
 
 
 def logsumexp(x, axis=-1):

@@ -175,13 +175,26 @@ class RecordedModel:
 def record_model(model: Callable, args: tuple, kwargs: Mapping[str, Any], recorder: Recorder) -> RecordedModel:
     """Run `model(*args, **kwargs)` under the recorder and check what only the whole model shows."""
     check_call(model, args, kwargs)
+    before = _global_randomness()
     with recorder, ours_first():
         model(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
+    if _global_randomness() != before:
+        raise ModelError(
+            "random numbers from np.random inside the model, which is run once and recorded: they would never change",
+            "ppl.sample for what is random",
+            "numbers that were drawn before, as an argument of the model",
+        )
     recorded = RecordedModel(
         recorder.tape, recorder.sites, recorder.plates, recorder.indices, recorder.parameters, recorder.branches_before
     )
     _check_subsampling(recorded)
     return recorded
+
+
+def _global_randomness() -> tuple:
+    """Where NumPy's global generator stands."""
+    _, key, position, *_ = np.random.get_state()
+    return position, int(key[0]), int(key[-1])
 
 
 def float32_in(x: Any) -> bool:

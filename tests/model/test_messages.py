@@ -530,3 +530,86 @@ def test_latent_vectors_outside_plates_are_silent():
         ppl.sample("y", dist.Normal(np.sum(w), 1), obs=y)
 
     assert ppl.graph(model, 1.0).warnings == ()
+
+
+# -- what a run of its own would hide ------------------------------------------------------------------------
+def test_numpys_global_randomness_inside_a_model_is_refused():
+    def model(y):
+        z = ppl.sample("z", dist.Normal(0.0, 1.0))
+        ppl.sample("y", dist.Normal(z + np.random.normal(), 1.0), obs=y)
+
+    with pytest.raises(ppl.ModelError, match=r"np\.random inside the model") as caught:
+        ppl.infer(model, 0.3, progress=False)
+    assert "ppl.sample" in str(caught.value)
+
+
+def test_a_draw_of_an_earlier_run_is_refused():
+    kept = []
+
+    def model(y):
+        kept.append(ppl.sample("z", dist.Normal(0.0, 1.0)))
+        ppl.sample("y", dist.Normal(kept[0], 1.0), obs=y)
+
+    with pytest.raises(ppl.ModelError, match="earlier run of the model"):
+        ppl.infer(model, 0.3, progress=False)
+
+
+def test_a_column_beside_a_vector_is_not_taken_for_all_pairs():
+    x = np.arange(5.0)
+
+    def model(x, y):
+        w = ppl.sample("w", dist.Normal(0.0, 1.0))
+        ppl.sample("y", dist.Normal(x[:, None] * w, 1.0), obs=y)
+
+    with pytest.raises(ppl.ShapeError, match=r"\(5, 1\)"):
+        ppl.infer(model, x, x, progress=False)
+
+
+@pytest.mark.parametrize("batch", [None, 10])
+def test_a_shuffled_pandas_column_is_indexed_by_position(batch):
+    pandas = pytest.importorskip("pandas")
+    x = np.arange(50.0) / 10
+    y = 3 * x + 0.1 * np.random.default_rng(0).normal(size=50)
+    frame = pandas.DataFrame({"x": x, "y": y}).sample(frac=1, random_state=0)
+
+    def model(x, y):
+        w = ppl.sample("w", dist.Normal(0.0, 10.0))
+        with ppl.plate("rows", len(y), subsample_size=batch) as i:
+            ppl.sample("y", dist.Normal(x[i] * w, 1.0), obs=y[i])
+
+    for rows in (frame, frame.iloc[10:40]):
+        fit = ppl.infer(model, rows["x"].to_numpy(), rows["y"], progress=False)
+        exact = (rows["x"] * rows["y"]).sum() / ((rows["x"] ** 2).sum() + 0.01)
+        assert float(fit["w"].mean) == pytest.approx(exact, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda z: z[3], "out of bounds"),
+        (lambda z: np.sum(z, axis=2), "out of bounds"),
+        (lambda z: np.reshape(z, (2, 2)), "reshape"),
+        (lambda z: np.linalg.inv(np.outer(z, z)[:2]), "square"),
+        (lambda z: np.squeeze(z, axis=0), "squeeze"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_said_in_words(wrong, said):
+    def model():
+        z = ppl.sample("z", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+        ppl.factor("f", np.sum(wrong(z)))
+
+    with pytest.raises(ppl.ShapeError, match=said) as caught:
+        ppl.infer(model, progress=False)
+    assert "expected" in str(caught.value) and "test_messages.py" in str(caught.value)
+
+
+def test_a_draw_may_be_printed_and_rounded():
+    shown = []
+
+    def model():
+        z = ppl.sample("z", dist.Normal(0.0, 1.0))
+        shown.append(f"{z:.3f} {z}")
+        ppl.sample("y", dist.Normal(round(z, 1) * 0.0 + z, 1.0), obs=0.3)
+
+    ppl.infer(model, guide="meanfield", algorithm=ppl.BBVI(steps=20), progress=False)
+    assert "<recorded float64[]" in shown[0]
