@@ -30,6 +30,14 @@ FUNCTIONS: dict[Callable, Callable] = {}  # NumPy function -> the same in record
 SIMPLIFY: dict[Callable, list[Callable]] = {}  # operation -> rules(*args) -> a simpler equal value, or None (passes.py)
 
 
+LIKELY = (  # what a line of the user's may have tried, and what to write instead
+    (r"np\.(as)?array\(", "np.stack([a, b]) for np.array([a, b])"),
+    (r"np\.(?!(as)?array|stack)\w+\(\[", "np.stack([a, b]) around a list of values, or their sum written out"),
+    (r"\w\[[^\]]+\]\s*=[^=]", "np.stack or np.concatenate, or np.where, for x[i] = z"),
+    (r"\w\[", "the array as an argument of the model for x[i], as an array and not a list"),
+)
+
+
 class BranchOnDraw(ModelError):
     """Python's control flow asked for the truth of a recorded value."""
 
@@ -313,10 +321,8 @@ class Recorded(NDArrayOperatorsMixin):
         line, cure = user_line(), cure_of_caller()
         if cure:
             hint = cure
-        elif "np.array(" in line or "np.asarray(" in line:
-            hint = "np.stack([a, b]) for np.array([a, b])"
-        elif re.search(r"\w\[", line):
-            hint = "passing the array as an argument of the model: then x[i] works"
+        elif said := [words for pattern, words in LIKELY if re.search(pattern, line)]:
+            hint = "; ".join(said)
         else:
             hint = (
                 "NumPy's own functions, scipy.special's ufuncs, np.linalg.solve for triangular solves, "
