@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_folder import why_absent
 from elbo.zoo import ZOO
+from posteriors.models import POSTERIORDB, POSTERIORS
 
 import ppl
 import ppl.array as A
@@ -115,6 +117,12 @@ CASES = {
     "a scan": scanned,
     "linear algebra": linear_algebra,
 }
+# The models of real posteriors, where their data are.
+if why_absent(POSTERIORDB) is None:
+    CASES |= {
+        f"posterior: {p.name}": lambda p=p: (p.model, p.arguments(p.data()), {}, "meanfield")
+        for p in POSTERIORS
+    }
 AT = {f"zoo: {row.label}": row.at for row in ZOO}
 
 
