@@ -7,11 +7,11 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from .algorithms import ALGORITHMS, BBVI, Bar, Setup, can_widen, matching, set_up
+from .algorithms import ALGORITHMS, BBVI, DADVI, Bar, Setup, matching, may_try_others, set_up
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
-from .errors import GuideError, ModelError, NumericalError
+from .errors import GuideError, ModelError, PPLError
 from .fit import Fit, continued, evaluate, judge, keeping, kept
 from .model.calls import refuse_own_names
 
@@ -92,9 +92,9 @@ def infer(
     if own is not None:
         setup = replace(setup, guide=own, starts=None, objective=None)
     fit = _fitted(chosen, setup, seed, executor, bar)
-    chooses = guide is None and algorithm == "auto" and can_widen(setup)
+    chooses = guide is None and algorithm == "auto" and fit.executor == "numpy" and may_try_others(setup)
     if chooses and fit.verdict.word == "not trusted" and not fit.solution.interrupted:
-        return _wider(fit, chosen, setup, seed, executor, bar)
+        return _second_opinion(fit, chosen, setup, seed, executor, bar)
     return fit
 
 
@@ -111,18 +111,24 @@ def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fi
     return fit
 
 
-def _wider(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
-    """A fit that is not trusted against one with a full-rank guide: whichever is judged better."""
+def _second_opinion(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
+    """A fit that is not trusted against others, in order: a full-rank guide, then fixed draws with linear response."""
     words = ("not trusted", "usable", "trusted")
-    before = "-" if fit.verdict.k_hat is None else f"{fit.verdict.k_hat:.2f}"
-    note = f"full-rank guide, because the mean-field one's k-hat is {before}, with a bound of {fit.elbo:.2f}"
-    wide = replace(setup, guide="fullrank", starts=None, objective=None, notes=(*setup.notes, note))
-    try:
-        other = _fitted(chosen, wide, seed, executor, bar)
-    except NumericalError:
-        return fit
-    better = [(words.index(f.verdict.word), f.elbo) for f in (fit, other)]
-    return other if better[1] > better[0] else fit
+    for name, algorithm, guide in (("full-rank guide", chosen, "fullrank"), ("fixed draws", DADVI(), DADVI.guide)):
+        if fit.verdict.word != "not trusted":
+            break
+        if guide == setup.guide == "fullrank":
+            continue
+        before = "-" if fit.verdict.k_hat is None else f"{fit.verdict.k_hat:.2f}"
+        note = f"{name}, because the fit before has a k-hat of {before}, and a bound of {fit.elbo:.2f}"
+        other = replace(setup, guide=guide, starts=None, objective=None, notes=(*setup.notes, note))
+        try:
+            found = _fitted(algorithm, other, seed, executor, bar)
+        except PPLError:  # it has no gradient, or no start: the fit that there is remains
+            continue
+        ranks = [(words.index(x.verdict.word), x.elbo) for x in (fit, found)]
+        fit = found if ranks[1] > ranks[0] else fit
+    return fit
 
 
 def _interrupted(p: Problem, seed: int) -> Fit:

@@ -8,7 +8,7 @@ from .dadvi import DADVI
 from .laplace import Laplace
 from .maximum import MAP
 from .progress import Bar
-from .setup import Setup, can_widen, matching, noncentred, set_up
+from .setup import Setup, matching, may_try_others, noncentred, set_up
 from .stages import Info, Keep, Run, Solution, State
 
 ALGORITHMS = {"bbvi": BBVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
@@ -26,8 +26,8 @@ __all__ = [
     "Setup",
     "Solution",
     "State",
-    "can_widen",
     "matching",
+    "may_try_others",
     "noncentred",
     "set_up",
 ]

@@ -83,13 +83,13 @@ def set_up(p: Problem, seed: int) -> Setup:
     return Setup(best.problem, best.guide, best.starts, tuple(notes), best.objective)
 
 
-def can_widen(setup: Setup) -> bool:
-    """Is there a wider automatic guide than the one that was set up, of a size that can be afforded?"""
+def may_try_others(setup: Setup) -> bool:
+    """Are other automatic guides of a size that can be afforded, where the first is not trusted?"""
     p = setup.problem
     size = sum(int(np.prod(s, dtype=np.int64)) for s in p.shapes.values())
     plates = any(q.subsampled for q in p.graph.plates.values())
     inline = any(s.guide is not None for s in p.sites.values())
-    return setup.guide == "meanfield" and 1 < size <= LARGEST_DENSE // 5 and not plates and not inline
+    return 1 < size <= LARGEST_DENSE // 5 and not plates and not inline
 
 
 def matching(p: Problem, names: Collection[str], seed: int) -> Setup:
