@@ -158,8 +158,8 @@ def ours_watched() -> dict:
     path, box = Path(), {}
 
     class Watched(ppl.BBVI):
-        def init_state(self, where):
-            state = super().init_state(where)
+        def init_state(self, where, d):
+            state = super().init_state(where, d)
             box.update(where=where, rate=state.rate)
             path.note(0, lambda: (np.array(state.x),))
             return state

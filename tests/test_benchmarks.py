@@ -92,3 +92,10 @@ def test_the_picture(tmp_path):
     }
     assert scaling.plot(rows, tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").stat().st_size < 150_000
+
+
+def test_our_side_of_eight_schools_runs():
+    from benchmarks import eight_schools
+
+    found = eight_schools.ours_watched()
+    assert found["reached"] > 0 and found["final"] > -32
