@@ -119,10 +119,7 @@ CASES = {
 }
 # The models of real posteriors, where their data are.
 if why_absent(POSTERIORDB) is None:
-    CASES |= {
-        f"posterior: {p.name}": lambda p=p: (p.model, p.arguments(p.data()), {}, "meanfield")
-        for p in POSTERIORS
-    }
+    CASES |= {f"posterior: {p.name}": lambda p=p: (p.model, p.arguments(p.data()), {}, "meanfield") for p in POSTERIORS}
 AT = {f"zoo: {row.label}": row.at for row in ZOO}
 
 
