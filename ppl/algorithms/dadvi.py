@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..elbo import Objective, Problem, choose, derive
 from ..errors import ModelError
 from .coordinates import Coordinates
-from .deterministic import DENSE, FixedDraws, inverse, whole
+from .deterministic import DENSE, FixedDraws, check_executor, inverse, whole
 from .laplace import joint_values
 from .lbfgs import minimize
 from .noise import Stream, generator, whitened
@@ -70,18 +70,9 @@ class DADVI:
     name = "dadvi"
     guide = "meanfield"
 
-    def run(
-        self,
-        p: Problem,
-        guide: Any,
-        *,
-        seed: int = 0,
-        executor: str = "auto",
-        progress: Callable | None = None,
-        starts: Mapping[str, np.ndarray] | None = None,
-        objective: Objective | None = None,
-    ) -> Solution:
+    def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", **_: Any) -> Solution:
         """Optimise, double the draws, and turn the Hessian into covariances."""
+        check_executor(self.name, executor)
         for field, value in (("draws", self.draws), ("most", self.most)):
             if value is not None and (not isinstance(value, int) or value < 2):
                 raise ModelError(f"{field}={value!r}", "a whole number of at least 2", f"{field}=64")

@@ -6,7 +6,7 @@ DADVI, Laplace and MAP are each such a function and what is done at its minimum.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -115,8 +115,19 @@ class FixedDraws:
         return Minimum(best, float(found.fun), int(found.nit), bool(sure))
 
 
+def check_executor(name: str, executor: str) -> None:
+    """Fixed draws have one program: no other executor than NumPy's."""
+    if executor not in ("auto", "numpy"):
+        raise ModelError(
+            f"executor={executor!r} for algorithm '{name}' ('eager' is what control flow on a draw needs)",
+            "'auto' or 'numpy', and np.where in the place of control flow",
+            'algorithm="bbvi"',
+        )
+
+
 def whole(p: Problem, guide: Any, seed: int, what: str, *, pointwise: bool = False) -> Objective:
-    """The objective of all rows, which must be a smooth function of parameters and fixed draws."""
+    """The objective of all rows, in float64, which must be a smooth function of parameters and fixed draws."""
+    p = replace(p, dtype=np.dtype(np.float64))
     full = {q.name: q.size for q in p.graph.plates.values() if q.subsampled}
     d = derive(p, guide, plate_sizes=full, pointwise=pointwise, seed=seed)
     objective = Objective(d, choose(d))

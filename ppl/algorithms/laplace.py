@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..elbo import Objective, Problem, choose, derive
 from ..errors import ModelError
 from ..guides import Joint
 from .coordinates import Coordinates
-from .deterministic import DENSE, FixedDraws, inverse, whole
+from .deterministic import DENSE, FixedDraws, check_executor, inverse, whole
 from .stages import Solution
 from .start import good_start
 
@@ -28,8 +28,6 @@ class Laplace:
     ----------
     steps
         the most Newton steps to take.
-    dtype
-        accepted for the sake of the other algorithms; the computation is in float64.
 
     Raises
     ------
@@ -46,28 +44,22 @@ class Laplace:
     """
 
     steps: int = 100
-    dtype: Any = None
 
     name = "laplace"
     guide = "fullrank"
 
-    def run(
-        self,
-        p: Problem,
-        guide: Any,
-        *,
-        seed: int = 0,
-        executor: str = "auto",
-        progress: Callable | None = None,
-        starts: Mapping[str, np.ndarray] | None = None,
-        objective: Objective | None = None,
-    ) -> Solution:
+    def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", **_: Any) -> Solution:
         """The mode from the optimum of a mean-field pilot, and the curvature there."""
+        check_executor(self.name, executor)
         flat = whole(p, "meanfield", seed, "Laplace's approximation")
         d = flat.derivation
         found, _ = good_start(p, "meanfield", d, flat, seed)
         where = Coordinates.at(d, found)
         sites = [f.name for f in d.factors]
+        if not sites:
+            raise ModelError(
+                "a model without latent sites", "latent sites, whose spread is asked for", 'algorithm="map"'
+            )
         free = [n for n in where.shapes if n.rpartition(".")[0] not in sites or not n.endswith(".scale")]
         size = sum(int(np.prod(where.shapes[n], dtype=np.int64)) for n in free)
         if size > DENSE:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..elbo import Objective, Problem
+from ..elbo import Problem
 from ..errors import PPLError
 from .coordinates import Coordinates
-from .deterministic import DENSE, FixedDraws, whole
+from .deterministic import DENSE, FixedDraws, check_executor, whole
 from .lbfgs import minimize
 from .stages import Solution
 from .start import good_start
@@ -42,18 +42,9 @@ class MAP:
     name = "map"
     guide = "point"
 
-    def run(
-        self,
-        p: Problem,
-        guide: Any,
-        *,
-        seed: int = 0,
-        executor: str = "auto",
-        progress: Callable | None = None,
-        starts: Mapping[str, np.ndarray] | None = None,
-        objective: Objective | None = None,
-    ) -> Solution:
+    def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", **_: Any) -> Solution:
         """Quasi-Newton steps from the optimum of a mean-field pilot, in its spreads, then Newton steps."""
+        check_executor(self.name, executor)
         objective = whole(p, "point", seed, "a maximum")
         d = objective.derivation
         values, scales = {n: x.init for n, x in d.parameters.items()}, {}

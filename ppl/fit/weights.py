@@ -11,7 +11,7 @@ elements is changed, and the rows that change with it are theirs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -120,7 +120,8 @@ def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DR
 
 
 def pointwise(p: Problem, guide: Any, solution: Solution, seed: int) -> Derivation:
-    """The derivation whose terms are weighed: plates at their full size, and no closed forms."""
+    """The derivation whose terms are weighed, in float64: plates at their full size, and no closed forms."""
+    p = replace(p, dtype=np.dtype(np.float64))
     full = {q.name: q.size for q in solution.derivation.plates.values() if q.subsampled}
     return derive(p, guide, plate_sizes=full, starts=solution.values, pointwise=True, seed=seed)
 

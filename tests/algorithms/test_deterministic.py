@@ -213,3 +213,29 @@ def test_minibatch_models_use_all_rows():
         fit = fit_of(model, X, Y, algorithm=algorithm)
         np.testing.assert_allclose(fit["w"].mean, mean, atol=0.01)
     assert fit_of(model, X, Y, algorithm="laplace")["w"].sd == pytest.approx(np.sqrt(np.diag(covariance)), rel=0.05)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_float32_data_are_computed_with_in_float64(algorithm):
+    """Of a line far from zero, where float32 would lose what decides."""
+    x, y = (np.asarray(a, dtype=np.float32) for a in (X + 100.0, Y))
+    narrow = fit_of(line, x, y, algorithm=algorithm)
+    wide = fit_of(line, x.astype(float), y.astype(float), algorithm=algorithm)
+    for n, value in wide.params.items():
+        np.testing.assert_allclose(narrow.params[n], value, rtol=1e-6, atol=1e-9)
+
+
+def test_laplace_of_a_model_without_latent_sites_is_refused():
+    def model(y):
+        ppl.sample("y", dist.Normal(ppl.param("loc", 0.0), 1.0).expand([len(y)]).to_event(1), obs=y)
+
+    with pytest.raises(ppl.ModelError, match="without latent sites") as caught:
+        fit_of(model, Y, algorithm="laplace")
+    assert "map" in str(caught.value)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("executor", ["eager", "jax"])
+def test_another_executor_is_refused(algorithm, executor):
+    with pytest.raises(ppl.ModelError, match=executor):
+        fit_of(line, X, Y, algorithm=algorithm, executor=executor)

@@ -153,6 +153,14 @@ def prepared(name):
     return p, guide, d, {n: x.init for n, x in d.parameters.items()}
 
 
+def ready(name):
+    """What the laws of models without branches need."""
+    _, _, d, values = prepared(name)
+    if d is None:
+        pytest.skip("branches on a draw")
+    return d, values, Objective(d, choose(d)), noise_of(d), rows_of(d)
+
+
 def close(got, expected, tolerance=1e-9):
     got, expected = np.asarray(got, float), np.asarray(expected, float)
     assert got.shape == expected.shape
@@ -162,11 +170,7 @@ def close(got, expected, tolerance=1e-9):
 
 @pytest.mark.parametrize("name", CASES)
 def test_compiled_interpreted_and_batched_agree(name):
-    _, _, d, values = prepared(name)
-    if d is None:
-        pytest.skip("branches on a draw")
-    objective = Objective(d, choose(d))
-    noise, rows = noise_of(d), rows_of(d)
+    d, values, objective, noise, rows = ready(name)
     with np.errstate(all="ignore"):
         bounds, terms, weights = objective.evaluate(values, rows, noise, SIZE)
         compiled, slopes = A.compile_program(objective.values), A.compile_program(objective.particle_gradient)
@@ -192,11 +196,7 @@ def test_compiled_interpreted_and_batched_agree(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_program_of_the_optimizer_is_the_mean_over_particles(name):
-    _, _, d, values = prepared(name)
-    if d is None:
-        pytest.skip("branches on a draw")
-    objective = Objective(d, choose(d))
-    noise, rows = noise_of(d), rows_of(d)
+    d, values, objective, noise, rows = ready(name)
     with np.errstate(all="ignore"):
         bounds, _, weights = objective.evaluate(values, rows, noise, SIZE)
         grads = objective.contributions(values, rows, noise, [leave_one_out(w) for w in weights], SIZE)
