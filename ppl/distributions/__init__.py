@@ -12,32 +12,17 @@ Everything is plain NumPy on numbers, arrays or recorded arrays. `FAMILIES` list
 
 from ppl.distributions import constraints, transforms
 from ppl.distributions.base import Distribution, Independent, MaskedDistribution
+from ppl.distributions.bounded import (
+    Beta,
+    TruncatedNormal,
+    Uniform,
+)
 from ppl.distributions.combinators import (
     Delta,
     ImproperUniform,
     MixtureSameFamily,
     TransformedDistribution,
     Unit,
-)
-from ppl.distributions.continuous import (
-    Beta,
-    Cauchy,
-    Chi2,
-    Exponential,
-    Gamma,
-    Gumbel,
-    HalfCauchy,
-    HalfNormal,
-    InverseGamma,
-    Laplace,
-    Logistic,
-    LogNormal,
-    Normal,
-    Pareto,
-    StudentT,
-    TruncatedNormal,
-    Uniform,
-    Weibull,
 )
 from ppl.distributions.discrete import (
     Bernoulli,
@@ -52,6 +37,25 @@ from ppl.distributions.discrete import (
 )
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
 from ppl.distributions.multivariate import Dirichlet, LowRankMultivariateNormal, MultivariateNormal
+from ppl.distributions.positive import (
+    Chi2,
+    Exponential,
+    Gamma,
+    HalfCauchy,
+    HalfNormal,
+    InverseGamma,
+    LogNormal,
+    Pareto,
+    Weibull,
+)
+from ppl.distributions.real import (
+    Cauchy,
+    Gumbel,
+    Laplace,
+    Logistic,
+    Normal,
+    StudentT,
+)
 from ppl.distributions.transforms import biject_to
 
 FAMILIES: dict[str, type[Distribution]] = {

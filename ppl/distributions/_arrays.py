@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from ppl.array import is_recorded
 from ppl.distributions.constraints import Array
@@ -69,3 +70,14 @@ def first_offender(valid: Array, value: Array, event_dim: int) -> tuple[str, str
     bad = np.broadcast_to(value, shape)[index]
     text = str(bad) if np.ndim(bad) == 0 else np.array2string(bad, threshold=8, precision=4).replace("\n", "")
     return (f" at index {index}" if index else ""), text
+
+
+def above(x: Array, limit: float, value, otherwise: float) -> Array:
+    """`value(x)` where x is above the limit, `otherwise` elsewhere; `value` is never asked elsewhere."""
+    above = x > limit
+    return np.where(above, value(np.where(above, x, limit + 1.0)), otherwise)
+
+
+def log_beta_half(x: Array) -> Array:
+    """`log B(x, 1 / 2)`, in the floating type of x (a ufunc of SciPy takes a plain 0.5 for double)."""
+    return special.betaln(x, float_type(x).type(0.5))

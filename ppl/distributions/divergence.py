@@ -19,21 +19,13 @@ from ppl.array import triangular_solve
 from ppl.distributions import multivariate as mv
 from ppl.distributions._arrays import broadcast, sum_last
 from ppl.distributions.base import Distribution, Independent
+from ppl.distributions.bounded import Beta, Uniform
 from ppl.distributions.combinators import Delta, TransformedDistribution
 from ppl.distributions.constraints import Array
-from ppl.distributions.continuous import (
-    Beta,
-    Exponential,
-    Gamma,
-    HalfNormal,
-    InverseGamma,
-    Laplace,
-    LogNormal,
-    Normal,
-    Uniform,
-)
 from ppl.distributions.discrete import Bernoulli, Categorical, Geometric, OneHotCategorical, Poisson
 from ppl.distributions.multivariate import Dirichlet, MultivariateNormal
+from ppl.distributions.positive import Exponential, Gamma, HalfNormal, InverseGamma, LogNormal
+from ppl.distributions.real import Laplace, Normal
 from ppl.distributions.transforms import ExpTransform, IndependentTransform, Transform
 from ppl.errors import ModelError
 

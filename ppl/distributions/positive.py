@@ -1,0 +1,426 @@
+"""Families on the positive numbers, or above a bound, each with its density in the docstring."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from scipy import special
+
+from ppl.distributions import constraints
+from ppl.distributions._arrays import above, broadcast
+from ppl.distributions.base import Distribution
+from ppl.distributions.constraints import Array, Constraint
+
+_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+_EULER = 0.5772156649015329  # Euler's constant
+_TINY = float(np.finfo(float).tiny)
+
+
+class LogNormal(Distribution):
+    """The exponential of a normal draw: positive, skewed, the product of many small effects.
+
+    `log p(x) = log Normal(log x | loc, scale) - log x`, on the positive numbers.
+
+    >>> float(LogNormal(0.0, 1.0).mode.round(4))
+    0.3679
+    """
+
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
+    support = constraints.positive
+    reparameterized = True
+    noise = "normal"
+    loc: Array
+    scale: Array
+
+    def __init__(self, loc: Array = 0.0, scale: Array = 1.0, *, validate_args: bool | None = None) -> None:
+        super().__init__({"loc": loc, "scale": scale}, validate_args=validate_args)
+
+    def from_noise(self, noise: Array) -> Array:
+        return np.exp(self.loc + self.scale * noise)
+
+    def _log_density(self, x):
+        log_x = np.log(x)
+        z = (log_x - self.loc) / self.scale
+        return -0.5 * z * z - log_x - (np.log(self.scale) + _HALF_LOG_2PI)
+
+    def _cdf(self, x):
+        return special.ndtr((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
+
+    def _icdf(self, q):
+        return np.exp(self.loc + self.scale * special.ndtri(q))
+
+    def _mean(self):
+        return np.exp(self.loc + 0.5 * self.scale * self.scale)
+
+    def _mode(self):
+        return np.exp(self.loc - self.scale * self.scale)
+
+    def _variance(self):
+        square = self.scale * self.scale
+        return np.expm1(square) * np.exp(2.0 * self.loc + square)
+
+    def _entropy(self):
+        return self.loc + np.log(self.scale) + (0.5 + _HALF_LOG_2PI)
+
+
+class HalfNormal(Distribution):
+    """The size of a normal draw with mean 0: a weak prior of scales.
+
+    `log p(x) = -z^2 / 2 - log(scale) + log(2 / pi) / 2`, `z = x / scale`, on the positive numbers.
+
+    >>> round(HalfNormal(2.0).mean, 4)
+    1.5958
+    """
+
+    arg_constraints: ClassVar = {"scale": constraints.positive}
+    support = constraints.positive
+    reparameterized = True
+    noise = "normal"
+    scale: Array
+
+    def __init__(self, scale: Array = 1.0, *, validate_args: bool | None = None) -> None:
+        super().__init__({"scale": scale}, validate_args=validate_args)
+
+    def from_noise(self, noise: Array) -> Array:
+        return self.scale * np.abs(noise)
+
+    def _log_density(self, x):
+        z = x / self.scale
+        return -0.5 * z * z - (np.log(self.scale) - 0.5 * math.log(2.0 / math.pi))
+
+    def _cdf(self, x):
+        return special.erf(np.maximum(x, 0.0) / self.scale * math.sqrt(0.5))
+
+    def _icdf(self, q):
+        return self.scale * (math.sqrt(2.0) * special.erfinv(q))
+
+    def _mean(self):
+        return self.scale * math.sqrt(2.0 / math.pi)
+
+    def _mode(self):
+        return 0.0
+
+    def _variance(self):
+        return self.scale * self.scale * (1.0 - 2.0 / math.pi)
+
+    def _entropy(self):
+        return np.log(self.scale) + (0.5 + 0.5 * math.log(math.pi / 2.0))
+
+
+class HalfCauchy(Distribution):
+    """The size of a Cauchy draw around 0: a very weak prior of scales.
+
+    `log p(x) = -log(1 + z^2) - log(pi scale / 2)`, `z = x / scale`, on the positive numbers.
+
+    >>> float(HalfCauchy(3.0).icdf(0.5).round(6))
+    3.0
+    """
+
+    arg_constraints: ClassVar = {"scale": constraints.positive}
+    support = constraints.positive
+    reparameterized = True
+    noise = "uniform"
+    scale: Array
+
+    def __init__(self, scale: Array = 1.0, *, validate_args: bool | None = None) -> None:
+        super().__init__({"scale": scale}, validate_args=validate_args)
+
+    def from_noise(self, noise: Array) -> Array:
+        return self.scale * np.tan((0.5 * math.pi) * noise)
+
+    def _log_density(self, x):
+        z = x / self.scale
+        return -np.log1p(z * z) - (np.log(self.scale) + math.log(0.5 * math.pi))
+
+    def _cdf(self, x):
+        return np.arctan(np.maximum(x, 0.0) / self.scale) * (2.0 / math.pi)
+
+    def _icdf(self, q):
+        return self.from_noise(q)
+
+    def _mode(self):
+        return 0.0
+
+    def _entropy(self):
+        return np.log(self.scale) + math.log(2.0 * math.pi)
+
+
+class Exponential(Distribution):
+    """Exponential distribution: the wait for an event that comes at a constant rate.
+
+    `log p(x) = log(rate) - rate x`, on the positive numbers.
+
+    >>> float(Exponential(4.0).mean)
+    0.25
+    """
+
+    arg_constraints: ClassVar = {"rate": constraints.positive}
+    support = constraints.positive
+    reparameterized = True
+    noise = "uniform"
+    rate: Array
+
+    def __init__(self, rate: Array = 1.0, *, validate_args: bool | None = None) -> None:
+        super().__init__({"rate": rate}, validate_args=validate_args)
+
+    def from_noise(self, noise: Array) -> Array:
+        return -np.log1p(-noise) / self.rate
+
+    def _log_density(self, x):
+        return np.log(self.rate) - self.rate * x
+
+    def _cdf(self, x):
+        return -np.expm1(-self.rate * np.maximum(x, 0.0))
+
+    def _icdf(self, q):
+        return self.from_noise(q)
+
+    def _mean(self):
+        return 1.0 / self.rate
+
+    def _mode(self):
+        return 0.0
+
+    def _variance(self):
+        return 1.0 / (self.rate * self.rate)
+
+    def _entropy(self):
+        return 1.0 - np.log(self.rate)
+
+
+class Gamma(Distribution):
+    """Gamma distribution with `concentration` a and `rate` b: positive numbers, precisions, rates.
+
+    `log p(x) = a log b + (a - 1) log x - b x - log Gamma(a)`, on the positive numbers.
+
+    >>> d = Gamma(3.0, 2.0)
+    >>> float(d.mean), float(d.variance)
+    (1.5, 0.75)
+    """
+
+    arg_constraints: ClassVar = {"concentration": constraints.positive, "rate": constraints.positive}
+    support = constraints.positive
+    concentration: Array
+    rate: Array
+
+    def __init__(self, concentration: Array, rate: Array = 1.0, *, validate_args: bool | None = None) -> None:
+        super().__init__({"concentration": concentration, "rate": rate}, validate_args=validate_args)
+
+    def _log_density(self, x):
+        a, b = self.concentration, self.rate
+        return (a - 1.0) * np.log(x) - b * x + (a * np.log(b) - special.gammaln(a))
+
+    def _draw(self, rng, sample_shape):
+        draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape))) / self.rate
+        return np.maximum(draws, _TINY)  # a tiny concentration draws below what a double can hold
+
+    def _cdf(self, x):
+        return special.gammainc(self.concentration, self.rate * np.maximum(x, 0.0))
+
+    def _icdf(self, q):
+        return special.gammaincinv(self.concentration, q) / self.rate
+
+    def _mean(self):
+        return self.concentration / self.rate
+
+    def _mode(self):
+        return np.maximum(self.concentration - 1.0, 0.0) / self.rate
+
+    def _variance(self):
+        return self.concentration / (self.rate * self.rate)
+
+    def _entropy(self):
+        a = self.concentration
+        return a - np.log(self.rate) + special.gammaln(a) + (1.0 - a) * special.digamma(a)
+
+
+class Chi2(Distribution):
+    """Chi-squared distribution, `Gamma(df / 2, 1 / 2)`: the sum of `df` squared standard normals.
+
+    `log p(x) = (df / 2 - 1) log x - x / 2 - df / 2 log 2 - log Gamma(df / 2)`, on the positive numbers.
+
+    >>> float(Chi2(2.5).mean)
+    2.5
+    """
+
+    arg_constraints: ClassVar = {"df": constraints.positive}
+    support = constraints.positive
+    df: Array
+
+    def __init__(self, df: Array, *, validate_args: bool | None = None) -> None:
+        super().__init__({"df": df}, validate_args=validate_args)
+
+    def _log_density(self, x):
+        half = 0.5 * self.df
+        return (half - 1.0) * np.log(x) - 0.5 * x - (half * math.log(2.0) + special.gammaln(half))
+
+    def _draw(self, rng, sample_shape):
+        return np.maximum(rng.chisquare(broadcast(self.df, self.shape(sample_shape))), _TINY)
+
+    def _cdf(self, x):
+        return special.gammainc(0.5 * self.df, 0.5 * np.maximum(x, 0.0))
+
+    def _icdf(self, q):
+        return 2.0 * special.gammaincinv(0.5 * self.df, q)
+
+    def _mean(self):
+        return self.df
+
+    def _mode(self):
+        return np.maximum(self.df - 2.0, 0.0)
+
+    def _variance(self):
+        return 2.0 * self.df
+
+    def _entropy(self):
+        half = 0.5 * self.df
+        return half + math.log(2.0) + special.gammaln(half) + (1.0 - half) * special.digamma(half)
+
+
+class InverseGamma(Distribution):
+    """One over a gamma draw with `concentration` a and `rate` b: the conjugate prior of variances.
+
+    `log p(x) = a log b - (a + 1) log x - b / x - log Gamma(a)`, on the positive numbers. The mean is
+    finite for a > 1, the variance for a > 2.
+
+    >>> float(InverseGamma(3.0, 4.0).mean)
+    2.0
+    """
+
+    arg_constraints: ClassVar = {"concentration": constraints.positive, "rate": constraints.positive}
+    support = constraints.positive
+    concentration: Array
+    rate: Array
+
+    def __init__(self, concentration: Array, rate: Array = 1.0, *, validate_args: bool | None = None) -> None:
+        super().__init__({"concentration": concentration, "rate": rate}, validate_args=validate_args)
+
+    def _log_density(self, x):
+        a, b = self.concentration, self.rate
+        return a * np.log(b) - special.gammaln(a) - (a + 1.0) * np.log(x) - b / x
+
+    def _draw(self, rng, sample_shape):
+        draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape)))
+        return self.rate / np.maximum(draws, _TINY)
+
+    def _cdf(self, x):
+        return special.gammaincc(self.concentration, self.rate / np.maximum(x, _TINY))
+
+    def _icdf(self, q):
+        return self.rate / special.gammainccinv(self.concentration, q)
+
+    def _mean(self):
+        return self.rate * above(self.concentration, 1.0, lambda a: 1.0 / (a - 1.0), np.inf)
+
+    def _mode(self):
+        return self.rate / (self.concentration + 1.0)
+
+    def _variance(self):
+        shape = above(self.concentration, 2.0, lambda a: 1.0 / ((a - 1.0) * (a - 1.0) * (a - 2.0)), np.inf)
+        return self.rate * self.rate * shape
+
+    def _entropy(self):
+        a = self.concentration
+        return a + np.log(self.rate) + special.gammaln(a) - (1.0 + a) * special.digamma(a)
+
+
+class Weibull(Distribution):
+    """Weibull distribution with `concentration` k: times to failure, the hazard rising for k > 1.
+
+    `log p(x) = log(k / scale) + (k - 1) log(x / scale) - (x / scale)^k`, on the positive numbers.
+
+    >>> float(Weibull(2.0, 1.0).mean)
+    2.0
+    """
+
+    arg_constraints: ClassVar = {"scale": constraints.positive, "concentration": constraints.positive}
+    support = constraints.positive
+    reparameterized = True
+    noise = "uniform"
+    scale: Array
+    concentration: Array
+
+    def __init__(self, scale: Array, concentration: Array, *, validate_args: bool | None = None) -> None:
+        super().__init__({"scale": scale, "concentration": concentration}, validate_args=validate_args)
+
+    def from_noise(self, noise: Array) -> Array:
+        return self.scale * np.power(-np.log1p(-noise), 1.0 / self.concentration)
+
+    def _log_density(self, x):
+        k, log_z = self.concentration, np.log(x / self.scale)
+        return (k - 1.0) * log_z - np.exp(k * log_z) + np.log(k / self.scale)
+
+    def _cdf(self, x):
+        return -np.expm1(-np.power(np.maximum(x, 0.0) / self.scale, self.concentration))
+
+    def _icdf(self, q):
+        return self.from_noise(q)
+
+    def _moment(self, n):
+        return np.exp(special.gammaln(1.0 + n / self.concentration))
+
+    def _mean(self):
+        return self.scale * self._moment(1.0)
+
+    def _mode(self):
+        return self.scale * above(self.concentration, 1.0, lambda k: np.power((k - 1.0) / k, 1.0 / k), 0.0)
+
+    def _variance(self):
+        first = self._moment(1.0)
+        return self.scale * self.scale * (self._moment(2.0) - first * first)
+
+    def _entropy(self):
+        k = self.concentration
+        return _EULER * (1.0 - 1.0 / k) + np.log(self.scale / k) + 1.0
+
+
+class Pareto(Distribution):
+    """Pareto distribution with exponent `alpha` above the threshold `scale`: sizes without a typical size.
+
+    `log p(x) = log(alpha) + alpha log(scale) - (alpha + 1) log x`, for x not below `scale`. The mean is
+    finite for alpha > 1, the variance for alpha > 2.
+
+    >>> float(Pareto(1.0, 3.0).mean)
+    1.5
+    """
+
+    arg_constraints: ClassVar = {"scale": constraints.positive, "alpha": constraints.positive}
+    reparameterized = True
+    noise = "uniform"
+    scale: Array
+    alpha: Array
+
+    def __init__(self, scale: Array, alpha: Array, *, validate_args: bool | None = None) -> None:
+        super().__init__({"scale": scale, "alpha": alpha}, validate_args=validate_args)
+
+    @property
+    def support(self) -> Constraint:
+        return constraints.greater_than_eq(self.scale)
+
+    def from_noise(self, noise: Array) -> Array:
+        return self.scale * np.exp(-np.log1p(-noise) / self.alpha)
+
+    def _log_density(self, x):
+        log_x = np.log(x)
+        return np.log(self.alpha) - self.alpha * (log_x - np.log(self.scale)) - log_x
+
+    def _cdf(self, x):
+        return -np.expm1(-self.alpha * np.log(np.maximum(x / self.scale, 1.0)))
+
+    def _icdf(self, q):
+        return self.from_noise(q)
+
+    def _mean(self):
+        return self.scale * above(self.alpha, 1.0, lambda a: a / (a - 1.0), np.inf)
+
+    def _mode(self):
+        return self.scale
+
+    def _variance(self):
+        shape = above(self.alpha, 2.0, lambda a: a / ((a - 1.0) * (a - 1.0) * (a - 2.0)), np.inf)
+        return self.scale * self.scale * shape
+
+    def _entropy(self):
+        return np.log(self.scale / self.alpha) + 1.0 + 1.0 / self.alpha

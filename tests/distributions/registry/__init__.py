@@ -1,0 +1,34 @@
+"""One row per family and parameter setting: the distribution, and an oracle that knows nothing of it.
+
+The laws of the other files run over these rows. Every family has typical, non-integer, boundary and
+batched settings. The oracle of a scalar family is a frozen distribution of scipy.stats, that of a vector
+family has the log density of one value. A family belongs into the file that its module in
+`ppl.distributions` is named after.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import ppl.distributions as dist
+
+from .bounded import BOUNDED
+from .composed import COMPOSED, COMPOSED_SHAPES, COMPOSED_VECTORS, MIXTURE
+from .discrete import DISCRETE, DISCRETE_SHAPES, DISCRETE_VECTORS
+from .multivariate import MULTIVARIATE, MULTIVARIATE_SHAPES
+from .positive import POSITIVE
+from .real import REAL
+from .row import Row
+
+CONTINUOUS = REAL + POSITIVE + BOUNDED + COMPOSED
+SCALAR_ROWS = CONTINUOUS + DISCRETE
+VECTOR_ROWS = MULTIVARIATE + DISCRETE_VECTORS + COMPOSED_VECTORS
+OTHER_ROWS = MULTIVARIATE_SHAPES + DISCRETE_SHAPES + COMPOSED_SHAPES
+ALL_ROWS = SCALAR_ROWS + VECTOR_ROWS + OTHER_ROWS
+
+
+def interior_value(row: Row, rng_seed: int = 0):
+    """A value of the support, of shape (4,) + the distribution's own."""
+    if isinstance(row.d, dist.ImproperUniform):
+        return np.full((4, *row.d.shape()), 1.0 / max(row.d.event_shape, default=1))
+    return row.d.sample(rng_seed, (4,))
