@@ -17,6 +17,7 @@ from ppl.distributions.bounded import (
     TruncatedNormal,
     Uniform,
 )
+from ppl.distributions.chains import AR, CAR, GaussianRandomWalk, GaussianStateSpace
 from ppl.distributions.combinators import (
     Delta,
     ImproperUniform,
@@ -36,7 +37,15 @@ from ppl.distributions.discrete import (
     Poisson,
 )
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
-from ppl.distributions.multivariate import Dirichlet, LowRankMultivariateNormal, MultivariateNormal
+from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
+from ppl.distributions.multivariate import (
+    Dirichlet,
+    LogisticNormal,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    MultivariateStudentT,
+    ZeroSumNormal,
+)
 from ppl.distributions.positive import (
     Chi2,
     Exponential,
@@ -61,10 +70,12 @@ from ppl.distributions.transforms import biject_to
 FAMILIES: dict[str, type[Distribution]] = {
     family.__name__: family
     for family in (
+        AR,
         Bernoulli,
         Beta,
         BetaBinomial,
         Binomial,
+        CAR,
         Categorical,
         Cauchy,
         Chi2,
@@ -73,6 +84,8 @@ FAMILIES: dict[str, type[Distribution]] = {
         DiscreteUniform,
         Exponential,
         Gamma,
+        GaussianRandomWalk,
+        GaussianStateSpace,
         Geometric,
         Gumbel,
         HalfCauchy,
@@ -80,13 +93,19 @@ FAMILIES: dict[str, type[Distribution]] = {
         ImproperUniform,
         Independent,
         InverseGamma,
+        InverseWishart,
+        LKJ,
+        LKJCholesky,
         Laplace,
         LogNormal,
         Logistic,
+        LogisticNormal,
         LowRankMultivariateNormal,
         MaskedDistribution,
+        MatrixNormal,
         MixtureSameFamily,
         MultivariateNormal,
+        MultivariateStudentT,
         NegativeBinomial2,
         Normal,
         OneHotCategorical,
@@ -98,11 +117,17 @@ FAMILIES: dict[str, type[Distribution]] = {
         Uniform,
         Unit,
         Weibull,
+        Wishart,
+        WishartCholesky,
+        ZeroSumNormal,
     )
 }
 
 __all__ = [
+    "AR",
+    "CAR",
     "FAMILIES",
+    "LKJ",
     "Bernoulli",
     "Beta",
     "BetaBinomial",
@@ -116,6 +141,8 @@ __all__ = [
     "Distribution",
     "Exponential",
     "Gamma",
+    "GaussianRandomWalk",
+    "GaussianStateSpace",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
@@ -123,13 +150,18 @@ __all__ = [
     "ImproperUniform",
     "Independent",
     "InverseGamma",
+    "InverseWishart",
+    "LKJCholesky",
     "Laplace",
     "LogNormal",
     "Logistic",
+    "LogisticNormal",
     "LowRankMultivariateNormal",
     "MaskedDistribution",
+    "MatrixNormal",
     "MixtureSameFamily",
     "MultivariateNormal",
+    "MultivariateStudentT",
     "NegativeBinomial2",
     "Normal",
     "OneHotCategorical",
@@ -141,6 +173,9 @@ __all__ = [
     "Uniform",
     "Unit",
     "Weibull",
+    "Wishart",
+    "WishartCholesky",
+    "ZeroSumNormal",
     "biject_to",
     "constraints",
     "has_kl",
