@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import integrate, sparse, special, stats
 
-import ppl
 import ppl.distributions as dist
 from ppl import array as A
 from ppl.distributions.multivariate import log_gamma_quantile
@@ -18,8 +17,6 @@ from .registry.matrices import MATRICES, MATRICES_SHAPES, Vine
 from .registry.multivariate import MULTIVARIATE, MULTIVARIATE_SHAPES
 from .test_gradients import check
 from .test_laws import FALSE_ALARM, rows
-
-pytestmark = pytest.mark.filterwarnings("error")
 
 DRAWS = 4000
 WITH_ORACLE = MULTIVARIATE + MATRICES + CHAINS
@@ -106,25 +103,24 @@ def test_draws_follow_the_law(row):
     assert least_p_value(row.d, x) > FALSE_ALARM
 
 
-def _backwards(d, x):
-    return x[:, ::-1]
-
-
 @pytest.mark.parametrize(
     ("label", "wrong"),
     [
-        ("MultivariateNormal-scale_tril", lambda d: dist.MultivariateNormal(d.loc, scale_tril=d.scale_tril.T * 1.0, validate_args=False)),
+        ("MultivariateNormal-scale_tril", lambda d: dist.MultivariateNormal(d.loc, np.diag(d.variance))),
         ("MultivariateStudentT-0", lambda d: dist.MultivariateNormal(d.loc, d.covariance_matrix)),
         ("Dirichlet-0", lambda d: dist.Dirichlet(d.concentration + np.array([0.2, 0.0, 0.0]))),
         ("ZeroSumNormal-0", lambda d: dist.ZeroSumNormal(1.1 * d.scale, d.event_shape)),
         ("Wishart-scale_matrix", lambda d: dist.Wishart(d.concentration + 0.5, d.scale_matrix)),
-        ("WishartCholesky-rate_matrix", lambda d: dist.WishartCholesky(d.concentration, np.diag(np.diag(d.scale_matrix)))),
+        ("WishartCholesky-rate_matrix", lambda d: dist.WishartCholesky(4.0, np.diag(np.diag(d.scale_matrix)))),
         ("InverseWishart-scale_matrix", lambda d: dist.InverseWishart(d.concentration + 1, d.scale_matrix)),
-        ("LKJ-five", lambda d: dist.LKJ(5, d.concentration + 0.5)),
+        ("LKJ-five", lambda d: dist.LKJ(5, d.concentration + 2)),
         ("LKJCholesky-uniform", lambda d: dist.LKJCholesky(3, 1.5)),
         ("GaussianRandomWalk-0", lambda d: dist.AR(np.array([0.9]), d.scale, 6)),
-        ("AR-3", lambda d: dist.AR(d.coefficients[::-1], d.scale, 8, constant=d.constant, initial_value=d.initial_value)),
-        ("GaussianStateSpace-scale_tril", lambda d: dist.GaussianStateSpace(5, d.transition_matrix.T, scale_tril=d.scale_tril)),
+        ("AR-3", lambda d: dist.AR(d.coefficients, d.scale, 8, constant=d.constant)),
+        (
+            "GaussianStateSpace-scale_tril",
+            lambda d: dist.GaussianStateSpace(5, d.transition_matrix.T, scale_tril=d.scale_tril),
+        ),
         ("CAR-line", lambda d: dist.CAR(d.loc, 0.8, d.conditional_precision, d.adj_matrix)),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
@@ -348,9 +344,10 @@ def test_pathwise_derivative_of_a_mean(make, statistic, at, exact):
 
 
 def test_a_wrong_path_is_caught():
+    """As if the degrees of freedom moved the draws of the diagonal, but not the first of them."""
     make, statistic, at, exact = PATHS["WishartCholesky-3.5"]
-    found, error = slopes_of_mean(lambda nu: make(nu * 1.0 + 0.0 * A.stop_gradient(nu)), statistic, at)
-    assert abs(0.5 * found - exact) > 6.5 * error  # as if one of two uses of the degrees of freedom were forgotten
+    found, error = slopes_of_mean(make, lambda x: statistic(x) - np.log(x[..., 0, 0]), at)
+    assert abs(found - exact) > 6.5 * error
 
 
 @pytest.mark.parametrize("a", [1e-3, 0.02, 0.5, 3.7, 250.0, 1e4])
@@ -407,9 +404,8 @@ def test_normal_tails_are_exact_at_all_sizes(size):
                 - mpmath.mpf(df + 3) / 2 * mpmath.log1p(square / df)
             )  # fmt: skip
             found[f"df {df}"] = dist.MultivariateStudentT(df, loc, tril).log_prob(x) - exact
-    # Rounding of x itself moves a square of 10^4 by some 10^-11; next to loc, of 10^-8, by the square of 10^8.
-    tolerance = 1e-4 if size < 1 else 1e-8
-    assert all(abs(float(error)) < tolerance for error in found.values()), found
+    # The densities are some -10^4 and as good as the rounding of each square, 10^-16 of it, allows.
+    assert all(abs(float(error)) < 1e-9 for error in found.values()), found
 
 
 def test_chains_far_out_at_small_and_large_scales():
@@ -525,8 +521,8 @@ def test_a_sparse_graph_and_a_dense_one_are_the_same():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: dist.MultivariateNormal(0.0, np.stack([SCALE, -SCALE])), ("MultivariateNormal(covariance", "-1.44", "index (1,)")),
-        (lambda: dist.MultivariateStudentT(np.array([2.0, 0.0]), 0.0, TRIL), ("MultivariateStudentT(df=0.0)", "index (1,)")),
+        (lambda: dist.MultivariateNormal(0.0, np.stack([SCALE, -SCALE])), ("MultivariateNormal(cov", "-1.44", "(1,)")),
+        (lambda: dist.MultivariateStudentT(np.array([2.0, 0.0]), 0.0, TRIL), ("MultivariateStudentT(df=0.0)", "(1,)")),
         (lambda: dist.MultivariateStudentT(2.0, 0.0, TRIL.T), ("MultivariateStudentT(scale_tril=", "lower triangular")),
         (lambda: dist.LogisticNormal(np.zeros(2), np.array([1.0, -1.0])), ("LogisticNormal(scale=", "-1.")),
         (lambda: dist.ZeroSumNormal(0.0, (3,)), ("ZeroSumNormal(scale=0.0)",)),
@@ -541,7 +537,7 @@ def test_a_sparse_graph_and_a_dense_one_are_the_same():
         (lambda: dist.AR(np.array([0.5, np.nan]), 1.0, 3), ("AR(coefficients=", "nan")),
         (lambda: dist.GaussianStateSpace(3, np.eye(2), -np.eye(2)), ("GaussianStateSpace(covariance_matrix=",)),
         (lambda: dist.CAR(0.0, 1.0, 1.0, np.eye(2)[::-1]), ("CAR(correlation=1.0)",)),
-        (lambda: dist.CAR(0.0, 0.5, 1.0, np.array([[0, 1], [2, 0]])), ("CAR(adj_matrix=", "1.0", "(0, 1)", "symmetric")),
+        (lambda: dist.CAR(0.0, 0.5, 1.0, np.array([[0, 1], [2, 0]])), ("CAR(adj_matrix=", "(0, 1)", "symmetric")),
         (lambda: dist.CAR(0.0, 0.5, 1.0, np.array([[0, -1], [-1, 0]])), ("CAR(adj_matrix=", "-1.0", "(0, 1)")),
         (lambda: dist.CAR(0.0, 0.5, 1.0, np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]])), ("CAR(adj_matrix=", "row 2")),
     ],
@@ -609,181 +605,3 @@ def test_outside_the_support_the_log_density_is_minus_infinity(d, value):
     assert d.log_prob(value) == -np.inf
     with pytest.raises(SupportError, match=f"for {type(d).__name__}"):
         d.check_value(value)
-
-
-# -- in models, against known posteriors ----------------------------------------------------------------------
-
-
-def fitted(model, *arguments, **keywords):
-    return ppl.infer(model, *arguments, guide="fullrank", progress=False, **keywords)
-
-
-def assert_posterior(site, mean, sd):
-    """Means within a tenth of a standard deviation, standard deviations within a tenth of themselves."""
-    assert np.all(np.abs(site.mean - mean) < 0.1 * sd + 1e-9)
-    np.testing.assert_allclose(site.sd, sd, rtol=0.1, atol=1e-9)
-
-
-SERIES = np.array([0.4, 0.9, 0.7, -0.2, -0.9, -1.4, -1.0, -0.3])
-LINE = np.diag(np.ones(7), 1) + np.diag(np.ones(7), -1)
-NOISE = 0.3
-LATENT = {
-    "GaussianRandomWalk": dist.GaussianRandomWalk(0.5, 8),
-    "AR": dist.AR(np.array([0.5, 0.2]), 0.5, 8, constant=0.1),
-    "CAR": dist.CAR(0.0, 0.9, 2.0, LINE),
-    "CAR-sparse": dist.CAR(0.0, 0.9, 2.0, sparse.csr_array(LINE)),
-    "GaussianStateSpace": dist.GaussianStateSpace(4, np.array([[0.8, 0.3], [0.0, 0.5]]), scale_tril=0.5 * np.eye(2)),
-    "MatrixNormal": dist.MatrixNormal(np.zeros((4, 2)), np.tril(np.full((4, 4), 0.5)), np.eye(2)),
-    "ZeroSumNormal": dist.ZeroSumNormal(1.5, (8,)),
-    "LowRankMultivariateNormal": dist.LowRankMultivariateNormal(np.zeros(8), SERIES[:, None], np.full(8, 0.2)),
-}
-
-
-@pytest.mark.parametrize("latent", LATENT.values(), ids=LATENT)
-def test_posterior_of_a_normal_latent(latent):
-    """Normal prior, normal noise: the posterior is normal, with the moments of the prior's own draws."""
-    data = SERIES.reshape(latent.event_shape)
-
-    def model(y):
-        z = ppl.sample("z", latent)
-        ppl.sample("y", dist.Normal(z, NOISE).to_event(), obs=y)
-
-    unit = np.eye(int(np.prod(latent.noise_shape))).reshape(-1, *latent.noise_shape)
-    columns = (latent.from_noise(unit) - latent.mean).reshape(len(unit), -1)
-    prior, mean = columns.T @ columns, latent.mean.ravel()
-    gain = prior @ np.linalg.inv(prior + NOISE**2 * np.eye(8))
-    posterior = prior - gain @ prior
-    fit = fitted(model, data)
-    shape = latent.event_shape
-    assert_posterior(
-        fit["z"],
-        (mean + gain @ (SERIES - mean)).reshape(shape),
-        np.sqrt(np.diag(posterior)).reshape(shape),
-    )
-
-
-PAIRS = np.random.default_rng(0).normal(size=(40, 2)) @ np.array([[1.0, 0.6], [0.0, 0.8]])
-
-
-def wishart_precision(z):
-    precision = ppl.sample("x", dist.Wishart(6.0, np.eye(2)))
-    with ppl.plate("rows", len(z)):
-        ppl.sample("z", dist.MultivariateNormal(0.0, precision_matrix=precision), obs=z)
-
-
-def wishart_factor(z):
-    factor = ppl.sample("factor", dist.WishartCholesky(6.0, np.eye(2)))
-    precision = ppl.deterministic("x", factor @ factor.T)
-    with ppl.plate("rows", len(z)):
-        ppl.sample("z", dist.MultivariateNormal(0.0, precision_matrix=precision), obs=z)
-
-
-def inverse_wishart_covariance(z):
-    covariance = ppl.sample("x", dist.InverseWishart(6.0, np.eye(2)))
-    with ppl.plate("rows", len(z)):
-        ppl.sample("z", dist.MultivariateNormal(0.0, covariance), obs=z)
-
-
-@pytest.mark.parametrize("model", [wishart_precision, wishart_factor, inverse_wishart_covariance])
-def test_posterior_of_a_covariance(model):
-    scatter = np.eye(2) + PAIRS.T @ PAIRS
-    exact = dist.InverseWishart(46.0, scatter)
-    if model is not inverse_wishart_covariance:
-        exact = dist.Wishart(46.0, rate_matrix=scatter)
-    x = fitted(model, PAIRS).sample(2000, seed=0, resample=True)["x"]
-    sd = np.sqrt(exact.variance)
-    # 0.1 standard deviations for the fit, 4 / sqrt(2000) for the 2000 draws.
-    assert np.all(np.abs(x.mean(0) - exact.mean) < 0.19 * sd)
-    np.testing.assert_allclose(x.std(0), sd, rtol=0.17)
-
-
-def test_posterior_of_a_correlation():
-    def model(z):
-        tril = ppl.sample("tril", dist.LKJCholesky(2, 1.5))
-        with ppl.plate("rows", len(z)):
-            ppl.sample("z", dist.MultivariateNormal(0.0, scale_tril=tril), obs=z)
-
-    def matrix_model(z):
-        matrix = ppl.sample("matrix", dist.LKJ(2, 1.5))
-        with ppl.plate("rows", len(z)):
-            ppl.sample("z", dist.MultivariateNormal(0.0, matrix), obs=z)
-
-    r = np.linspace(-0.999, 0.999, 4001)
-    squares, cross, n = np.sum(PAIRS**2), np.sum(PAIRS[:, 0] * PAIRS[:, 1]), len(PAIRS)
-    log_weight = (0.5 - n / 2) * np.log1p(-r * r) - (squares - 2 * r * cross) / (2 * (1 - r * r))
-    weight = np.exp(log_weight - log_weight.max())
-    weight /= weight.sum()
-    mean = weight @ r
-    sd = np.sqrt(weight @ (r - mean) ** 2)
-    for found in (fitted(model, PAIRS)["tril"], fitted(matrix_model, PAIRS)["matrix"]):
-        assert abs(found.mean[1, 0] - mean) < 0.1 * sd
-        assert found.sd[1, 0] == pytest.approx(sd, rel=0.1)
-
-
-def test_correlated_random_slopes():
-    """Intercepts and slopes with an LKJ prior of their correlation; held against the correlation that made them."""
-    rng = np.random.default_rng(1)
-    groups, size, tril = 60, 12, np.array([[1.0, 0.0], [-0.7, np.sqrt(0.51)]])
-    effects = rng.normal(size=(groups, 2)) @ (np.array([1.0, 0.6])[:, None] * tril).T
-    which, x = np.repeat(np.arange(groups), size), rng.normal(size=groups * size)
-    y = effects[which, 0] + effects[which, 1] * x + 0.3 * rng.normal(size=len(x))
-
-    def model(x, which, y):
-        tril = ppl.sample("tril", dist.LKJCholesky(2, 2.0))
-        scale = ppl.sample("scale", dist.HalfNormal(1.0).expand([2]).to_event(1))
-        with ppl.plate("groups", 60):
-            b = ppl.sample("b", dist.MultivariateNormal(0.0, scale_tril=scale[:, None] * tril))
-        with ppl.plate("rows", len(x)):
-            ppl.sample("y", dist.Normal(b[which, 0] + b[which, 1] * x, 0.3), obs=y)
-
-    fit = ppl.infer(model, x, which, y, progress=False)
-    # The effects are nearly known, so the posterior is near that of their own sample correlation.
-    sample = np.corrcoef(effects.T)[0, 1]
-    spread = (1 - sample**2) / np.sqrt(groups)
-    assert abs(fit["tril"].mean[1, 0] - sample) < 0.5 * spread
-    assert fit["tril"].sd[1, 0] == pytest.approx(spread, rel=0.3)
-
-
-def test_posterior_of_log_ratios_and_of_a_student_vector():
-    def parts(k):
-        p = ppl.sample("p", dist.LogisticNormal(np.array([0.3]), np.array([1.2])))
-        ppl.sample("k", dist.Binomial(20, p[0]), obs=k)
-
-    def vector(y):
-        b = ppl.sample("b", dist.MultivariateStudentT(4.0, np.zeros(1), np.eye(1)))
-        ppl.sample("y", dist.Normal(b[0], 0.5), obs=y)
-
-    grid = np.linspace(-8.0, 8.0, 4001)
-    share = special.expit(grid)
-    known = {
-        "p": (share, stats.norm(0.3, 1.2).logpdf(grid) + stats.binom(20, share).logpmf(6)),
-        "b": (grid, stats.t(4.0).logpdf(grid) + stats.norm(grid, 0.5).logpdf(1.7)),
-    }
-    fits = {"p": fitted(parts, 6), "b": fitted(vector, 1.7)}
-    for name, (values, log_weight) in known.items():
-        weight = np.exp(log_weight - log_weight.max())
-        weight /= weight.sum()
-        mean = weight @ values
-        sd = np.sqrt(weight @ (values - mean) ** 2)
-        assert abs(np.ravel(fits[name][name].mean)[0] - mean) < 0.1 * sd
-        assert np.ravel(fits[name][name].sd)[0] == pytest.approx(sd, rel=0.1)
-
-
-def test_guides_with_pathwise_draws():
-    """A Dirichlet guide takes pathwise gradients, and finds the conjugate posterior."""
-
-    def model(k):
-        p = ppl.sample("p", dist.Dirichlet(np.array([1.0, 2.0, 0.7])))
-        with ppl.plate("rows", len(k)):
-            ppl.sample("k", dist.Categorical(p), obs=k)
-
-    def guide(k):
-        a = ppl.param("a", np.full(3, 2.0), constraint=dist.constraints.positive)
-        ppl.sample("p", dist.Dirichlet(a))
-
-    k = np.repeat([0, 1, 2], [3, 5, 1])
-    record = ppl.gradient(model, k, guide=guide, estimators="all", particles=2000, seed=0)
-    exact = ppl.gradient(model, k, guide=guide, estimators="exact", particles=1, seed=0)
-    found = record["pathwise"]
-    error = np.sqrt(found.variance["a"] / 2000)
-    assert np.all(np.abs(found.grad["a"] - exact.grad["a"]) < 6.5 * error + 1e-9)
