@@ -92,6 +92,22 @@ def within_unit(x: Array) -> Array:
     return np.minimum(np.maximum(x, np.finfo(kind).tiny), kind.type(1.0) - np.finfo(kind).epsneg)
 
 
+def exp_within(x: Array) -> Array:
+    """`exp(x)`, kept between the smallest normal and the largest number of its floating type.
+
+    For positive draws: those of a tiny shape lie outside of what a float can hold.
+    """
+    kind = np.finfo(float_type(x))
+    return np.exp(np.minimum(np.maximum(x, _ends(kind)[0]), _ends(kind)[1]))
+
+
+def _ends(kind: np.finfo) -> tuple[float, float]:
+    """Logarithms whose exponentials are normal numbers, rounding included."""
+    few = 4.0 * float(kind.eps)
+    low, high = np.log(float(kind.tiny)), np.log(float(kind.max))
+    return float(low * (1.0 - few)), float(high * (1.0 - few))
+
+
 def scaled_exp1(x: Array) -> Array:
     """`exp(x) E_1(x)` for x > 0, without overflow; beyond 40 by its continued fraction (DLMF 6.9.1)."""
     far = x > 40.0
