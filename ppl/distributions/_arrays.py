@@ -52,6 +52,14 @@ def as_integer(x: Array) -> Array:
     return x if x.dtype == np.int64 else x.astype(np.int64)
 
 
+def as_float(x: Array, kind: np.dtype) -> Array:
+    """Whole numbers as floating ones of a type; anything else as it is."""
+    x = as_array(x)
+    if isinstance(x, (int, float)):
+        return float(x)
+    return x.astype(kind) if x.dtype.kind in "iu" else x
+
+
 def float_type(x: Array) -> np.dtype:
     """The floating type of `x`, for constants that meet it: float32 stays float32."""
     dtype = getattr(x, "dtype", None)

@@ -10,13 +10,12 @@ from scipy import special
 
 from ppl.array import is_recorded, logit_beta_quantile, stop_gradient, von_mises_quantile
 from ppl.distributions import constraints
-from ppl.distributions._arrays import broadcast, within_unit
+from ppl.distributions._arrays import broadcast, float_type, within_unit
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _EULER = 0.5772156649015329  # Euler's constant
-_NARROW = 1e-100  # of the width: a side that no noise falls on
 
 
 class Uniform(Distribution):
@@ -349,8 +348,9 @@ class Triangular(Distribution):
     def from_noise(self, noise: Array) -> Array:
         # The rising side up to its end, then the falling side; a side of no width is never divided by.
         rise, fall, width = self.peak - self.low, self.high - self.peak, self.high - self.low
-        up = np.sqrt(np.minimum(noise * (width / np.maximum(rise, _NARROW * width)), 1.0))
-        down = np.sqrt(np.minimum((1.0 - noise) * (width / np.maximum(fall, _NARROW * width)), 1.0))
+        narrow = float(np.finfo(float_type(noise)).tiny) ** (1.0 / 3.0) * width
+        up = np.sqrt(np.minimum(noise * (width / np.maximum(rise, narrow)), 1.0))
+        down = np.sqrt(np.minimum((1.0 - noise) * (width / np.maximum(fall, narrow)), 1.0))
         return self.low + rise * up + fall * (1.0 - down)
 
     def _log_density(self, x):

@@ -10,7 +10,7 @@ from scipy import special
 
 from ppl.array import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import above, broadcast, exp_within, float_type, log_beta_half, scaled_exp1
+from ppl.distributions._arrays import above, as_float, broadcast, exp_within, float_type, log_beta_half, scaled_exp1
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -457,6 +457,9 @@ class Erlang(Gamma):
 
     arg_constraints: ClassVar = {"concentration": constraints.positive_integer, "rate": constraints.positive}
 
+    def __init__(self, concentration: Array, rate: Array = 1.0, *, validate_args: bool | None = None) -> None:
+        super().__init__(as_float(concentration, float_type(rate)), rate, validate_args=validate_args)
+
 
 ChiSquared = Chi2
 
@@ -800,7 +803,7 @@ class Levy(Distribution):
 
     arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
     reparameterized = True
-    noise = "normal"
+    noise = "uniform"
     loc: Array
     scale: Array
 
@@ -812,7 +815,8 @@ class Levy(Distribution):
         return constraints.greater_than(self.loc)
 
     def from_noise(self, noise: Array) -> Array:
-        return self.loc + self.scale / (noise * noise)
+        root = special.ndtri(0.5 * noise)
+        return self.loc + self.scale / (root * root)
 
     def _log_density(self, x):
         z = (x - self.loc) / self.scale
@@ -823,8 +827,7 @@ class Levy(Distribution):
         return special.erfc(np.sqrt(0.5 / z))
 
     def _icdf(self, q):
-        root = special.ndtri(0.5 * q)
-        return self.loc + self.scale / (root * root)
+        return self.from_noise(q)
 
     def _mode(self):
         return self.loc + self.scale / 3.0
