@@ -9,7 +9,6 @@ from scipy import integrate, sparse, special, stats
 
 import ppl.distributions as dist
 from ppl import array as A
-from ppl.distributions.multivariate import log_gamma_quantile
 from ppl.errors import ModelError, ShapeError, SupportError
 
 from .registry.chains import CHAINS, CHAINS_SHAPES
@@ -348,22 +347,6 @@ def test_a_wrong_path_is_caught():
     make, statistic, at, exact = PATHS["WishartCholesky-3.5"]
     found, error = slopes_of_mean(make, lambda x: statistic(x) - np.log(x[..., 0, 0]), at)
     assert abs(found - exact) > 6.5 * error
-
-
-@pytest.mark.parametrize("a", [1e-3, 0.02, 0.5, 3.7, 250.0, 1e4])
-@pytest.mark.parametrize("q", [1e-6, 0.3, 1 - 1e-6])
-def test_slope_of_a_gamma_quantile_in_its_shape(a, q):
-    program = A.record(lambda a: (log_gamma_quantile(a, q, 0.7),), [a])
-    value, slope = A.compile_program(A.gradient(program, [0]))(a)
-    with mpmath.workdps(40):
-        first = lambda s: mpmath.findroot(
-            lambda t: mpmath.gammainc(s, 0, mpmath.exp(t), regularized=True) - q,
-            mpmath.log(special.gammaincinv(float(s), q)),
-        )
-        step, shape = mpmath.mpf("1e-12"), mpmath.mpf(a) + 1
-        exact = (first(shape + step) - first(shape - step)) / (2 * step) - mpmath.log(0.7) / mpmath.mpf(a) ** 2
-    assert value == pytest.approx(float(first(shape)) + np.log(0.7) / a, rel=1e-9)
-    assert slope == pytest.approx(float(exact), rel=1e-7)
 
 
 # -- tails, and parameters far from 1 --------------------------------------------------------------------------
