@@ -10,7 +10,7 @@ from scipy import special
 
 from ppl.array import log_gamma_quantile
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, above, as_array, float_type
+from ppl.distributions._arrays import Shape, above, as_array, float_type, log_beta_half
 from ppl.distributions._triangular import (
     ROOT_KINDS,
     Root,
@@ -209,8 +209,7 @@ class WishartCholesky(_Bartlett):
 
     def _expected_diagonal(self):
         """`E[A_ii]`, the mean of a chi draw."""
-        half = 0.5 * self._degrees
-        return math.sqrt(2.0) * np.exp(special.gammaln(half + 0.5) - special.gammaln(half))
+        return math.sqrt(2.0 * math.pi) * np.exp(-log_beta_half(0.5 * self._degrees))
 
     def _mode(self):
         return self.scale_tril * np.sqrt(np.maximum(self._degrees - 1.0, 0.0))[..., None, :]
@@ -435,7 +434,9 @@ class LKJCholesky(_Correlations):
     def _variance(self):
         b, mean = self._shapes, self._expected_diagonal()
         below = np.tri(self.dimension, k=-1, dtype=float_type(self.concentration))
-        return self._on_diagonal(0.0, b / (b + 0.5 * self._rows) - mean * mean) + self._spread * below
+        # Of a large concentration, where the diagonal is nearly 1, rounding is all that is left of the difference.
+        of_diagonal = np.maximum(b / (b + 0.5 * self._rows) - mean * mean, 0.0)
+        return self._on_diagonal(0.0, of_diagonal) + self._spread * below
 
     def _entropy(self):
         return self._log_normalizer() - np.sum((2.0 * self._shapes - 2.0) * self._expected_logs, axis=-1)
