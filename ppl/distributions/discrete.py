@@ -369,8 +369,8 @@ class NegativeBinomial(_Failures, WithProbability):
 
     `log p(x) = log(Gamma(x + r) / (x! Gamma(r))) + x log(probs) + r log(1 - probs)`, for x in {0, 1, ...}.
 
-    >>> float(NegativeBinomial(4.0, 0.25).mean.round(4))
-    1.3333
+    >>> float(NegativeBinomial(4.0, 0.2).mean)
+    1.0
     """
 
     arg_constraints: ClassVar = {
@@ -493,12 +493,11 @@ class BetaNegativeBinomial(Distribution):
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
-        # The odds of success as a ratio of gammas: a beta draw that rounds to 1 has none.
-        top, bottom, rates = (
-            rng.standard_gamma(broadcast(c, shape)) for c in (self.concentration1, self.concentration0, self.n)
-        )
+        # The probability of a failure: one of a success would round to 1, and its odds to infinity.
+        failure = rng.beta(broadcast(self.concentration0, shape), broadcast(self.concentration1, shape))
         with quiet():
-            return rng.poisson(np.minimum(rates * (top / bottom), _MOST))
+            rates = rng.standard_gamma(broadcast(self.n, shape)) * ((1.0 - failure) / failure)
+        return rng.poisson(np.minimum(rates, _MOST))
 
     def _mean(self):
         return above(self.concentration0, 1.0, lambda b: self.n * self.concentration1 / (b - 1.0), np.inf)
@@ -612,9 +611,6 @@ class WithProbabilities(Distribution):
         # Times the total: rounding must not let the noise pass the last category of positive probability.
         return np.sum(np.expand_dims(noise, -1) * reached[..., -1:] > reached[..., :-1], axis=-1)
 
-    def _entropy(self):
-        return np.sum(special.entr(self.probs), axis=-1)
-
 
 class Categorical(WithProbabilities):
     """One of K categories, as an integer from 0 to K - 1.
@@ -651,6 +647,9 @@ class Categorical(WithProbabilities):
 
     def _icdf(self, q):
         return self._category(q)
+
+    def _entropy(self):
+        return np.sum(special.entr(self.probs), axis=-1)
 
     def _mode(self):
         return np.argmax(next(iter(self._arguments.values())), axis=-1)
@@ -704,6 +703,9 @@ class OneHotCategorical(WithProbabilities):
 
     def _variance(self):
         return self.probs * (1.0 - self.probs)
+
+    def _entropy(self):
+        return np.sum(special.entr(self.probs), axis=-1)
 
     def _enumerate(self):
         return np.eye(self._number, dtype=np.int64)
