@@ -16,8 +16,6 @@ from ppl.errors import ModelError, ShapeError
 
 from .registry import MIXTURE
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 FALSE_ALARM = 1e-9  # the chance that one right sampler fails its goodness-of-fit test, at a random seed
 WEIGHTS = np.array([0.3, 0.7])
 PARTS = [dist.Normal(-1.0, 0.5), dist.Normal(2.0, 1.5)]
