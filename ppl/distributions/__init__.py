@@ -36,6 +36,7 @@ from ppl.distributions.discrete import (
     Poisson,
 )
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
+from ppl.distributions.exponential import ExponentialFamily, Statistic, exponential_family
 from ppl.distributions.multivariate import Dirichlet, LowRankMultivariateNormal, MultivariateNormal
 from ppl.distributions.positive import (
     Chi2,
@@ -115,6 +116,7 @@ __all__ = [
     "DiscreteUniform",
     "Distribution",
     "Exponential",
+    "ExponentialFamily",
     "Gamma",
     "Geometric",
     "Gumbel",
@@ -135,6 +137,7 @@ __all__ = [
     "OneHotCategorical",
     "Pareto",
     "Poisson",
+    "Statistic",
     "StudentT",
     "TransformedDistribution",
     "TruncatedNormal",
@@ -143,6 +146,7 @@ __all__ = [
     "Weibull",
     "biject_to",
     "constraints",
+    "exponential_family",
     "has_kl",
     "kl_divergence",
     "register_kl",
