@@ -10,7 +10,7 @@ Everything is plain NumPy on numbers, arrays or recorded arrays. `FAMILIES` list
 ((4,), np.float64(0.0))
 """
 
-from ppl.distributions import constraints, transforms
+from ppl.distributions import constraints, records, transforms
 from ppl.distributions.base import Distribution, Independent, MaskedDistribution
 from ppl.distributions.bounded import (
     Beta,
