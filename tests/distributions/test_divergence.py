@@ -196,7 +196,7 @@ def tangent(rng, leaf, d):
     direction = rng.normal(size=leaf.shape) * leaf
     if "probs" in d.parameters and d.event_shape + leaf.shape:
         return direction - leaf * np.sum(direction)
-    return direction + direction.T if leaf.ndim == 2 and np.all(leaf == leaf.T) else direction
+    return direction + direction.T if leaf.ndim == 2 and np.array_equal(leaf, leaf.T) else direction
 
 
 @pairs
