@@ -16,6 +16,7 @@ True
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,12 +24,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.array import is_recorded
-
-Array = Any  # a number, an ndarray or a recording array
+from ppl.distributions._arrays import Array, float_type
 
 __all__ = [
     "Constraint",
     "boolean",
+    "circular",
+    "corr_cholesky",
+    "corr_matrix",
     "greater_than",
     "greater_than_eq",
     "independent",
@@ -39,6 +42,7 @@ __all__ = [
     "less_than_eq",
     "log_weights",
     "lower_cholesky",
+    "multinomial",
     "nonnegative",
     "nonnegative_integer",
     "one_hot",
@@ -49,9 +53,12 @@ __all__ = [
     "positive_integer",
     "positive_ordered_vector",
     "real",
+    "real_matrix",
     "real_vector",
     "simplex",
+    "sorted_vector",
     "unit_interval",
+    "zero_sum",
 ]
 
 
@@ -414,16 +421,25 @@ class _LowerCholesky(Constraint):
 
     def __call__(self, value):
         n = np.shape(value)[-1]
-        above = np.triu(np.ones((n, n)), 1)
         finite = np.all(np.isfinite(value), axis=(-2, -1))
-        triangular = np.all((value == 0) | (above == 0), axis=(-2, -1))
+        triangular = np.all((value == 0) | np.tri(n, dtype=bool), axis=(-2, -1))
         return finite & triangular & np.all(np.diagonal(value, axis1=-2, axis2=-1) > 0, axis=-1)
 
     def feasible_like(self, value):
-        return np.eye(np.shape(value)[-1])
+        return np.eye(np.shape(value)[-1], dtype=float_type(value))
 
     def __str__(self):
         return "a lower triangular matrix with a positive diagonal"
+
+
+@dataclass(frozen=True, eq=False)
+class _CorrCholesky(_LowerCholesky):
+    def __call__(self, value):
+        lengths = np.sum(value * value, axis=-1)
+        return super().__call__(value) & np.all(np.abs(lengths - 1.0) <= _tolerance(value), axis=-1)
+
+    def __str__(self):
+        return "a lower triangular matrix with a positive diagonal and rows of length 1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -438,17 +454,69 @@ class _PositiveDefinite(Constraint):
         return finite & (skew <= _tolerance(value) * size) & np.all(np.linalg.eigvalsh(matrix) > 0, axis=-1)
 
     def feasible_like(self, value):
-        return np.eye(np.shape(value)[-1])
+        return np.eye(np.shape(value)[-1], dtype=float_type(value))
 
     def __str__(self):
         return "a symmetric positive definite matrix"
 
 
+@dataclass(frozen=True, eq=False)
+class _CorrMatrix(_PositiveDefinite):
+    def __call__(self, value):
+        diagonal = np.diagonal(value, axis1=-2, axis2=-1)
+        return super().__call__(value) & np.all(np.abs(diagonal - 1.0) <= _tolerance(value), axis=-1)
+
+    def __str__(self):
+        return "a symmetric positive definite matrix with ones on its diagonal"
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroSum(Constraint):
+    """Arrays of reals that sum to zero along each of the last `event_dim` axes."""
+
+    event_dim: int = 1  # type: ignore[assignment]
+    _static = ("event_dim",)
+
+    def __call__(self, value):
+        axes = tuple(range(-self.event_dim, 0))
+        inside = np.all(np.isfinite(value), axis=axes)
+        slack = _tolerance(value) * np.sum(np.abs(value), axis=axes)
+        for axis in axes:
+            sums = np.abs(np.sum(value, axis=axis, keepdims=True))
+            inside = inside & (np.max(sums, axis=axes) <= slack)
+        return inside
+
+    def __str__(self):
+        return "a vector that sums to 0" if self.event_dim == 1 else "an array that sums to 0 along each of its axes"
+
+
+@dataclass(frozen=True, eq=False)
+class Multinomial(Constraint):
+    """Vectors of nonnegative integers that sum to `upper_bound`."""
+
+    upper_bound: Array
+    event_dim = 1
+    is_discrete = True
+
+    def __call__(self, value):
+        counts = np.all((value >= 0) & _is_integer(value), axis=-1)
+        return counts & (np.sum(value, axis=-1) == self.upper_bound)
+
+    def feasible_like(self, value):
+        first = np.arange(np.shape(value)[-1]) == 0
+        return np.where(first, np.expand_dims(self.upper_bound, -1), 0)
+
+    def __str__(self):
+        return f"a vector of nonnegative integers that sum to {_words(self.upper_bound)}"
+
+
 real = _Real()
 real_vector = Independent(real, 1)
+real_matrix = Independent(real, 2)
 positive = GreaterThan(0.0)
 nonnegative = GreaterThanEq(0.0)
 unit_interval = Interval(0.0, 1.0)
+circular = Interval(-math.pi, math.pi)
 boolean = _Boolean()
 nonnegative_integer = IntegerGreaterThanEq(0)
 positive_integer = IntegerGreaterThanEq(1)
@@ -456,9 +524,12 @@ simplex = _Simplex()
 one_hot = _OneHot()
 log_weights = _LogWeights()
 ordered_vector = _OrderedVector()
+sorted_vector = ordered_vector  # neighbours may be equal: of numbers this near no order is left
 positive_ordered_vector = _PositiveOrderedVector()
 lower_cholesky = _LowerCholesky()
 positive_definite = _PositiveDefinite()
+corr_cholesky = _CorrCholesky()
+corr_matrix = _CorrMatrix()
 
 greater_than = GreaterThan
 greater_than_eq = GreaterThanEq
@@ -467,6 +538,8 @@ less_than_eq = LessThanEq
 interval = Interval
 open_interval = OpenInterval
 integer_interval = IntegerInterval
+zero_sum = ZeroSum
+multinomial = Multinomial
 integer_greater_than = IntegerGreaterThanEq  # NumPyro's name; the bound itself is included, as there
 
 
@@ -490,7 +563,7 @@ def bounds(constraint: Constraint) -> tuple[Array, Array] | None:
     ((0.0, inf), (0.0, 1.0), None)
     """
     base = constraint.base if isinstance(constraint, Independent) else constraint
-    if base.depends_on_recorded:
+    if base.event_dim or base.depends_on_recorded:
         return None
     if isinstance(base, _Real):
         return -np.inf, np.inf

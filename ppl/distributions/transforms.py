@@ -33,6 +33,8 @@ __all__ = [
     "AffineTransform",
     "CholeskyTransform",
     "ComposeTransform",
+    "CorrCholeskyTransform",
+    "CorrMatrixCholeskyTransform",
     "ExpTransform",
     "IdentityTransform",
     "IndependentTransform",
@@ -45,6 +47,7 @@ __all__ = [
     "SoftplusTransform",
     "StickBreakingTransform",
     "Transform",
+    "ZeroSumTransform",
     "biject_to",
 ]
 
@@ -429,6 +432,128 @@ class CholeskyTransform(Transform):
 
 
 @dataclass(frozen=True, eq=False)
+class CorrCholeskyTransform(_VectorTransform):
+    """Vectors of n (n - 1) / 2 reals onto Cholesky factors of n x n correlation matrices.
+
+    Each row is a point of the unit sphere. With `r_ij = tanh(x_ij)`, the canonical partial correlations,
+    `L_ij = r_ij prod_(k<j) sqrt(1 - r_ik^2)` and `L_ii = prod_(k<i) sqrt(1 - r_ik^2)`; the entries of x
+    stand row by row. The Jacobian is that of the entries below the diagonal:
+    `log |J| = sum_(j<i) (i - j + 1) log sech(x_ij)`. (Lewandowski, Kurowicka and Joe 2009, section 2.)
+
+    >>> CorrCholeskyTransform()(np.array([np.arctanh(0.6)])).round(3)
+    array([[1. , 0. ],
+           [0.6, 0.8]])
+    """
+
+    codomain = constraints.corr_cholesky
+
+    def __call__(self, x: Array) -> Array:
+        n = _correlations_size(np.shape(x)[-1])
+        eye = np.eye(n, dtype=float_type(x))
+        if n == 1:
+            return np.broadcast_to(eye, (*np.shape(x)[:-1], 1, 1))
+        below, strict, _ = _triangle(n)
+        matrix = x[..., below] * strict.astype(float_type(x))
+        used = np.cumsum(_log_sech(matrix)[..., :-1], axis=-1)
+        log_left = np.concatenate([np.zeros(np.shape(used)[:-1] + (1,), float_type(x)), used], axis=-1)
+        return (np.tanh(matrix) + eye) * np.exp(log_left)
+
+    def inverse(self, y: Array) -> Array:
+        # sinh(x_ij) = L_ij / |what follows in the row|: nothing cancels where |L_ij| is near 1.
+        n = np.shape(y)[-1]
+        places = _triangle(n)[2]
+        after = np.cumsum((y * y)[..., ::-1], axis=-1)[..., -2::-1]
+        left = np.reshape(after, np.shape(y)[:-2] + (n * (n - 1),))[..., places - places // n]
+        return np.arcsinh(np.reshape(y, np.shape(y)[:-2] + (n * n,))[..., places] / np.sqrt(left))
+
+    def log_abs_det_jacobian(self, x: Array, y: Array) -> Array:
+        i, j = np.tril_indices(_correlations_size(np.shape(x)[-1]), -1)
+        return np.sum((i - j + 1).astype(float_type(x)) * _log_sech(x), axis=-1)
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        n = _correlations_size(shape[-1])
+        return (*shape[:-1], n, n)
+
+    def inverse_shape(self, shape: Shape) -> Shape:
+        return (*shape[:-2], shape[-1] * (shape[-1] - 1) // 2)
+
+
+def _log_sech(x: Array) -> Array:
+    """`log(1 / cosh(x))`, smooth at 0 and without overflow."""
+    return math.log(2.0) - 0.5 * (softplus(2.0 * x) + softplus(-2.0 * x))
+
+
+def _correlations_size(entries: int) -> int:
+    return 1 if entries == 0 else _matrix_size(entries) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class CorrMatrixCholeskyTransform(CholeskyTransform):
+    """Correlation matrices to their lower Cholesky factors.
+
+    The entries below the diagonal determine both: `log |det dL / dR| = -sum_i (n - 1 - i) log L_ii`, i = 0..n-1.
+    """
+
+    domain = constraints.corr_matrix
+    codomain = constraints.corr_cholesky
+
+    def log_abs_det_jacobian(self, x: Array, y: Array) -> Array:
+        n = np.shape(y)[-1]
+        return -np.sum((_countdown(n, y) - 1.0) * np.log(np.diagonal(y, axis1=-2, axis2=-1)), axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroSumTransform(Transform):
+    """Reals onto arrays that sum to zero along each of the last `transform_ndims` axes, each longer by one.
+
+    Along an axis, x and a last zero are reflected in the plane that takes the last unit vector to the
+    direction (1, ..., 1) / sqrt(n): `y_i = x_i - s / (n + sqrt(n))`, `y_n = -s / sqrt(n)`, `s = sum_i x_i`.
+    Lengths and angles stay as they are, so volumes do too: `log |J| = 0`.
+
+    >>> y = ZeroSumTransform(1)(np.array([1.0, 2.0, -0.5]))
+    >>> y.shape, bool(abs(y.sum()) < 1e-15)
+    ((4,), True)
+    """
+
+    transform_ndims: int = 1
+
+    _static = ("transform_ndims",)
+
+    @property
+    def domain(self) -> Constraint:  # type: ignore[override]
+        return constraints.independent(constraints.real, self.transform_ndims)
+
+    @property
+    def codomain(self) -> Constraint:  # type: ignore[override]
+        return constraints.zero_sum(self.transform_ndims)
+
+    def __call__(self, x: Array) -> Array:
+        for axis in range(-self.transform_ndims, 0):
+            root = math.sqrt(np.shape(x)[axis] + 1)
+            total = np.sum(x, axis=axis, keepdims=True)
+            x = np.concatenate([x - total / (root * (root + 1.0)), -total / root], axis=axis)
+        return x
+
+    def inverse(self, y: Array) -> Array:
+        for axis in range(-self.transform_ndims, 0):
+            others = (Ellipsis, *(slice(None),) * (-axis - 1))
+            first, last = (Ellipsis, slice(None, -1), *others[1:]), (Ellipsis, slice(-1, None), *others[1:])
+            y = y[first] - y[last] / (math.sqrt(np.shape(y)[axis]) + 1.0)
+        return y
+
+    def log_abs_det_jacobian(self, x: Array, y: Array) -> Array:
+        return np.zeros(np.shape(x)[: np.ndim(x) - self.transform_ndims], dtype=float_type(x))
+
+    def forward_shape(self, shape: Shape) -> Shape:
+        split = len(shape) - self.transform_ndims
+        return (*shape[:split], *(n + 1 for n in shape[split:]))
+
+    def inverse_shape(self, shape: Shape) -> Shape:
+        split = len(shape) - self.transform_ndims
+        return (*shape[:split], *(n - 1 for n in shape[split:]))
+
+
+@dataclass(frozen=True, eq=False)
 class IndependentTransform(Transform):
     """`base` on every element of arrays with `reinterpreted_batch_ndims` more event axes."""
 
@@ -559,6 +684,8 @@ def biject_to(constraint: Constraint) -> Transform:
     match constraint:
         case constraints.Independent(base=base, reinterpreted_batch_ndims=n):
             return IndependentTransform(biject_to(base), n)
+        case constraints.ZeroSum(event_dim=n):
+            return ZeroSumTransform(n)
         case constraints.GreaterThanEq(lower_bound=lower):
             return _above(lower)
         case constraints.GreaterThan(lower_bound=lower):
@@ -589,6 +716,8 @@ _BIJECTIONS: tuple[tuple[Constraint, Transform], ...] = (
     (constraints.positive_ordered_vector, PositiveOrderedTransform()),
     (constraints.lower_cholesky, LowerCholeskyTransform()),
     (constraints.positive_definite, ComposeTransform((LowerCholeskyTransform(), CholeskyTransform().inv))),
+    (constraints.corr_cholesky, CorrCholeskyTransform()),
+    (constraints.corr_matrix, ComposeTransform((CorrCholeskyTransform(), CorrMatrixCholeskyTransform().inv))),
 )
 
 
