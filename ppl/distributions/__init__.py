@@ -23,6 +23,7 @@ from ppl.distributions.bounded import (
     VonMises,
 )
 from ppl.distributions.categories import DirichletMultinomial, Multinomial, OrderedLogistic, OrderedProbit
+from ppl.distributions.chains import AR, CAR, GaussianRandomWalk, GaussianStateSpace
 from ppl.distributions.combinators import (
     Delta,
     ImproperUniform,
@@ -47,6 +48,15 @@ from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
 from ppl.distributions.exponential import ExponentialFamily, Statistic, exponential_family
 from ppl.distributions.mixtures import Mixture, MixtureGeneral, MixtureSameFamily
 from ppl.distributions.multivariate import Dirichlet, LowRankMultivariateNormal, MultivariateNormal
+from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
+from ppl.distributions.multivariate import (
+    Dirichlet,
+    LogisticNormal,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    MultivariateStudentT,
+    ZeroSumNormal,
+)
 from ppl.distributions.positive import (
     Chi2,
     ChiSquared,
@@ -105,11 +115,13 @@ FAMILIES: dict[str, type[Distribution]] = {
     family.__name__: family
     for family in (
         AsymmetricLaplace,
+        AR,
         Bernoulli,
         Beta,
         BetaBinomial,
         BetaNegativeBinomial,
         Binomial,
+        CAR,
         Categorical,
         Cauchy,
         Chi2,
@@ -122,6 +134,8 @@ FAMILIES: dict[str, type[Distribution]] = {
         FisherSnedecor,
         Gamma,
         GammaPoisson,
+        GaussianRandomWalk,
+        GaussianStateSpace,
         Geometric,
         Gompertz,
         Gumbel,
@@ -133,6 +147,9 @@ FAMILIES: dict[str, type[Distribution]] = {
         Independent,
         InverseGamma,
         Kumaraswamy,
+        InverseWishart,
+        LKJ,
+        LKJCholesky,
         Laplace,
         Levy,
         LogLogistic,
@@ -143,10 +160,15 @@ FAMILIES: dict[str, type[Distribution]] = {
         LowRankMultivariateNormal,
         MaskedDistribution,
         MixtureGeneral,
+        LogisticNormal,
+        LowRankMultivariateNormal,
+        MaskedDistribution,
+        MatrixNormal,
         MixtureSameFamily,
         Multinomial,
         MultivariateNormal,
         NegativeBinomial,
+        MultivariateStudentT,
         NegativeBinomial2,
         Normal,
         OneHotCategorical,
@@ -169,12 +191,18 @@ FAMILIES: dict[str, type[Distribution]] = {
         ZeroInflatedDistribution,
         ZeroInflatedNegativeBinomial2,
         ZeroInflatedPoisson,
+        Wishart,
+        WishartCholesky,
+        ZeroSumNormal,
     )
 }
 
 __all__ = [
+    "AR",
+    "CAR",
     "FAMILIES",
     "AsymmetricLaplace",
+    "LKJ",
     "Bernoulli",
     "BernoulliLogits",
     "BernoulliProbs",
@@ -201,6 +229,8 @@ __all__ = [
     "FisherSnedecor",
     "Gamma",
     "GammaPoisson",
+    "GaussianRandomWalk",
+    "GaussianStateSpace",
     "Geometric",
     "Gompertz",
     "Gumbel",
@@ -218,6 +248,8 @@ __all__ = [
     "InverseGamma",
     "InverseGaussian",
     "Kumaraswamy",
+    "InverseWishart",
+    "LKJCholesky",
     "Laplace",
     "Levy",
     "LogLogistic",
@@ -229,12 +261,17 @@ __all__ = [
     "MaskedDistribution",
     "Mixture",
     "MixtureGeneral",
+    "LogisticNormal",
+    "LowRankMultivariateNormal",
+    "MaskedDistribution",
+    "MatrixNormal",
     "MixtureSameFamily",
     "Multinomial",
     "MultinomialLogits",
     "MultinomialProbs",
     "MultivariateNormal",
     "NegativeBinomial",
+    "MultivariateStudentT",
     "NegativeBinomial2",
     "NegativeBinomialLogits",
     "NegativeBinomialProbs",
@@ -260,6 +297,9 @@ __all__ = [
     "ZeroInflatedDistribution",
     "ZeroInflatedNegativeBinomial2",
     "ZeroInflatedPoisson",
+    "Wishart",
+    "WishartCholesky",
+    "ZeroSumNormal",
     "biject_to",
     "constraints",
     "exponential_family",
