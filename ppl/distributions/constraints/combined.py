@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppl.distributions._arrays import Array
+from ppl.distributions._arrays import Array, float_type
 from ppl.distributions.constraints.base import Constraint
 from ppl.distributions.constraints.numbers import GreaterThan, LessThan, OpenInterval, _Boolean, _Integer, _Real, real
 from ppl.errors import ModelError, ShapeError
@@ -74,23 +74,17 @@ class Stack(Constraint):
     def is_discrete(self):  # type: ignore[override]
         return any(part.is_discrete for part in self.parts)
 
-    def _at(self, value):
+    def split(self, value: Array) -> list[Array]:
+        """The part of the value that belongs to each constraint."""
+        _check_length(self, value, self.event_dim, len(self.parts))
         behind = (slice(None),) * (self.event_dim - 1)
         return [value[(Ellipsis, i, *behind)] for i in range(len(self.parts))]
 
     def __call__(self, value):
-        if np.shape(value)[-self.event_dim] != len(self.parts):
-            raise _wrong_length(self, value, len(self.parts), self.event_dim)
-        return functools.reduce(operator.and_, [part(x) for part, x in zip(self.parts, self._at(value), strict=True)])
+        return functools.reduce(operator.and_, [part(x) for part, x in zip(self.parts, self.split(value), strict=True)])
 
     def feasible_like(self, value):
-        return np.stack(
-            [
-                np.broadcast_to(part.feasible_like(x), np.shape(x))
-                for part, x in zip(self.parts, self._at(value), strict=True)
-            ],
-            axis=-self.event_dim,
-        )
+        return np.stack(_feasible(self, value), axis=-self.event_dim)
 
     def __str__(self):
         return ", then ".join(map(str, self.parts)) + ", stacked"
@@ -123,30 +117,35 @@ class Cat(Constraint):
     def is_discrete(self):  # type: ignore[override]
         return any(part.is_discrete for part in self.parts)
 
-    def _pieces(self, value):
+    def split(self, value: Array) -> list[Array]:
+        """The piece of the value that belongs to each constraint."""
+        _check_length(self, value, 1, sum(self.lengths))
         ends = np.cumsum((0, *self.lengths))
         return [value[..., start:end] for start, end in itertools.pairwise(ends)]
 
     def __call__(self, value):
-        if np.shape(value)[-1] != sum(self.lengths):
-            raise _wrong_length(self, value, sum(self.lengths), 1)
-        pieces = zip(self.parts, self._pieces(value), strict=True)
-        return functools.reduce(operator.and_, [part(x) for part, x in pieces])
+        return functools.reduce(operator.and_, [part(x) for part, x in zip(self.parts, self.split(value), strict=True)])
 
     def feasible_like(self, value):
-        pieces = zip(self.parts, self._pieces(value), strict=True)
-        return np.concatenate([np.broadcast_to(part.feasible_like(x), np.shape(x)) for part, x in pieces], axis=-1)
+        return np.concatenate(_feasible(self, value), axis=-1)
 
     def __str__(self):
         return ", then ".join(f"{part} of {n}" for part, n in zip(self.parts, self.lengths, strict=True))
 
 
-def _wrong_length(constraint: Constraint, value: Array, length: int, back: int) -> ShapeError:
-    return ShapeError(
-        got=f"a value of shape {np.shape(value)}",
-        expected=f"{length} along axis {-back}, for {constraint}",
-        hint="as many elements as the constraint has",
-    )
+def _feasible(constraint: Stack | Cat, value: Array) -> list[Array]:
+    """A feasible point for each part, in full shape and in the floating type of the value."""
+    parts = zip(constraint.parts, constraint.split(value), strict=True)
+    return [np.zeros(np.shape(x), dtype=float_type(value)) + part.feasible_like(x) for part, x in parts]
+
+
+def _check_length(constraint: Constraint, value: Array, back: int, length: int) -> None:
+    if np.ndim(value) < back or np.shape(value)[-back] != length:
+        raise ShapeError(
+            got=f"an array of shape {np.shape(value)}",
+            expected=f"{length} along axis {-back}, for {constraint}",
+            hint="as many elements as the parts have",
+        )
 
 
 @dataclass(frozen=True, eq=False)
