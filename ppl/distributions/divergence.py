@@ -32,24 +32,47 @@ from scipy import special
 
 from ppl.array import exp_gap, gammaln_gap, triangular_solve, xlogx_gap
 from ppl.distributions import constraints
-from ppl.distributions import multivariate as mv
 from ppl.distributions._arrays import broadcast, float_type, quiet, sum_last
+from ppl.distributions._triangular import log_diagonal, solve_rows, squared_distance, transpose
 from ppl.distributions.base import Distribution, Independent
-from ppl.distributions.bounded import Beta, Uniform
+from ppl.distributions.bounded import Beta, Kumaraswamy, LogitNormal, LogUniform, Uniform, VonMises
+from ppl.distributions.categories import Multinomial
+from ppl.distributions.chains import GaussianRandomWalk
 from ppl.distributions.combinators import Delta, TransformedDistribution
-from ppl.distributions.constraints import Array, _same
+from ppl.distributions.constraints import Array
+from ppl.distributions.constraints.base import same
 from ppl.distributions.discrete import (
     Bernoulli,
     Binomial,
     Categorical,
     DiscreteUniform,
     Geometric,
-    NegativeBinomial2,
     OneHotCategorical,
     Poisson,
+    _Failures,
 )
-from ppl.distributions.multivariate import Dirichlet, LowRankMultivariateNormal, MultivariateNormal
-from ppl.distributions.positive import Chi2, Exponential, Gamma, HalfNormal, InverseGamma, LogNormal, Pareto, Weibull
+from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
+from ppl.distributions.multivariate import (
+    Dirichlet,
+    LogisticNormal,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    ZeroSumNormal,
+)
+from ppl.distributions.positive import (
+    Chi2,
+    Exponential,
+    Gamma,
+    Gompertz,
+    HalfNormal,
+    InverseGamma,
+    Levy,
+    LogNormal,
+    Pareto,
+    Rayleigh,
+    Wald,
+    Weibull,
+)
 from ppl.distributions.real import Cauchy, Gumbel, Laplace, Normal, StudentT
 from ppl.distributions.transforms import ExpTransform, IndependentTransform, Transform
 from ppl.errors import ModelError
@@ -60,24 +83,24 @@ _LOG_2PI = math.log(2.0 * math.pi)
 
 @dataclass(frozen=True)
 class _Row:
-    """A formula for two types, and the parameters that must be the same in both for it to hold."""
+    """A formula for two types, and what must be the same in both for it to hold."""
 
     formula: Rule
-    alike: tuple[str, ...] = ()
+    alike: Callable[[Any], Array] | None = None
 
     def holds(self, q: Distribution, p: Distribution) -> bool:
-        return all(_equal(q.parameters[name], p.parameters[name]) for name in self.alike)
+        return self.alike is None or _equal(self.alike(q), self.alike(p))
 
 
 _RULES: dict[tuple[type, type], _Row] = {}
 
 
 def register_kl(
-    q_type: type[Distribution], p_type: type[Distribution], *, alike: tuple[str, ...] = ()
+    q_type: type[Distribution], p_type: type[Distribution], *, alike: Callable[[Any], Array] | None = None
 ) -> Callable[[Rule], Rule]:
-    """Put a function `(q, p) -> KL` into the table, for q and p of these types.
+    """Put a function `(q, p) -> KL` into the table, for q and p of these types and their subclasses.
 
-    `alike` names parameters that must be equal in both for the formula to hold.
+    `alike` reads off a distribution what must be equal in both for the formula to hold.
     """
 
     def register(rule: Rule) -> Rule:
@@ -121,12 +144,12 @@ def _find(q: Distribution, p: Distribution) -> Found:
         return None
     if isinstance(q, Delta):
         return lambda: q.log_density - p.log_prob(q.v)
-    row = _RULES.get((type(q), type(p)))
+    row = _row(type(q), type(p))
     if row is not None and row.holds(q, p):
         return lambda: row.formula(q, p)
-    if type(q) in _GENERALIZED_GAMMA and type(p) in _GENERALIZED_GAMMA:
+    if _entry(_GENERALIZED_GAMMA, q) and _entry(_GENERALIZED_GAMMA, p):
         return lambda: _generalized_gamma(q, p)
-    if type(q) is type(p) and _same_exponential_family(q, p):
+    if _same_exponential_family(q, p):
         return lambda: _exponential_family(q, p)
     if isinstance(q, TransformedDistribution) or isinstance(p, TransformedDistribution):
         return _find_transformed(q, p)
@@ -137,11 +160,22 @@ def _find(q: Distribution, p: Distribution) -> Found:
     return _find_by_moments(q, p)
 
 
+def _row(q_type: type, p_type: type) -> _Row | None:
+    """The row of the nearest classes."""
+    pairs = ((q, p) for q in q_type.__mro__ for p in p_type.__mro__)
+    return next((_RULES[pair] for pair in pairs if pair in _RULES), None)
+
+
+def _entry(table: dict[type[Distribution], Any], d: Distribution) -> Any:
+    """What a table by types has for d, or None."""
+    return next((table[t] for t in type(d).__mro__ if t in table), None)
+
+
 def _equal(a: Array, b: Array) -> bool:
     """Equal as far as can be known: plain numbers everywhere, recorded ones only as the same array."""
     if isinstance(a, (int, float, np.generic, np.ndarray)) and isinstance(b, (int, float, np.generic, np.ndarray)):
         return bool(np.all(np.equal(a, b)))
-    return _same(a, b)
+    return same(a, b)
 
 
 # -- wrappers ---------------------------------------------------------------------------------------
@@ -203,7 +237,9 @@ def _peel(d: Independent, n: int) -> Distribution:
 
 def _same_exponential_family(q: Distribution, p: Distribution) -> bool:
     first, second = q.exponential_family, p.exponential_family
-    return first is not None and all(_equal(value, second.fixed[name]) for name, value in first.fixed.items())
+    if first is None or second is None or first.family is not second.family:
+        return False
+    return all(_equal(value, second.fixed[name]) for name, value in first.fixed.items())
 
 
 def _exponential_family(q: Distribution, p: Distribution) -> Array:
@@ -218,11 +254,19 @@ def _exponential_family(q: Distribution, p: Distribution) -> Array:
 # -- the table ----------------------------------------------------------------------------------------
 
 
+@register_kl(LogitNormal, LogitNormal)
 @register_kl(LogNormal, LogNormal)
 @register_kl(Normal, Normal)
 def _normal(q, p):
     shift = (q.loc - p.loc) / p.scale
     return 0.5 * (exp_gap(2.0 * np.log(q.scale / p.scale)) + shift * shift)
+
+
+@register_kl(GaussianRandomWalk, GaussianRandomWalk)
+@register_kl(ZeroSumNormal, ZeroSumNormal)
+def _normal_scale(q, p):
+    dimensions = q._dimensions if isinstance(q, ZeroSumNormal) else q.num_steps
+    return 0.5 * dimensions * exp_gap(2.0 * np.log(q.scale / p.scale))
 
 
 @register_kl(Cauchy, Cauchy)
@@ -278,6 +322,35 @@ def _pareto(q, p):
     return np.where(higher, exp_gap(np.log(p.alpha / q.alpha)) + climb, np.inf)
 
 
+@register_kl(Wald, Wald)
+def _wald(q, p):
+    mean, ratio = q.mean, (q.mean - p.mean) / p.mean
+    return 0.5 * (exp_gap(np.log(p.concentration / q.concentration)) + p.concentration * ratio * ratio / mean)
+
+
+@register_kl(Levy, Levy, alike=lambda d: d.loc)
+def _levy(q, p):
+    return 0.5 * exp_gap(np.log(p.scale / q.scale))  # 1 / (x - loc) is a gamma draw
+
+
+@register_kl(Kumaraswamy, Kumaraswamy, alike=lambda d: d.concentration1)
+def _kumaraswamy(q, p):
+    return exp_gap(np.log(p.concentration0 / q.concentration0))  # -log(1 - x^a) is an exponential draw
+
+
+@register_kl(Gompertz, Gompertz, alike=lambda d: d.rate)
+def _gompertz(q, p):
+    return exp_gap(np.log(p.concentration / q.concentration))  # exp(rate x) - 1 is an exponential draw
+
+
+@register_kl(VonMises, VonMises)
+def _von_mises(q, p):
+    k, j, half = q.concentration, p.concentration, np.sin(0.5 * (q.loc - p.loc))
+    resultant = special.i1e(k) / special.i0e(k)
+    turned = (j - k) * (1.0 - resultant) + 2.0 * j * resultant * half * half
+    return np.log(special.i0e(j) / special.i0e(k)) + turned
+
+
 @register_kl(Beta, Beta)
 def _beta(q, p):
     a, b, c, d = q.concentration1, q.concentration0, p.concentration1, p.concentration0
@@ -305,6 +378,12 @@ def _uniform(q, p):
     return np.where(inside, np.log((p.high - p.low) / (q.high - q.low)), np.inf)
 
 
+@register_kl(LogUniform, LogUniform)
+def _log_uniform(q, p):
+    inside = (p.low <= q.low) & (q.high <= p.high)
+    return np.where(inside, np.log(np.log(p.high / p.low) / np.log(q.high / q.low)), np.inf)
+
+
 @register_kl(DiscreteUniform, DiscreteUniform)
 def _discrete_uniform(q, p):
     inside = (p.low <= q.low) & (q.high <= p.high)
@@ -321,15 +400,20 @@ def _geometric(q, p):
     return _bernoulli(q, p) / q.probs
 
 
-@register_kl(Binomial, Binomial, alike=("total_count",))
+@register_kl(Binomial, Binomial, alike=lambda d: d.total_count)
 def _binomial(q, p):
     return q.total_count * _bernoulli(q, p)
 
 
-@register_kl(NegativeBinomial2, NegativeBinomial2, alike=("concentration",))
-def _negative_binomial2(q, p):
-    m, n, r = q.mean, p.mean, q.concentration
+@register_kl(_Failures, _Failures, alike=lambda d: d._size)
+def _negative_binomial(q, p):
+    m, n, r = q._mean(), p._mean(), q._size
     return xlogx_gap(m, n) - xlogx_gap(m + r, n + r)
+
+
+@register_kl(Multinomial, Multinomial, alike=lambda d: d.total_count)
+def _multinomial(q, p):
+    return q.total_count * _categorical(q, p)
 
 
 @register_kl(Poisson, Poisson)
@@ -349,6 +433,62 @@ def _dirichlet(q, p):
     return np.sum(gammaln_gap(b, a), axis=-1) - gammaln_gap(np.sum(b, axis=-1), np.sum(a, axis=-1))
 
 
+# -- matrices -----------------------------------------------------------------------------------------
+
+
+def _ratio_of_trils(q_tril, p_tril):
+    """Of `M = (P P')^-1 Q Q'` for lower triangular Q and P: `tr(M) - n - log |M|`, and `log |M|`."""
+    n = np.shape(q_tril)[-1]
+    batch = np.broadcast_shapes(np.shape(q_tril)[:-2], np.shape(p_tril)[:-2])
+    ratio = triangular_solve(*(broadcast(x, (*batch, n, n)) for x in (p_tril, q_tril)))
+    return _gap_of_ratio(ratio)
+
+
+def _gap_of_ratio(ratio):
+    logs = 2.0 * np.log(np.diagonal(ratio, axis1=-2, axis2=-1))
+    below = ratio * np.tri(np.shape(ratio)[-1], k=-1, dtype=float_type(ratio))
+    return np.sum(exp_gap(logs), axis=-1) + np.sum(below * below, axis=(-2, -1)), np.sum(logs, axis=-1)
+
+
+@register_kl(WishartCholesky, WishartCholesky)
+@register_kl(InverseWishart, InverseWishart)
+@register_kl(Wishart, Wishart)
+def _wishart(q, p):
+    """Of the factor and of the inverse too, which are functions of a draw and back."""
+    first, second = (p, q) if isinstance(q, InverseWishart) else (q, p)
+    gap, log_det = _ratio_of_trils(first.scale_tril, second.scale_tril)
+    degrees = np.sum(gammaln_gap(0.5 * p._degrees, 0.5 * q._degrees), axis=-1)
+    return degrees + 0.5 * (q.concentration * gap + (q.concentration - p.concentration) * log_det)
+
+
+@register_kl(MatrixNormal, MatrixNormal)
+def _matrix_normal(q, p):
+    n, m = q.event_shape
+    (rows, log_rows), (columns, log_columns) = (
+        _ratio_of_trils(getattr(q, name), getattr(p, name)) for name in ("scale_tril_row", "scale_tril_column")
+    )
+    across = solve_rows(p.scale_tril_column, q.loc - p.loc)
+    z = solve_rows(p.scale_tril_row, transpose(across))
+    both = n * columns + m * rows + (rows + log_rows) * (columns + log_columns)
+    return 0.5 * (both + np.sum(z * z, axis=(-2, -1)))
+
+
+@register_kl(LKJCholesky, LKJCholesky)
+@register_kl(LKJ, LKJ)
+def _correlations(q, p):
+    """The squared diagonal of a factor is made of independent betas, and nothing else tells q from p."""
+    half = 0.5 * q._rows
+    a, b = q._shapes, p._shapes
+    return np.sum(gammaln_gap(b, a) - gammaln_gap(b + half, a + half), axis=-1)
+
+
+@register_kl(LogisticNormal, LogisticNormal)
+def _logistic_normal(q, p):
+    divergence = _find(*(d.log_ratios.expand(d.batch_shape) for d in (q, p)))
+    assert divergence is not None
+    return divergence()
+
+
 # -- powers of gamma draws ------------------------------------------------------------------------------
 #
 # `x = scale g^(1 / power)` with g from Gamma(concentration, 1), Stacy's generalized gamma. The power of a
@@ -361,6 +501,7 @@ _GENERALIZED_GAMMA: dict[type[Distribution], Callable[[Any], tuple[Array, Array,
     InverseGamma: lambda d: (d.concentration, -1.0, d.rate),
     Weibull: lambda d: (_like(1.0, d.scale), d.concentration, d.scale),
     HalfNormal: lambda d: (_like(0.5, d.scale), 2.0, d.scale * math.sqrt(2.0)),
+    Rayleigh: lambda d: (_like(1.0, d.scale), 2.0, d.scale * math.sqrt(2.0)),
 }
 
 
@@ -370,7 +511,7 @@ def _like(number: float, x: Array) -> np.floating:
 
 
 def _generalized_gamma(q, p):
-    (a, k, s), (b, j, t) = (_GENERALIZED_GAMMA[type(d)](d) for d in (q, p))
+    (a, k, s), (b, j, t) = (_entry(_GENERALIZED_GAMMA, d)(d) for d in (q, p))
     log_ratio = j * np.log(s / t)
     if isinstance(k, float) and isinstance(j, float) and k == j:
         return gammaln_gap(b, a) + a * exp_gap(log_ratio) + (a - b) * log_ratio
@@ -425,11 +566,8 @@ def _normal_vectors(q, p):
     else:
         batch = np.broadcast_shapes(np.shape(p.scale_tril)[:-2], np.shape(_tril(q))[:-2])
         ratio = triangular_solve(*(broadcast(x, (*batch, n, n)) for x in (p.scale_tril, _tril(q))))
-        squares = mv.squared_distance(p.scale_tril, p.loc - q.mean)
-    diagonal = np.diagonal(ratio, axis1=-2, axis2=-1)
-    below = ratio * np.tri(n, k=-1, dtype=float_type(ratio))
-    spread = np.sum(exp_gap(2.0 * np.log(diagonal)), axis=-1) + np.sum(below * below, axis=(-2, -1))
-    return 0.5 * (spread + squares)
+        squares = squared_distance(p.scale_tril, p.loc - q.mean)
+    return 0.5 * (_gap_of_ratio(ratio)[0] + squares)
 
 
 register_kl(MultivariateNormal, MultivariateNormal)(_normal_vectors)
@@ -444,7 +582,7 @@ def _half_log_det(d):
         return d._half_log_det
     if isinstance(d, Independent):
         return np.sum(broadcast(np.log(d.base_dist.scale), d.base_dist.batch_shape), axis=-1)
-    return mv.log_diagonal(d.scale_tril)
+    return log_diagonal(d.scale_tril)
 
 
 def _low_rank_normal(q, p):
@@ -490,7 +628,7 @@ class _Moments:
 
 
 def _moments_of_power(d):
-    a, k, s = _GENERALIZED_GAMMA[type(d)](d)
+    a, k, s = _entry(_GENERALIZED_GAMMA, d)(d)
     return _Moments(
         np.log(s) + special.digamma(a) / k,
         special.zeta(2.0, a) / (k * k),
@@ -510,6 +648,15 @@ def _moments_of_pareto(d):
         np.log(d.scale) + 1.0 / d.alpha,
         1.0 / (d.alpha * d.alpha),
         lambda n: _where_finite(d.alpha > n, d.alpha - n, lambda rest: d.alpha * np.power(d.scale, n) / rest),
+    )
+
+
+def _moments_of_log_uniform(d):
+    width = np.log(d.high / d.low)
+    return _Moments(
+        0.5 * (np.log(d.low) + np.log(d.high)),
+        width * width / 12.0,
+        lambda n: (np.power(d.high, n) - np.power(d.low, n)) / (n * width),
     )
 
 
@@ -533,6 +680,7 @@ _POSITIVE: dict[type[Distribution], Callable[[Any], _Moments]] = {
     **dict.fromkeys(_GENERALIZED_GAMMA, _moments_of_power),
     LogNormal: _moments_of_log_normal,
     Pareto: _moments_of_pareto,
+    LogUniform: _moments_of_log_uniform,
     Beta: _moments_of_beta,
 }
 
@@ -540,14 +688,14 @@ _POSITIVE: dict[type[Distribution], Callable[[Any], _Moments]] = {
 def _find_by_moments(q: Distribution, p: Distribution) -> Found:
     if q.event_shape or q.is_discrete or not q.has("entropy"):
         return None
-    if type(p) is Normal and q.has("mean") and q.has("variance"):
-        return lambda: _against_normal(q, p)
+    if type(p) is Normal and q.has("mean") and q.has("variance") and not isinstance(q, VonMises):
+        return lambda: _against_normal(q, p)  # a von Mises's mean and variance are those of a circle
     if type(p) is Uniform:
         limits = constraints.bounds(q.support)
         return None if limits is None else lambda: _against_uniform(q, p, limits)
-    if type(q) in _POSITIVE and type(p) in _GENERALIZED_GAMMA:
+    if _entry(_POSITIVE, q) and _entry(_GENERALIZED_GAMMA, p):
         return lambda: _against_power(q, p)
-    if type(q) in _POSITIVE and type(p) is LogNormal:
+    if _entry(_POSITIVE, q) and type(p) is LogNormal:
         return lambda: _against_log_normal(q, p)
     return None
 
@@ -564,7 +712,7 @@ def _against_uniform(q, p, limits):
 
 
 def _against_power(q, p):
-    (b, j, t), moments = _GENERALIZED_GAMMA[type(p)](p), _POSITIVE[type(q)](q)
+    (b, j, t), moments = _entry(_GENERALIZED_GAMMA, p)(p), _entry(_POSITIVE, q)(q)
     log_power = math.log(abs(j)) if isinstance(j, float) else np.log(j)
     log_front = log_power - special.gammaln(b) - b * j * np.log(t)
     energy = moments.power(j) / np.power(t, j)
@@ -572,7 +720,7 @@ def _against_power(q, p):
 
 
 def _against_log_normal(q, p):
-    moments = _POSITIVE[type(q)](q)
+    moments = _entry(_POSITIVE, q)(q)
     shift = moments.log_mean - p.loc
     spread = (moments.log_variance + shift * shift) / (p.scale * p.scale)
     return 0.5 * (spread + _LOG_2PI) + np.log(p.scale) + moments.log_mean - q.entropy()

@@ -157,7 +157,8 @@ def register_exponential_family(family: type[Distribution], **fixed: Callable[[D
 def exponential_family(of: Distribution | type[Distribution], **fixed: Array) -> ExponentialFamily | None:
     """The record of a distribution's family, or None where it is not an exponential family.
 
-    For a distribution whatever its family takes as known is read off it. For a class it is given by name.
+    For a distribution whatever its family takes as known is read off it; for a class it is given by name. A subclass,
+    such as the Erlang distribution, has the record of its family.
 
     >>> from ppl.distributions import Categorical, Cauchy
     >>> exponential_family(Cauchy()) is None
@@ -165,11 +166,12 @@ def exponential_family(of: Distribution | type[Distribution], **fixed: Array) ->
     >>> exponential_family(Categorical, size=3).fixed
     {'size': 3}
     """
-    family = of if isinstance(of, type) else type(of)
-    if family not in _MAKERS:
+    given = of if isinstance(of, type) else type(of)
+    family = next((t for t in given.__mro__ if t in _MAKERS), None)
+    if family is None:
         return None
     make, readers = _MAKERS[family]
-    if family is not of:
+    if given is not of:
         fixed = {name: read(of) for name, read in readers.items()}
     if set(fixed) != set(readers):
         raise ModelError(

@@ -12,22 +12,28 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from ppl.array import logsumexp, softplus, triangular_solve
+from ppl.array import logsumexp, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import as_integer, broadcast, float_type
-from ppl.distributions.bounded import Beta
+from ppl.distributions._arrays import as_integer, float_type
+from ppl.distributions._counting import log_choose, log_ways
+from ppl.distributions._triangular import Root, log_diagonal, matrix_times, per_event, squared_distance, transpose
+from ppl.distributions.bounded import Beta, VonMises
+from ppl.distributions.categories import Multinomial
 from ppl.distributions.constraints import Constraint
 from ppl.distributions.discrete import (
     Bernoulli,
     Binomial,
     Categorical,
+    GammaPoisson,
     Geometric,
+    NegativeBinomial,
     NegativeBinomial2,
     OneHotCategorical,
     Poisson,
 )
 from ppl.distributions.exponential import ExponentialFamily, Statistic, register_exponential_family
-from ppl.distributions.multivariate import Dirichlet, MultivariateNormal, log_diagonal, squared_distance
+from ppl.distributions.matrices import InverseWishart, MatrixNormal, Wishart
+from ppl.distributions.multivariate import Dirichlet, MultivariateNormal
 from ppl.distributions.positive import (
     Chi2,
     Exponential,
@@ -36,6 +42,8 @@ from ppl.distributions.positive import (
     InverseGamma,
     LogNormal,
     Pareto,
+    Rayleigh,
+    Wald,
     Weibull,
 )
 from ppl.distributions.real import Laplace, Normal
@@ -229,6 +237,43 @@ def _weibull(concentration):
     )
 
 
+@register_exponential_family(Rayleigh)
+def _rayleigh():
+    return ExponentialFamily(
+        Rayleigh,
+        (Statistic("x^2", np.square, 0, negative, constraints.positive),),
+        to_natural=lambda d: (-0.5 / (d.scale * d.scale),),
+        log_normalizer=lambda eta: -np.log(-2.0 * eta),
+        mean_parameters=lambda eta: (-1.0 / eta,),
+        build=lambda eta: Rayleigh(np.sqrt(-0.5 / eta)),
+        build_from_mean=lambda square: Rayleigh(np.sqrt(0.5 * square)),
+        log_base_measure=np.log,
+    )
+
+
+@register_exponential_family(Wald)
+def _wald():
+    def mean_parameters(x, reciprocal):
+        mean = np.sqrt(reciprocal / x)
+        return mean, 1.0 / mean - 0.5 / reciprocal
+
+    return ExponentialFamily(
+        Wald,
+        (
+            Statistic("x", _identity, 0, negative, constraints.positive),
+            Statistic("1 / x", lambda x: 1.0 / x, 0, negative, constraints.positive),
+        ),
+        to_natural=lambda d: (-0.5 * d.concentration / (d.mean * d.mean), -0.5 * d.concentration),
+        log_normalizer=lambda x, reciprocal: (
+            0.5 * _LOG_2PI - 2.0 * np.sqrt(x * reciprocal) - 0.5 * np.log(-2.0 * reciprocal)
+        ),
+        mean_parameters=mean_parameters,
+        build=lambda x, reciprocal: Wald(np.sqrt(reciprocal / x), -2.0 * reciprocal),
+        build_from_mean=lambda x, reciprocal: Wald(x, 1.0 / (reciprocal - 1.0 / x)),
+        log_base_measure=lambda x: -1.5 * np.log(x),
+    )
+
+
 @register_exponential_family(Pareto, scale=lambda d: d.scale)
 def _pareto(scale):
     def log_normalizer(eta):
@@ -269,6 +314,32 @@ def _beta():
     )
 
 
+@register_exponential_family(VonMises)
+def _von_mises():
+    def log_normalizer(cos, sin):
+        size = np.sqrt(cos * cos + sin * sin)
+        return np.log(special.i0e(size)) + size + _LOG_2PI
+
+    def mean_parameters(cos, sin):
+        size = np.sqrt(cos * cos + sin * sin)
+        # I_1(k) / k is 1 / 2 at 0, where both directions are alike.
+        resultant = special.i1e(size) / special.i0e(size) / np.maximum(size, np.finfo(float_type(size)).tiny)
+        return cos * resultant, sin * resultant
+
+    unit = constraints.open_interval(-1.0, 1.0)
+    return ExponentialFamily(
+        VonMises,
+        (
+            Statistic("cos x", np.cos, 0, constraints.real, unit),
+            Statistic("sin x", np.sin, 0, constraints.real, unit),
+        ),
+        to_natural=lambda d: (d.concentration * np.cos(d.loc), d.concentration * np.sin(d.loc)),
+        log_normalizer=log_normalizer,
+        mean_parameters=mean_parameters,
+        build=lambda cos, sin: VonMises(np.arctan2(sin, cos), np.sqrt(cos * cos + sin * sin)),
+    )
+
+
 # -- counts ---------------------------------------------------------------------------------------------
 
 
@@ -296,7 +367,7 @@ def _binomial(total_count):
         mean_parameters=lambda logits: (n * special.expit(logits),),
         build=lambda logits: Binomial(n, logits=logits),
         build_from_mean=lambda mean: Binomial(n, probs=mean / np.maximum(n, 1)),
-        log_base_measure=lambda x: -special.betaln(x + 1.0, n - x + 1.0) - np.log(n + 1.0),
+        log_base_measure=lambda x: log_choose(n, x, n - x),
         fixed={"total_count": n},
     )
 
@@ -328,19 +399,57 @@ def _geometric():
     )
 
 
+def _failures(family, r, name, to_natural, build, build_from_mean):
+    """Counts of failures before r successes: eta is the log probability of a failure."""
+    return ExponentialFamily(
+        family,
+        (Statistic("x", _identity, 0, negative, constraints.nonnegative),),
+        to_natural=lambda d: (to_natural(d),),
+        log_normalizer=lambda eta: -r * np.log(-np.expm1(eta)),
+        mean_parameters=lambda eta: (r / np.expm1(-eta),),
+        build=build,
+        build_from_mean=build_from_mean,
+        log_base_measure=lambda x: log_ways(x, r),
+        fixed={name: r},
+    )
+
+
+@register_exponential_family(NegativeBinomial, total_count=lambda d: d.total_count)
+def _negative_binomial(total_count):
+    r = total_count
+    return _failures(
+        NegativeBinomial,
+        r,
+        "total_count",
+        lambda d: -np.log1p(1.0 / d._odds),
+        lambda eta: NegativeBinomial(r, logits=-np.log(np.expm1(-eta))),
+        lambda mean: NegativeBinomial(r, logits=np.log(mean / r)),
+    )
+
+
 @register_exponential_family(NegativeBinomial2, concentration=lambda d: d.concentration)
 def _negative_binomial2(concentration):
     r = concentration
-    return ExponentialFamily(
+    return _failures(
         NegativeBinomial2,
-        (Statistic("x", _identity, 0, negative, constraints.nonnegative),),
-        to_natural=lambda d: (-np.log1p(r / d.parameters["mean"]),),
-        log_normalizer=lambda eta: -r * np.log(-np.expm1(eta)),
-        mean_parameters=lambda eta: (r / np.expm1(-eta),),
-        build=lambda eta: NegativeBinomial2(r / np.expm1(-eta), r),
-        build_from_mean=lambda mean: NegativeBinomial2(mean, r),
-        log_base_measure=lambda x: -special.betaln(x + 1.0, r) - np.log(x + r),
-        fixed={"concentration": r},
+        r,
+        "concentration",
+        lambda d: -np.log1p(1.0 / d._odds),
+        lambda eta: NegativeBinomial2(r / np.expm1(-eta), r),
+        lambda mean: NegativeBinomial2(mean, r),
+    )
+
+
+@register_exponential_family(GammaPoisson, concentration=lambda d: d.concentration)
+def _gamma_poisson(concentration):
+    r = concentration
+    return _failures(
+        GammaPoisson,
+        r,
+        "concentration",
+        lambda d: -np.log1p(d.rate),
+        lambda eta: GammaPoisson(r, np.expm1(-eta)),
+        lambda mean: GammaPoisson(r, r / mean),
     )
 
 
@@ -381,6 +490,23 @@ def _one_hot_categorical():
     )
 
 
+@register_exponential_family(Multinomial, total_count=lambda d: d.total_count)
+def _multinomial(total_count):
+    n = total_count
+    counts = _vector(constraints.interval(0.0, np.expand_dims(n, -1)))
+    return ExponentialFamily(
+        Multinomial,
+        (Statistic("x", _identity, 1, constraints.log_weights, counts),),
+        to_natural=lambda d: (d.logits,),
+        log_normalizer=lambda eta: n * logsumexp(eta, axis=-1),
+        mean_parameters=lambda eta: (np.expand_dims(n, -1) * _softmax(eta),),
+        build=lambda eta: Multinomial(n, logits=eta),
+        build_from_mean=lambda mean: Multinomial(n, probs=mean / np.expand_dims(n, -1)),
+        log_base_measure=lambda x: special.gammaln(n + 1.0) - np.sum(special.gammaln(x + 1.0), axis=-1),
+        fixed={"total_count": n},
+    )
+
+
 # -- vectors and matrices -------------------------------------------------------------------------------
 
 
@@ -410,21 +536,14 @@ def _outer(x, y):
 
 def _inverse(positive_definite):
     """The inverse of a symmetric positive definite matrix, symmetric itself."""
-    tril = np.linalg.cholesky(positive_definite)
-    eye = np.eye(np.shape(tril)[-1], dtype=float_type(tril))
-    root = triangular_solve(tril, broadcast(eye, np.shape(tril)))
-    return np.matmul(np.swapaxes(root, -2, -1), root)
-
-
-def _matrix_vector(matrix, x):
-    return np.sum(matrix * x[..., None, :], axis=-1)
+    return Root("matrix", positive_definite).inverse
 
 
 @register_exponential_family(MultivariateNormal)
 def _multivariate_normal():
     def to_natural(d):
         precision = d.precision_matrix
-        return _matrix_vector(precision, d.loc), -0.5 * precision
+        return matrix_times(precision, d.loc), -0.5 * precision
 
     def log_normalizer(x, outer):
         tril, n = np.linalg.cholesky(-2.0 * outer), np.shape(x)[-1]
@@ -432,7 +551,7 @@ def _multivariate_normal():
 
     def mean_parameters(x, outer):
         covariance = _inverse(-2.0 * outer)
-        loc = _matrix_vector(covariance, x)
+        loc = matrix_times(covariance, x)
         return loc, covariance + _outer(loc, loc)
 
     return ExponentialFamily(
@@ -445,7 +564,85 @@ def _multivariate_normal():
         log_normalizer=log_normalizer,
         mean_parameters=mean_parameters,
         build=lambda x, outer: MultivariateNormal(
-            _matrix_vector(_inverse(-2.0 * outer), x), precision_matrix=-2.0 * outer
+            matrix_times(_inverse(-2.0 * outer), x), precision_matrix=-2.0 * outer
         ),
         build_from_mean=lambda x, outer: MultivariateNormal(x, covariance_matrix=outer - _outer(x, x)),
+    )
+
+
+def _log_det(x):
+    return 2.0 * log_diagonal(np.linalg.cholesky(x))
+
+
+def _wishart_record(family, scale, sign, matrix):
+    """Of a Wishart matrix Y (sign 1) or of its inverse (sign -1): both have log det x and Y for statistics.
+
+    The degrees of freedom are `sign (2 log_det + p + 1)`, and the inverse scale of Y is -2 times the other parameter.
+    """
+
+    def degrees(log_det, y):
+        """nu, and `nu - i` for i = 0..p-1 along a new last axis."""
+        p = np.shape(y)[-1]
+        nu = sign * (2.0 * log_det + (p + 1))
+        return nu, per_event(nu, 1) - np.arange(p, dtype=float_type(y))
+
+    def log_normalizer(log_det, y):
+        p, (nu, each) = np.shape(y)[-1], degrees(log_det, y)
+        log_gamma = np.sum(special.gammaln(0.5 * each), axis=-1) + 0.25 * p * (p - 1) * math.log(math.pi)
+        return log_gamma - 0.5 * nu * _log_det(-y)
+
+    def mean_parameters(log_det, y):
+        nu, each = degrees(log_det, y)
+        log_mean = np.sum(special.digamma(0.5 * each), axis=-1) - _log_det(-y)
+        return sign * log_mean, per_event(nu, 2) * _inverse(-2.0 * y)
+
+    limit = constraints.greater_than(-1.0) if sign > 0 else constraints.less_than(-1.0)
+    return ExponentialFamily(
+        family,
+        (
+            Statistic("log det x", _log_det, 0, limit, constraints.real),
+            Statistic("x" if sign > 0 else "x^-1", matrix, 2, negative_definite, constraints.positive_definite),
+        ),
+        to_natural=lambda d: (0.5 * (sign * d.concentration - (d.event_shape[0] + 1)), -0.5 * getattr(d, scale)),
+        log_normalizer=log_normalizer,
+        mean_parameters=mean_parameters,
+        build=lambda log_det, y: family(degrees(log_det, y)[0], **{scale: -2.0 * y}),
+    )
+
+
+@register_exponential_family(Wishart)
+def _wishart():
+    return _wishart_record(Wishart, "rate_matrix", 1, _identity)
+
+
+@register_exponential_family(InverseWishart)
+def _inverse_wishart():
+    return _wishart_record(InverseWishart, "scale_matrix", -1, _inverse)
+
+
+@register_exponential_family(
+    MatrixNormal, scale_tril_row=lambda d: d.scale_tril_row, scale_tril_column=lambda d: d.scale_tril_column
+)
+def _matrix_normal(scale_tril_row, scale_tril_column):
+    row, column = Root("tril", scale_tril_row), Root("tril", scale_tril_column)
+    n, p = np.shape(scale_tril_row)[-1], np.shape(scale_tril_column)[-1]
+    volume = p * row.half_log_det + n * column.half_log_det + 0.5 * n * p * _LOG_2PI
+
+    def mean(eta):
+        return np.matmul(np.matmul(row.matrix, eta), column.matrix)
+
+    def log_base_measure(x):
+        z = row.solve_rows(transpose(column.solve_rows(x)))
+        return -0.5 * np.sum(z * z, axis=(-2, -1))
+
+    return ExponentialFamily(
+        MatrixNormal,
+        (Statistic("x", _identity, 2, constraints.real_matrix, constraints.real_matrix),),
+        to_natural=lambda d: (np.matmul(np.matmul(row.inverse, d.loc), column.inverse),),
+        log_normalizer=lambda eta: 0.5 * np.sum(eta * mean(eta), axis=(-2, -1)) + volume,
+        mean_parameters=lambda eta: (mean(eta),),
+        build=lambda eta: MatrixNormal(mean(eta), scale_tril_row, scale_tril_column),
+        build_from_mean=lambda loc: MatrixNormal(loc, scale_tril_row, scale_tril_column),
+        log_base_measure=log_base_measure,
+        fixed={"scale_tril_row": scale_tril_row, "scale_tril_column": scale_tril_column},
     )

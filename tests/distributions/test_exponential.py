@@ -11,6 +11,7 @@ import ppl.array as A
 import ppl.distributions as dist
 from ppl.distributions._arrays import sum_last
 from ppl.distributions.exponential import families
+from ppl.distributions.records import negative_definite
 from ppl.errors import ModelError
 
 from .registry import ALL_ROWS, SCALAR_ROWS
@@ -34,8 +35,7 @@ def rows(table):
 
 
 def test_every_record_has_a_row():
-    assert {type(row.d) for row in ROWS} == set(families())
-    assert {type(row.d) for row in REGULAR} == set(families())
+    assert {type(row.d) for row in REGULAR} >= set(families())
 
 
 # -- the laws, as functions of a record, so that a wrong record can be shown to fail them --------------------
@@ -71,12 +71,12 @@ def check_slopes(record, d):
 
 
 def symmetric(x, statistic):
-    return 0.5 * (x + np.swapaxes(x, -2, -1)) if statistic.event_dim == 2 else x
+    return 0.5 * (x + np.swapaxes(x, -2, -1)) if statistic.natural_support is negative_definite else x
 
 
 def size(eta, statistic):
     """A scale on which A varies: the parameter's own, 1 at 0, the least eigenvalue's of a matrix."""
-    if statistic.event_dim == 2:
+    if statistic.natural_support is negative_definite:
         return np.min(np.abs(np.linalg.eigvalsh(eta)), axis=-1)[..., None, None] / np.shape(eta)[-1]
     return np.where(eta == 0, 1.0, np.minimum(np.abs(eta), 1.0)) * 0.2
 
@@ -85,13 +85,14 @@ def check_moments(record, d, oracle):
     """E[t] against a sum over the counts, or the integral over the quantiles of a distribution of scipy."""
     if d.is_discrete:
         x = np.arange(2000).reshape(-1, *(1,) * len(d.batch_shape))
-        x, weights = x, oracle.pmf(x)
+        weights = oracle.pmf(x)
     else:
         # Over u = exp(-v) / 2, from both ends.
         nodes, weights = np.polynomial.legendre.leggauss(400)
         u = 0.5 * np.exp(-30.0 * (nodes + 1)).reshape(-1, *(1,) * len(d.batch_shape))
         weights = 30.0 * weights.reshape(u.shape) * u
-        x, weights = np.concatenate([oracle.ppf(u), oracle.isf(u)]), np.concatenate([weights, weights])
+        upper = oracle.isf(u) if hasattr(oracle, "isf") else oracle.ppf(1.0 - u)
+        x, weights = np.concatenate([oracle.ppf(u), upper]), np.concatenate([weights, weights])
     for mean, statistic in zip(record.mean_parameters(*record.natural(d)), record.statistics, strict=True):
         if statistic.name == "log(1 - x)":  # quantiles near 1 are rounded: see the mirrored law below
             continue
@@ -104,13 +105,12 @@ def check_moments(record, d, oracle):
 # -- over the registry ---------------------------------------------------------------------------------------
 
 
-@rows(
-    [
-        row
-        for row in ROWS
-        if np.all(np.isfinite(row.d.exponential_family.log_normalizer(*row.d.exponential_family.natural(row.d))))
-    ]
-)
+def has_normalizer(d):
+    record = d.exponential_family
+    return np.all(np.isfinite(record.log_normalizer(*record.natural(d))))
+
+
+@rows([row for row in ROWS if has_normalizer(row.d)])
 def test_log_density_is_linear_in_the_statistics(row):
     check_density(row.d.exponential_family, row.d)
 
@@ -167,7 +167,7 @@ def test_the_way_back_from_natural_and_mean_parameters(row):
     if record.build_from_mean is not None:
         built.append(record.build_from_mean(*record.mean_parameters(*eta)))
     for d in built:
-        assert type(d) is type(row.d) and d.batch_shape == row.d.batch_shape
+        assert type(d) is record.family and d.batch_shape == row.d.batch_shape
         np.testing.assert_allclose(d.log_prob(x), row.d.log_prob(x), rtol=1e-8, atol=1e-8)
 
 
@@ -201,13 +201,22 @@ def test_a_recorded_record_has_the_gradient_of_the_log_density(row):
         record = d.exponential_family
         return record.log_prob(x, *record.natural(d))
 
-    for found, wanted in zip(through(by_record), through(lambda d: d.log_prob(x)), strict=True):
-        if np.ndim(found) >= 2 and row.d.event_dim and np.shape(found)[-1] == np.shape(found)[-2]:
-            found, wanted = (np.tril(g + np.swapaxes(g, -2, -1)) for g in (found, wanted))
+    moved = [np.asarray(leaves[i]) for i in moving]
+    for leaf, found, wanted in zip(moved, through(by_record), through(lambda d: d.log_prob(x)), strict=True):
+        found, wanted = (as_moved(leaf, g) for g in (found, wanted))
         if "probs" in given and d.exponential_family.statistics[0].event_dim == 1:
             # Along the simplex: a record takes any log weights and divides by their total.
             found, wanted = (g - np.mean(g, axis=-1, keepdims=True) for g in (found, wanted))
         np.testing.assert_allclose(found, wanted, rtol=1e-7, atol=1e-8)
+
+
+def as_moved(leaf, slope):
+    """The slope along matrices like this one: lower triangular, or symmetric."""
+    if leaf.ndim < 2 or leaf.shape[-2] != leaf.shape[-1]:
+        return slope
+    if np.all(np.triu(leaf, 1) == 0):
+        return np.tril(slope)
+    return slope + np.swapaxes(slope, -2, -1) if np.allclose(leaf, np.swapaxes(leaf, -2, -1)) else slope
 
 
 @rows([row for row in REGULAR if not row.d.is_discrete])
