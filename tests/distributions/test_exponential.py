@@ -27,7 +27,8 @@ def is_regular(d):
 
 
 REGULAR = [row for row in ROWS if is_regular(row.d)]
-ORACLE = [row for row in REGULAR if row in SCALAR_ROWS]
+# SciPy's quantiles of the inverse Gaussian give up far out; averages over draws look at that family.
+ORACLE = [row for row in REGULAR if row in SCALAR_ROWS and type(row.d) is not dist.Wald]
 
 
 def rows(table):
@@ -99,7 +100,7 @@ def check_moments(record, d, oracle):
         with np.errstate(all="ignore"):
             t, w = statistic.function(x), weights.reshape(weights.shape + (1,) * statistic.event_dim)
         found = np.sum(np.where(w > 0, t, 0.0) * w, axis=0)
-        np.testing.assert_allclose(mean, np.broadcast_to(found, np.shape(mean)), rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(mean, np.broadcast_to(found, np.shape(mean)), rtol=1e-6, atol=1e-8)
 
 
 # -- over the registry ---------------------------------------------------------------------------------------
