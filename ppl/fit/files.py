@@ -52,7 +52,7 @@ def save(fit: Fit, path: str | os.PathLike) -> None:
     tree["bound"] = [getattr(fit.bound, f.name) for f in dataclasses.fields(Bound)]
     tree["verdict"] = [getattr(fit.verdict, f.name) for f in dataclasses.fields(Verdict)]
     r = fit.ratios
-    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.noise]
+    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.mixed, r.noise, r.seed]
     store.write(path, tree)
 
 
