@@ -57,9 +57,9 @@ def log_factorial_excess(n: Array) -> Array:
     return np.where(n < 16.0, below, 0.5 * np.log(large) + _HALF_LOG_2PI + series)
 
 
-def log_choose(n: Array, x: Array, rest: Array) -> Array:
-    """`log C(n, x)` with `rest = n - x`; the beta function keeps digits that factorials would cancel."""
-    return -special.betaln(x + 1.0, rest + 1.0) - np.log(n + 1.0)
+def log_choose(x: Array, rest: Array) -> Array:
+    """`log C(x + rest, x)`; the beta function keeps digits that factorials would cancel."""
+    return -special.betaln(x + 1.0, rest + 1.0) - np.log(x + rest + 1.0)
 
 
 def log_ways(x: Array, r: Array) -> Array:
@@ -73,7 +73,8 @@ def log_ways(x: Array, r: Array) -> Array:
 def least_reaching(cdf: Callable[[Array], Array], q: Array, low: Array, high: Array, shape: tuple[int, ...]) -> Array:
     """The least integer x of [low, high] with `cdf(x) >= q`, by doubling steps and bisection.
 
-    `high` may be infinite, and is the answer where no integer reaches q. NaN for q outside [0, 1].
+    `high` may be infinite. It is the answer at q = 1, which a cdf reaches too early, by rounding. NaN for q outside
+    [0, 1].
     """
     if is_recorded(q):
         raise ModelError(
@@ -82,20 +83,16 @@ def least_reaching(cdf: Callable[[Array], Array], q: Array, low: Array, high: Ar
             hint="d.sample(rng), or a continuous family",
         )
     q, low, high = (np.broadcast_to(np.asarray(a, float), shape) for a in (q, low, high))
-    below = low - 1.0  # cdf(below) < q, or below is no value
-    above, step = low, 1.0
-    for _ in range(1100):
-        short = (cdf(above) < q) & (above < high)
-        if not np.any(short):
-            break
-        below = np.where(short, above, below)
-        above, step = np.where(short, np.minimum(above + step, high), above), 2.0 * step
-    found = above < np.inf
-    below, above = np.where(found, below, 0.0), np.where(found, above, 1.0)
-    while np.any(above - below > 1.0):
-        middle = np.floor(below + 0.5 * (above - below))
-        if np.all((middle <= below) | (above - below <= 1.0)):  # neighbours among floats beyond 2^53
-            break
+    valid = (q >= 0.0) & (q <= 1.0)
+    sought = valid & (q < 1.0)
+    below, above, step = low - 1.0, np.where(sought, low, high), 1.0  # of those sought: x in (below, above]
+    while np.any(short := sought & (above < high) & (cdf(np.where(sought, above, low)) < q)):
+        below, above = np.where(short, above, below), np.where(short, np.minimum(above + step, high), above)
+        step *= 2.0
+    while np.any(apart := sought & (above < np.inf) & (above - below > 1.0)):
+        middle = np.where(apart, np.floor(0.5 * (below + above)), low)
         reached = cdf(middle) >= q
-        below, above = np.where(reached, below, middle), np.where(reached, middle, above)
-    return np.where((q >= 0.0) & (q <= 1.0), np.where(found, above, np.inf), np.nan)[()]
+        if np.all((middle <= below) | (middle >= above) | ~apart):  # neighbours among floats beyond 2^53
+            break
+        below, above = np.where(apart & ~reached, middle, below), np.where(apart & reached, middle, above)
+    return np.where(valid, above, np.nan)[()]

@@ -134,7 +134,7 @@ class Binomial(WithProbability):
 
     def _log_density(self, x):
         failures = self.total_count - x
-        return self._log_odds_density(x, failures) + log_choose(self.total_count, x, failures)
+        return self._log_odds_density(x, failures) + log_choose(x, failures)
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
@@ -203,7 +203,7 @@ class BetaBinomial(Distribution):
 
     def _log_density(self, x):
         a, b, failures = self.concentration1, self.concentration0, self.total_count - x
-        return log_choose(self.total_count, x, failures) + special.betaln(x + a, failures + b) - special.betaln(a, b)
+        return log_choose(x, failures) + special.betaln(x + a, failures + b) - special.betaln(a, b)
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
@@ -263,7 +263,10 @@ class Geometric(WithProbability):
         return np.maximum(np.ceil(np.log1p(-q) / self._log_failure) - 1.0, 0.0)
 
     def _log_density(self, x):
-        return self._log_odds_density(1, x)
+        given = self._arguments
+        if "probs" in given:
+            return np.log(given["probs"]) + special.xlog1py(x, -given["probs"])
+        return given["logits"] - (1.0 + x) * softplus(given["logits"])
 
     def _cdf(self, x):
         return np.where(x < 0, 0.0, -np.expm1((np.floor(np.maximum(x, 0.0)) + 1.0) * self._log_failure))

@@ -127,7 +127,18 @@ class _Mixture(Distribution):
     def component_log_probs(self, value: Array) -> Array:
         """`log w_k + log p_k(value)`, with the components along the last axis."""
         value = as_array(value)
-        return self.mixing_distribution.logits + self._each(lambda c: c.log_prob(self._spread(value)), 0)
+        whole = self.support
+
+        def log_prob(component):
+            x, own = self._spread(value), component.support
+            if not is_recorded(x) or own.depends_on_recorded or own == whole:
+                return component.log_prob(x)
+            # A recorded value of the mixture need not be one of this component.
+            inside = own(x)
+            safe = np.where(append_axes(inside, self.event_dim), x, own.feasible_like(x))
+            return np.where(inside, component.log_prob(safe), -np.inf)
+
+        return self.mixing_distribution.logits + self._each(log_prob, 0)
 
     def _spread(self, value: Array) -> Array:
         """`value` as the components take it."""

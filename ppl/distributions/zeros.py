@@ -9,7 +9,7 @@ from scipy import special
 
 from ppl.array import is_recorded, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, as_array, broadcast, quiet
+from ppl.distributions._arrays import Shape, as_array, broadcast, float_type, quiet
 from ppl.distributions._counting import least_reaching, one_of
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
@@ -219,31 +219,31 @@ class HurdleDistribution(_Gated):
         given = self._arguments
         return np.log(given["gate"]) if "gate" in given else -softplus(-given["gate_logits"])
 
-    @property
-    def _above(self) -> Array:
-        """The probability that the base is above 0."""
-        return -np.expm1(self.base_dist.log_prob(0))
+    def _above(self, zero: Array = 0) -> Array:
+        """The probability that the base is above 0, in the floating type of that zero."""
+        return -np.expm1(self.base_dist.log_prob(zero))
 
     def _log_density(self, x):
-        positive = self._log_rest + self.base_dist.log_prob(x) - np.log(self._above)
+        above = self._above(float_type(x).type(0))
+        positive = self._log_rest + self.base_dist.log_prob(x) - np.log(above)
         return np.where(x == 0, self._log_gate, positive)
 
     def _cdf(self, x):
-        above = self._above
+        above = self._above()
         share = np.clip((self.base_dist.cdf(x) - (1.0 - above)) / above, 0.0, 1.0)
         return np.where(x < 0, 0.0, self.gate + self._rest * share)
 
     def _mean(self):
-        return self._rest / self._above * self.base_dist.mean
+        return self._rest / self._above() * self.base_dist.mean
 
     def _variance(self):
-        base, ratio = self.base_dist.mean, self._rest / self._above
+        base, ratio = self.base_dist.mean, self._rest / self._above()
         return ratio * (self.base_dist.variance + (1.0 - ratio) * base * base)
 
     def _draw_counts(self, rng, sample_shape):
         base = self.base_dist.expand(self.batch_shape)
         if base.has("icdf"):  # the part of the unit interval that belongs to counts above 0
-            above = broadcast(self._above, self.shape(sample_shape))
+            above = broadcast(self._above(), self.shape(sample_shape))
             q = 1.0 - above * (1.0 - rng.random(above.shape))
             return np.maximum(base.icdf(np.minimum(q, 1.0 - 2.0**-53)), 1.0).astype(np.int64)
         counts = base.sample(rng, sample_shape)
