@@ -134,6 +134,7 @@ class CorrCholeskyTransform(VectorTransform):
     `L_ij = r_ij prod_(k<j) sqrt(1 - r_ik^2)` and `L_ii = prod_(k<i) sqrt(1 - r_ik^2)`; the entries of x
     stand row by row. The Jacobian is that of the entries below the diagonal:
     `log |J| = sum_(j<i) (i - j + 1) log sech(x_ij)`. (Lewandowski, Kurowicka and Joe 2009, section 2.)
+    The last of n diagonal entries rounds to 0 beyond |x| = 708 / (n - 1), in float32 87 / (n - 1).
 
     >>> CorrCholeskyTransform()(np.array([np.arctanh(0.6)])).round(3)
     array([[1. , 0. ],

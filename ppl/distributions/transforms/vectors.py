@@ -79,24 +79,24 @@ class SimplexToOrderedTransform(Transform):
     domain = constraints.simplex
     codomain = constraints.ordered_vector
 
-    def _centred(self, y: Array) -> Array:
-        return y - (np.expand_dims(self.anchor_point, -1) if np.ndim(self.anchor_point) else self.anchor_point)
+    @property
+    def _anchor(self) -> Array:
+        return np.expand_dims(self.anchor_point, -1) if np.ndim(self.anchor_point) else self.anchor_point
 
     def __call__(self, x: Array) -> Array:
         below = np.cumsum(x, axis=-1)[..., :-1]
         beyond = np.cumsum(x[..., ::-1], axis=-1)[..., -2::-1]
-        anchor = -self._centred(np.zeros(1, dtype=float_type(x)))
-        return np.log(below) - np.log(beyond) + anchor
+        return np.log(below) - np.log(beyond) + self._anchor
 
     def inverse(self, y: Array) -> Array:
         # sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - exp(a - b)): exact in both tails.
-        z = self._centred(y)
+        z = y - self._anchor
         up, down = special.expit(z), special.expit(-z)
         inner = up[..., 1:] * down[..., :-1] * -np.expm1(z[..., :-1] - z[..., 1:])
         return np.concatenate([up[..., :1], inner, down[..., -1:]], axis=-1)
 
     def log_abs_det_jacobian(self, x: Array, y: Array) -> Array:
-        z = self._centred(y)
+        z = y - self._anchor
         return np.sum(softplus(z) + softplus(-z), axis=-1)
 
     def forward_shape(self, shape: Shape) -> Shape:
