@@ -367,7 +367,7 @@ def _binomial(total_count):
         mean_parameters=lambda logits: (n * special.expit(logits),),
         build=lambda logits: Binomial(n, logits=logits),
         build_from_mean=lambda mean: Binomial(n, probs=mean / np.maximum(n, 1)),
-        log_base_measure=lambda x: log_choose(n, x, n - x),
+        log_base_measure=lambda x: log_choose(x, n - x),
         fixed={"total_count": n},
     )
 
