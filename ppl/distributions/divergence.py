@@ -421,7 +421,7 @@ def _poisson(q, p):
     return xlogx_gap(q.rate, p.rate)
 
 
-@register_kl(Categorical, Categorical)
+@register_kl(Categorical, Categorical, alike=lambda d: d._number)
 @register_kl(OneHotCategorical, OneHotCategorical)
 def _categorical(q, p):
     return np.sum(xlogx_gap(q.probs, p.probs), axis=-1)
@@ -692,7 +692,8 @@ def _find_by_moments(q: Distribution, p: Distribution) -> Found:
         return lambda: _against_normal(q, p)  # a von Mises's mean and variance are those of a circle
     if type(p) is Uniform:
         limits = constraints.bounds(q.support)
-        return None if limits is None else lambda: _against_uniform(q, p, limits)
+        bounded = limits is not None and np.all(np.isfinite(limits[0]) & np.isfinite(limits[1]))
+        return (lambda: _against_uniform(q, p, limits)) if bounded else None
     if _entry(_POSITIVE, q) and _entry(_GENERALIZED_GAMMA, p):
         return lambda: _against_power(q, p)
     if _entry(_POSITIVE, q) and type(p) is LogNormal:
