@@ -46,6 +46,7 @@ from ppl.distributions.discrete import (
 )
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
 from ppl.distributions.exponential import ExponentialFamily, Statistic, exponential_family
+from ppl.distributions.joint import NormalGamma
 from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
 from ppl.distributions.mixtures import Mixture, MixtureGeneral, MixtureSameFamily
 from ppl.distributions.multivariate import (
@@ -168,6 +169,7 @@ FAMILIES: dict[str, type[Distribution]] = {
         NegativeBinomial,
         NegativeBinomial2,
         Normal,
+        NormalGamma,
         OneHotCategorical,
         OrderedLogistic,
         OrderedProbit,
@@ -268,6 +270,7 @@ __all__ = [
     "NegativeBinomialLogits",
     "NegativeBinomialProbs",
     "Normal",
+    "NormalGamma",
     "OneHotCategorical",
     "OrderedLogistic",
     "OrderedProbit",

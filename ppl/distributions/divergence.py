@@ -51,6 +51,7 @@ from ppl.distributions.discrete import (
     Poisson,
     _Failures,
 )
+from ppl.distributions.joint import NormalGamma
 from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
 from ppl.distributions.multivariate import (
     Dirichlet,
@@ -534,6 +535,13 @@ def _opposite_powers_of_gammas(a, b, r, c):
     moment = np.exp(c + special.gammaln(np.where(finite, a + r, 1.0)) - special.gammaln(a))
     rest = special.gammaln(b) - special.gammaln(a) + (a - b * r) * special.digamma(a) - b * c - a - np.log(-r)
     return np.where(finite, rest + moment, np.inf)
+
+
+@register_kl(NormalGamma, NormalGamma)
+def _normal_gamma(q, p):
+    away = q.loc - p.loc
+    given = exp_gap(np.log(p.count / q.count)) + p.count * away * away * (q.concentration / q.rate)
+    return 0.5 * given + _generalized_gamma(q.precision, p.precision)
 
 
 # -- normal vectors ---------------------------------------------------------------------------------------

@@ -129,6 +129,7 @@ VECTOR_PAIRS = [
         dist.MatrixNormal(np.ones((2, 3)), _TRIL, np.diag([1.0, 2.0, 0.5])),
         dist.MatrixNormal(np.zeros((2, 3)), np.eye(2), np.tri(3)),
     ),
+    (dist.NormalGamma(0.3, 1.0, 2.5, 0.7), dist.NormalGamma(-0.4, 2.0, 1.5, 1.7)),
     (dist.LKJCholesky(3, 0.7), dist.LKJCholesky(3, 2.5)),
     (dist.LKJ(3, 1.7), dist.LKJ(3, 2.5)),
     (dist.LogisticNormal(np.ones(2), 1.2), dist.LogisticNormal(np.zeros(2), scale_tril=_TRIL)),
