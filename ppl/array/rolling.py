@@ -20,6 +20,7 @@ import numpy as np
 
 from . import operations as op
 from .batching import Batched, call_batched
+from .gaps import gammaln_gap, xlogx_gap
 from .program import Input, Program, Ref, Step, refs, substitute
 from .recording import Tape, _dtype, call_recording, paused_collector, program_of
 
@@ -32,7 +33,7 @@ OF_ONE_ARRAY = frozenset(
         *(op.log_total_exp.run, op.running_sum.run),
     )
 )
-ROWWISE = OF_ONE_ARRAY | {op.softplus.run, op.stop_gradient.run, op.where.run}
+ROWWISE = OF_ONE_ARRAY | {op.softplus.run, op.stop_gradient.run, op.where.run, xlogx_gap.run, gammaln_gap.run}
 
 
 class Rows(NamedTuple):
