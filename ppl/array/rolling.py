@@ -179,8 +179,10 @@ class _Rolling:
 
     def type_of_numbers(self, step: Step, place: int) -> np.dtype:
         """The type in which a step works with one of Python's numbers: that of the arrays that it meets."""
-        if step.fun is op.where.run:
-            return step.dtype if place else np.dtype(bool)
+        if step.fun is op.where.run and not place:
+            return np.dtype(bool)
+        if not isinstance(step.fun, np.ufunc):
+            return step.dtype
         kinds = [
             self.old.signature(x)[1] if type(x) is Ref else x.dtype if hasattr(x, "dtype") else type(x)
             for x in step.args

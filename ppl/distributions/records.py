@@ -461,7 +461,7 @@ def _softmax(eta):
     return np.exp(eta - logsumexp(eta, axis=-1)[..., None])
 
 
-@register_exponential_family(Categorical, size=lambda d: np.shape(d.logits)[-1])
+@register_exponential_family(Categorical, size=lambda d: d._number)
 def _categorical(size):
     def one_hot(x):
         return np.where(np.expand_dims(as_integer(x), -1) == np.arange(size), 1.0, 0.0)
