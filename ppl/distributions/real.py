@@ -16,9 +16,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import softplus
+from ppl.array import logit_beta_quantile, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import above, broadcast, log_beta_half
+from ppl.distributions._arrays import above, broadcast, exp_within, log_beta_half
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array
 
@@ -122,12 +122,20 @@ class StudentT(Distribution):
 
     arg_constraints: ClassVar = {"df": constraints.positive, "loc": constraints.real, "scale": constraints.positive}
     support = constraints.real
+    reparameterized = True
+    noise = "uniform"
     df: Array
     loc: Array
     scale: Array
 
     def __init__(self, df: Array, loc: Array = 0.0, scale: Array = 1.0, *, validate_args: bool | None = None) -> None:
         super().__init__({"df": df, "loc": loc, "scale": scale}, validate_args=validate_args)
+
+    def from_noise(self, noise: Array) -> Array:
+        # df / t^2 are the odds of a Beta(df / 2, 1 / 2) draw; both tails are the lower one of the noise.
+        tail = np.minimum(2.0 * noise, 2.0 - 2.0 * noise)
+        size = 0.5 * (np.log(self.df) - logit_beta_quantile(0.5 * self.df, 0.5, tail)) + np.log(self.scale)
+        return self.loc + np.sign(noise - 0.5) * exp_within(size)
 
     def _log_density(self, x):
         z = (x - self.loc) / self.scale
