@@ -75,6 +75,7 @@ from ppl.distributions.real import (
     StudentT,
 )
 from ppl.distributions.transforms import biject_to
+from ppl.distributions.truncated import TruncatedCauchy, TruncatedDistribution
 
 FAMILIES: dict[str, type[Distribution]] = {
     family.__name__: family
@@ -126,6 +127,7 @@ FAMILIES: dict[str, type[Distribution]] = {
         StudentT,
         TransformedDistribution,
         Triangular,
+        TruncatedDistribution,
         TruncatedNormal,
         Uniform,
         Unit,
@@ -187,6 +189,8 @@ __all__ = [
     "StudentT",
     "TransformedDistribution",
     "Triangular",
+    "TruncatedCauchy",
+    "TruncatedDistribution",
     "TruncatedNormal",
     "Uniform",
     "Unit",

@@ -46,6 +46,21 @@ class LogNormal(Distribution):
         z = (log_x - self.loc) / self.scale
         return -0.5 * z * z - log_x - (np.log(self.scale) + _HALF_LOG_2PI)
 
+    def _standard(self, x):
+        return (np.log(np.maximum(x, _TINY)) - self.loc) / self.scale
+
+    def _log_cdf(self, x):
+        return special.log_ndtr(self._standard(x))
+
+    def _log_survival(self, x):
+        return special.log_ndtr(-self._standard(x))
+
+    def _icdf_exp(self, log_q):
+        return np.exp(self.loc + self.scale * special.ndtri_exp(log_q))
+
+    def _isf_exp(self, log_q):
+        return np.exp(self.loc - self.scale * special.ndtri_exp(log_q))
+
     def _cdf(self, x):
         return special.ndtr((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
 
@@ -91,6 +106,12 @@ class HalfNormal(Distribution):
         z = x / self.scale
         return -0.5 * z * z - (np.log(self.scale) - 0.5 * math.log(2.0 / math.pi))
 
+    def _log_survival(self, x):
+        return special.log_ndtr(-np.maximum(x, 0.0) / self.scale) + math.log(2.0)
+
+    def _isf_exp(self, log_q):
+        return -self.scale * special.ndtri_exp(log_q - math.log(2.0))
+
     def _cdf(self, x):
         return special.erf(np.maximum(x, 0.0) / self.scale * math.sqrt(0.5))
 
@@ -135,6 +156,12 @@ class HalfCauchy(Distribution):
         z = x / self.scale
         return -np.log1p(z * z) - (np.log(self.scale) + math.log(0.5 * math.pi))
 
+    def _log_survival(self, x):
+        return np.log(np.arctan2(self.scale, np.maximum(x, 0.0)) * (2.0 / math.pi))
+
+    def _isf_exp(self, log_q):
+        return self.scale / np.tan((0.5 * math.pi) * np.exp(log_q))
+
     def _cdf(self, x):
         return np.arctan(np.maximum(x, 0.0) / self.scale) * (2.0 / math.pi)
 
@@ -171,6 +198,12 @@ class Exponential(Distribution):
 
     def _log_density(self, x):
         return np.log(self.rate) - self.rate * x
+
+    def _log_survival(self, x):
+        return -self.rate * np.maximum(x, 0.0)
+
+    def _isf_exp(self, log_q):
+        return -log_q / self.rate
 
     def _cdf(self, x):
         return -np.expm1(-self.rate * np.maximum(x, 0.0))
@@ -225,6 +258,12 @@ class Gamma(Distribution):
     def _draw(self, rng, sample_shape):
         draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape))) / self.rate
         return np.maximum(draws, _TINY)
+
+    def _log_survival(self, x):
+        return np.log(special.gammaincc(self.concentration, self.rate * np.maximum(x, 0.0)))
+
+    def _isf_exp(self, log_q):
+        return special.gammainccinv(self.concentration, np.exp(log_q)) / self.rate
 
     def _cdf(self, x):
         return special.gammainc(self.concentration, self.rate * np.maximum(x, 0.0))
@@ -372,6 +411,12 @@ class Weibull(Distribution):
         k, log_z = self.concentration, np.log(x / self.scale)
         return (k - 1.0) * log_z - np.exp(k * log_z) + np.log(k / self.scale)
 
+    def _log_survival(self, x):
+        return -np.power(np.maximum(x, 0.0) / self.scale, self.concentration)
+
+    def _isf_exp(self, log_q):
+        return self.scale * np.power(-log_q, 1.0 / self.concentration)
+
     def _cdf(self, x):
         return -np.expm1(-np.power(np.maximum(x, 0.0) / self.scale, self.concentration))
 
@@ -425,6 +470,12 @@ class Pareto(Distribution):
     def _log_density(self, x):
         log_x = np.log(x)
         return np.log(self.alpha) - self.alpha * (log_x - np.log(self.scale)) - log_x
+
+    def _log_survival(self, x):
+        return -self.alpha * np.log(np.maximum(x / self.scale, 1.0))
+
+    def _isf_exp(self, log_q):
+        return self.scale * np.exp(-log_q / self.alpha)
 
     def _cdf(self, x):
         return -np.expm1(-self.alpha * np.log(np.maximum(x / self.scale, 1.0)))
@@ -555,6 +606,12 @@ class LogLogistic(Distribution):
         z = (log_x - self.loc) / self.scale
         return z - 2.0 * softplus(z) - np.log(self.scale) - log_x
 
+    def _log_survival(self, x):
+        return -softplus((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
+
+    def _isf_exp(self, log_q):
+        return np.exp(self.loc - self.scale * (log_q - np.log(-np.expm1(log_q))))
+
     def _cdf(self, x):
         return special.expit((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
 
@@ -666,6 +723,13 @@ class Rayleigh(Distribution):
         z = x / self.scale
         return np.log(z) - 0.5 * z * z - np.log(self.scale)
 
+    def _log_survival(self, x):
+        z = np.maximum(x, 0.0) / self.scale
+        return -0.5 * z * z
+
+    def _isf_exp(self, log_q):
+        return self.scale * np.sqrt(-2.0 * log_q)
+
     def _cdf(self, x):
         z = np.maximum(x, 0.0) / self.scale
         return -np.expm1(-0.5 * z * z)
@@ -711,6 +775,12 @@ class Gompertz(Distribution):
     def _log_density(self, x):
         z = self.rate * x
         return np.log(self.concentration) + np.log(self.rate) + z - self.concentration * np.expm1(z)
+
+    def _log_survival(self, x):
+        return -self.concentration * np.expm1(self.rate * np.maximum(x, 0.0))
+
+    def _isf_exp(self, log_q):
+        return np.log1p(-log_q / self.concentration) / self.rate
 
     def _cdf(self, x):
         return -np.expm1(-self.concentration * np.expm1(self.rate * np.maximum(x, 0.0)))
