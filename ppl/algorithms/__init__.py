@@ -8,7 +8,7 @@ from .dadvi import DADVI
 from .laplace import Laplace
 from .maximum import MAP
 from .progress import Bar
-from .setup import Setup, matching, may_try_others, noncentred, set_up
+from .setup import Setup, matching, may_try_others, rewritten, set_up
 from .stages import Info, Keep, Run, Solution, State
 
 ALGORITHMS = {"bbvi": BBVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
@@ -28,6 +28,6 @@ __all__ = [
     "State",
     "matching",
     "may_try_others",
-    "noncentred",
+    "rewritten",
     "set_up",
 ]
