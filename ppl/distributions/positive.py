@@ -10,7 +10,16 @@ from scipy import special
 
 from ppl.array import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import above, as_float, broadcast, exp_within, float_type, log_beta_half, scaled_exp1
+from ppl.distributions._arrays import (
+    above,
+    as_float,
+    broadcast,
+    cotangent,
+    exp_within,
+    float_type,
+    log_beta_half,
+    scaled_exp1,
+)
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -157,10 +166,10 @@ class HalfCauchy(Distribution):
         return -np.log1p(z * z) - (np.log(self.scale) + math.log(0.5 * math.pi))
 
     def _log_survival(self, x):
-        return np.log(np.arctan2(self.scale, np.maximum(x, 0.0)) * (2.0 / math.pi))
+        return np.log(np.arctan2(1.0, np.maximum(x, 0.0) / self.scale) * (2.0 / math.pi))
 
     def _isf_exp(self, log_q):
-        return self.scale / np.tan((0.5 * math.pi) * np.exp(log_q))
+        return self.scale * cotangent((0.5 * math.pi) * np.exp(log_q))
 
     def _cdf(self, x):
         return np.arctan(np.maximum(x, 0.0) / self.scale) * (2.0 / math.pi)

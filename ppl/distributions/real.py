@@ -18,7 +18,7 @@ from scipy import special
 
 from ppl.array import logit_beta_quantile, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import above, broadcast, exp_within, log_beta_half
+from ppl.distributions._arrays import above, broadcast, cotangent, exp_within, log_beta_half
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array
 
@@ -113,10 +113,10 @@ class Cauchy(Distribution):
         return np.log(np.arctan2(1.0, (x - self.loc) / self.scale) / math.pi)
 
     def _icdf_exp(self, log_q):
-        return self.loc - self.scale / np.tan(math.pi * np.exp(log_q))
+        return self.loc - self.scale * cotangent(math.pi * np.exp(log_q))
 
     def _isf_exp(self, log_q):
-        return self.loc + self.scale / np.tan(math.pi * np.exp(log_q))
+        return self.loc + self.scale * cotangent(math.pi * np.exp(log_q))
 
     def _cdf(self, x):
         return np.arctan2(1.0, (self.loc - x) / self.scale) / math.pi  # exact in the lower tail too
@@ -403,7 +403,7 @@ class SkewNormal(Distribution):
         return (*self.batch_shape, 2)
 
     def from_noise(self, noise: Array) -> Array:
-        length = np.hypot(1.0, self.alpha)
+        length = np.sqrt(1.0 + self.alpha * self.alpha)
         leaning = (self.alpha / length) * np.abs(noise[..., 0]) + noise[..., 1] / length
         return self.loc + self.scale * leaning
 
@@ -416,7 +416,7 @@ class SkewNormal(Distribution):
         return special.ndtr(z) - 2.0 * special.owens_t(z, self.alpha)
 
     def _standard_mean(self):
-        return math.sqrt(2.0 / math.pi) * (self.alpha / np.hypot(1.0, self.alpha))
+        return math.sqrt(2.0 / math.pi) * (self.alpha / np.sqrt(1.0 + self.alpha * self.alpha))
 
     def _mean(self):
         return self.loc + self.scale * self._standard_mean()
