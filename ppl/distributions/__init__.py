@@ -27,6 +27,7 @@ from ppl.distributions.positive import Chi2, ChiSquared, Erlang, Exponential, Fi
 from ppl.distributions.real import AsymmetricLaplace, Cauchy, Gumbel, Laplace, Logistic, Normal, SkewNormal, SoftLaplace, StudentT
 from ppl.distributions.spellings import BernoulliLogits, BernoulliProbs, BinomialLogits, BinomialProbs, CategoricalLogits, CategoricalProbs, GeometricLogits, GeometricProbs, MultinomialLogits, MultinomialProbs, NegativeBinomialLogits, NegativeBinomialProbs
 from ppl.distributions.transforms import biject_to
+from ppl.distributions.truncated import TruncatedCauchy, TruncatedDistribution
 from ppl.distributions.zeros import HurdleDistribution, ZeroInflatedDistribution, ZeroInflatedNegativeBinomial2, ZeroInflatedPoisson
 
 FAMILIES: dict[str, type[Distribution]] = {
@@ -122,6 +123,8 @@ __all__ = [
     "StudentT",
     "TransformedDistribution",
     "Triangular",
+    "TruncatedCauchy",
+    "TruncatedDistribution",
     "TruncatedNormal",
     "Uniform",
     "Unit",
