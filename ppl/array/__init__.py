@@ -9,11 +9,7 @@
 [  2.     14.778 109.196]
 """
 
-<<<<<<< HEAD
-from . import functions, gaps, passes, specials, statistics
-=======
-from . import functions, passes, quantiles, specials, statistics
->>>>>>> main
+from . import functions, gaps, passes, quantiles, specials, statistics
 from .batching import batch, unrolled
 from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward

@@ -33,11 +33,10 @@ OF_ONE_ARRAY = frozenset(
         *(op.log_total_exp.run, op.running_sum.run),
     )
 )
-<<<<<<< HEAD
-ROWWISE = OF_ONE_ARRAY | {op.softplus.run, op.stop_gradient.run, op.where.run, xlogx_gap.run, gammaln_gap.run}
-=======
-ROWWISE = OF_ONE_ARRAY | {op.softplus.run, op.stop_gradient.run, op.where.run, op.agreeing.run}
->>>>>>> main
+ROWWISE = OF_ONE_ARRAY | {
+    *(op.softplus.run, op.stop_gradient.run, op.where.run, op.agreeing.run),
+    *(xlogx_gap.run, gammaln_gap.run),
+}
 
 
 class Rows(NamedTuple):

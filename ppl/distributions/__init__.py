@@ -12,32 +12,192 @@ Everything is plain NumPy on numbers, arrays or recorded arrays. `FAMILIES` list
 
 from ppl.distributions import constraints, records, transforms
 from ppl.distributions.base import Distribution, Independent, MaskedDistribution
-from ppl.distributions.bounded import Beta, Kumaraswamy, LogUniform, LogitNormal, Triangular, TruncatedNormal, Uniform, VonMises
+from ppl.distributions.bounded import (
+    Beta,
+    Kumaraswamy,
+    LogitNormal,
+    LogUniform,
+    Triangular,
+    TruncatedNormal,
+    Uniform,
+    VonMises,
+)
 from ppl.distributions.categories import DirichletMultinomial, Multinomial, OrderedLogistic, OrderedProbit
 from ppl.distributions.chains import AR, CAR, GaussianRandomWalk, GaussianStateSpace
 from ppl.distributions.combinators import Delta, ImproperUniform, TransformedDistribution, Unit
-from ppl.distributions.discrete import Bernoulli, BetaBinomial, BetaNegativeBinomial, Binomial, Categorical, DiscreteUniform, GammaPoisson, Geometric, NegativeBinomial, NegativeBinomial2, OneHotCategorical, Poisson
+from ppl.distributions.discrete import (
+    Bernoulli,
+    BetaBinomial,
+    BetaNegativeBinomial,
+    Binomial,
+    Categorical,
+    DiscreteUniform,
+    GammaPoisson,
+    Geometric,
+    NegativeBinomial,
+    NegativeBinomial2,
+    OneHotCategorical,
+    Poisson,
+)
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
 from ppl.distributions.exponential import ExponentialFamily, Statistic, exponential_family
 from ppl.distributions.joint import NormalGamma
-from ppl.distributions.matrices import InverseWishart, LKJ, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
+from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
 from ppl.distributions.mixtures import Mixture, MixtureGeneral, MixtureSameFamily
-from ppl.distributions.multivariate import Dirichlet, LogisticNormal, LowRankMultivariateNormal, MultivariateNormal, MultivariateStudentT, ZeroSumNormal
-from ppl.distributions.positive import Chi2, ChiSquared, Erlang, Exponential, FisherSnedecor, Gamma, Gompertz, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma, InverseGaussian, Levy, LogLogistic, LogNormal, Pareto, Rayleigh, Wald, Weibull
-from ppl.distributions.real import AsymmetricLaplace, Cauchy, Gumbel, Laplace, Logistic, Normal, SkewNormal, SoftLaplace, StudentT
-from ppl.distributions.spellings import BernoulliLogits, BernoulliProbs, BinomialLogits, BinomialProbs, CategoricalLogits, CategoricalProbs, GeometricLogits, GeometricProbs, MultinomialLogits, MultinomialProbs, NegativeBinomialLogits, NegativeBinomialProbs
+from ppl.distributions.multivariate import (
+    Dirichlet,
+    LogisticNormal,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    MultivariateStudentT,
+    ZeroSumNormal,
+)
+from ppl.distributions.positive import (
+    Chi2,
+    ChiSquared,
+    Erlang,
+    Exponential,
+    FisherSnedecor,
+    Gamma,
+    Gompertz,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    InverseGaussian,
+    Levy,
+    LogLogistic,
+    LogNormal,
+    Pareto,
+    Rayleigh,
+    Wald,
+    Weibull,
+)
+from ppl.distributions.real import (
+    AsymmetricLaplace,
+    Cauchy,
+    Gumbel,
+    Laplace,
+    Logistic,
+    Normal,
+    SkewNormal,
+    SoftLaplace,
+    StudentT,
+)
+from ppl.distributions.spellings import (
+    BernoulliLogits,
+    BernoulliProbs,
+    BinomialLogits,
+    BinomialProbs,
+    CategoricalLogits,
+    CategoricalProbs,
+    GeometricLogits,
+    GeometricProbs,
+    MultinomialLogits,
+    MultinomialProbs,
+    NegativeBinomialLogits,
+    NegativeBinomialProbs,
+)
 from ppl.distributions.transforms import biject_to
 from ppl.distributions.truncated import TruncatedCauchy, TruncatedDistribution
-from ppl.distributions.zeros import HurdleDistribution, ZeroInflatedDistribution, ZeroInflatedNegativeBinomial2, ZeroInflatedPoisson
+from ppl.distributions.zeros import (
+    HurdleDistribution,
+    ZeroInflatedDistribution,
+    ZeroInflatedNegativeBinomial2,
+    ZeroInflatedPoisson,
+)
 
 FAMILIES: dict[str, type[Distribution]] = {
     family.__name__: family
-    for family in tuple(globals().values())
-    if isinstance(family, type) and issubclass(family, Distribution) and family is not Distribution
+    for family in (
+        AR,
+        AsymmetricLaplace,
+        Bernoulli,
+        Beta,
+        BetaBinomial,
+        BetaNegativeBinomial,
+        Binomial,
+        CAR,
+        Categorical,
+        Cauchy,
+        Chi2,
+        Delta,
+        Dirichlet,
+        DirichletMultinomial,
+        DiscreteUniform,
+        Erlang,
+        Exponential,
+        FisherSnedecor,
+        Gamma,
+        GammaPoisson,
+        GaussianRandomWalk,
+        GaussianStateSpace,
+        Geometric,
+        Gompertz,
+        Gumbel,
+        HalfCauchy,
+        HalfNormal,
+        HalfStudentT,
+        HurdleDistribution,
+        ImproperUniform,
+        Independent,
+        InverseGamma,
+        InverseWishart,
+        Kumaraswamy,
+        LKJ,
+        LKJCholesky,
+        Laplace,
+        Levy,
+        LogLogistic,
+        LogNormal,
+        LogUniform,
+        Logistic,
+        LogisticNormal,
+        LogitNormal,
+        LowRankMultivariateNormal,
+        MaskedDistribution,
+        MatrixNormal,
+        MixtureGeneral,
+        MixtureSameFamily,
+        Multinomial,
+        MultivariateNormal,
+        MultivariateStudentT,
+        NegativeBinomial,
+        NegativeBinomial2,
+        Normal,
+        NormalGamma,
+        OneHotCategorical,
+        OrderedLogistic,
+        OrderedProbit,
+        Pareto,
+        Poisson,
+        Rayleigh,
+        SkewNormal,
+        SoftLaplace,
+        StudentT,
+        TransformedDistribution,
+        Triangular,
+        TruncatedDistribution,
+        TruncatedNormal,
+        Uniform,
+        Unit,
+        VonMises,
+        Wald,
+        Weibull,
+        Wishart,
+        WishartCholesky,
+        ZeroInflatedDistribution,
+        ZeroInflatedNegativeBinomial2,
+        ZeroInflatedPoisson,
+        ZeroSumNormal,
+    )
 }
 
 __all__ = [
     "AR",
+    "CAR",
+    "FAMILIES",
+    "LKJ",
     "AsymmetricLaplace",
     "Bernoulli",
     "BernoulliLogits",
@@ -48,7 +208,6 @@ __all__ = [
     "Binomial",
     "BinomialLogits",
     "BinomialProbs",
-    "CAR",
     "Categorical",
     "CategoricalLogits",
     "CategoricalProbs",
@@ -63,7 +222,6 @@ __all__ = [
     "Erlang",
     "Exponential",
     "ExponentialFamily",
-    "FAMILIES",
     "FisherSnedecor",
     "Gamma",
     "GammaPoisson",
@@ -84,7 +242,6 @@ __all__ = [
     "InverseGaussian",
     "InverseWishart",
     "Kumaraswamy",
-    "LKJ",
     "LKJCholesky",
     "Laplace",
     "Levy",

@@ -220,7 +220,7 @@ def moving(d, still=()):
         return values, lambda values: dist.TransformedDistribution(build(values), d.transforms)
     given = d.parameters
     names = [name for name in given if np.asarray(given[name]).dtype.kind == "f" and name not in still]
-    build = lambda values: type(d)(**given | dict(zip(names, values, strict=True))).expand(d.batch_shape)
+    build = lambda values: type(d)(**given | dict(zip(names, values)), validate_args=False).expand(d.batch_shape)
     return [np.asarray(given[name]) for name in names], build
 
 
