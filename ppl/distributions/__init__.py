@@ -10,7 +10,7 @@ Everything is plain NumPy on numbers, arrays or recorded arrays. `FAMILIES` list
 ((4,), np.float64(0.0))
 """
 
-from ppl.distributions import constraints, transforms
+from ppl.distributions import constraints, records, transforms
 from ppl.distributions.base import Distribution, Independent, MaskedDistribution
 from ppl.distributions.bounded import (
     Beta,
@@ -40,6 +40,8 @@ from ppl.distributions.discrete import (
     Poisson,
 )
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
+from ppl.distributions.exponential import ExponentialFamily, Statistic, exponential_family
+from ppl.distributions.joint import NormalGamma
 from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
 from ppl.distributions.mixtures import Mixture, MixtureGeneral, MixtureSameFamily
 from ppl.distributions.multivariate import (
@@ -97,6 +99,7 @@ from ppl.distributions.spellings import (
     NegativeBinomialProbs,
 )
 from ppl.distributions.transforms import biject_to
+from ppl.distributions.truncated import TruncatedCauchy, TruncatedDistribution
 from ppl.distributions.zeros import (
     HurdleDistribution,
     ZeroInflatedDistribution,
@@ -138,6 +141,7 @@ __all__ = [
     "Distribution",
     "Erlang",
     "Exponential",
+    "ExponentialFamily",
     "FisherSnedecor",
     "Gamma",
     "GammaPoisson",
@@ -183,6 +187,7 @@ __all__ = [
     "NegativeBinomialLogits",
     "NegativeBinomialProbs",
     "Normal",
+    "NormalGamma",
     "OneHotCategorical",
     "OrderedLogistic",
     "OrderedProbit",
@@ -191,9 +196,12 @@ __all__ = [
     "Rayleigh",
     "SkewNormal",
     "SoftLaplace",
+    "Statistic",
     "StudentT",
     "TransformedDistribution",
     "Triangular",
+    "TruncatedCauchy",
+    "TruncatedDistribution",
     "TruncatedNormal",
     "Uniform",
     "Unit",
@@ -208,6 +216,7 @@ __all__ = [
     "ZeroSumNormal",
     "biject_to",
     "constraints",
+    "exponential_family",
     "has_kl",
     "kl_divergence",
     "register_kl",
