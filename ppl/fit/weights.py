@@ -429,14 +429,15 @@ def _log_conditional(
     correlated: Correlated, g: Group, outside: Sequence[FactorFacts], drawn: Mapping[str, np.ndarray]
 ) -> np.ndarray | float:
     """log factorised guide / guide given the global latents, for the elements of a group in a draw: (S, N)."""
-    if not correlated.places:
+    joint = [f for f in g.factors if f.name in correlated.places]
+    if not joint:
         return 0.0
     given = [f for f in outside if f.name in correlated.places]
     count = len(drawn[g.factors[0].name])
     numbers = np.concatenate([np.zeros(0, int), *(correlated.indices(f).ravel() for f in given)])
     e_given = np.concatenate([np.zeros((count, 0)), *(drawn[f.name].reshape(count, -1) for f in given)], axis=1)
     each, e = [], []
-    for f in g.factors:
+    for f in joint:
         axis = _axis(f, g.plate)
         each.append(np.moveaxis(correlated.indices(f), axis, 0).reshape(g.size, -1))
         e.append(np.moveaxis(drawn[f.name], 1 + axis, 1).reshape(count, g.size, -1))
