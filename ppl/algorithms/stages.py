@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..elbo import Objective
-from ..elbo.blame import EXTREME, blame
+from ..elbo.blame import EXTREME, refusal
 from ..errors import NumericalError
 from ..optim import Moments
 from . import noise
@@ -67,6 +67,7 @@ class Solution:
     interrupted: bool = False
     run: Run | None = None  # where it stood, for those who go on from there
     guide: Any = None  # where it is another than the one that was asked for
+    doubts: tuple[str, ...] = ()  # sentences on the answer that the verdict adds to its warnings
 
     derivation = property(lambda self: self.objective.derivation)
     plan = property(lambda self: self.objective.plan)
@@ -381,26 +382,12 @@ def _error(windows, state: State, where: Coordinates, optimizer: Any) -> float:
 
 
 def _not_finite(where, last, step, history, settings) -> NumericalError:
-    values = where.concrete(*last)
-    culprit, hint = "", EXTREME
-    objective = settings.objective
-    if settings.executor == "numpy":
-        d = objective.derivation
-        eps = {
-            k: v[0]
-            for k, v in noise.draw(noise.generator(settings.seed, 0, noise.Stream.COMPARISON), d.factors, 1, 64).items()
-        }
-        rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
-        with np.errstate(all="ignore"):
-            _, terms, _ = objective.evaluate(values, rows, eps, 64)
-        bad = [i for i, column in enumerate(terms.T) if not np.all(np.isfinite(column))]
-        culprit = f" in {', '.join(d.terms[i].text for i in bad)}" if bad else ""
-        cause, hint = blame(d, bad, values, rows, eps)
-        culprit += f": {cause}" if cause else ""
-    return NumericalError(
-        f"a gradient that is not finite, {PATIENCE} steps in a row up to step {step}{culprit}",
-        "finite log densities where the guide draws",
-        hint,
-        state=values,
-        history=history,
-    )
+    values, objective = where.concrete(*last), settings.objective
+    what = f"a gradient that is not finite, {PATIENCE} steps in a row up to step {step}"
+    if settings.executor != "numpy":
+        expected = "finite log densities where the guide draws"
+        return NumericalError(what, expected, EXTREME, state=values, history=history)
+    d = objective.derivation
+    eps = noise.draw(noise.generator(settings.seed, 0, noise.Stream.COMPARISON), d.factors, 1, 64)
+    rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
+    return refusal(objective, values, rows, {k: v[0] for k, v in eps.items()}, what=what, history=history)

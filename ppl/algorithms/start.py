@@ -118,7 +118,7 @@ def fixed_draws(
     for width in widths:
         start = np.where(where.logarithmic, 0.0, width * rng.standard_normal(where.size))
         with np.errstate(all="ignore"):
-            x, value, steps = minimize(f, start, where.metric, logarithmic=where.logarithmic)
+            x, value, steps, _ = minimize(f, start, where.metric, logarithmic=where.logarithmic)
         total += steps
         if value < best[1]:
             best = x, value
