@@ -1,0 +1,91 @@
+"""Linear response: the covariances that a mean-field guide leaves out, and where it is too narrow.
+
+A mean-field optimum answers a tilt of the log density, log p + t' z, by moving its locations; how
+fast is the covariance of z (Giordano, Broderick and Jordan 2018, "Covariances, robustness, and
+variational Bayes", section 3). With H the Hessian of minus the bound in the guide's own
+parameters, (loc, log scale), those of the model held where they are,
+
+    Cov(z) = the block of H^-1 that belongs to the locations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..elbo import Objective
+from .coordinates import KINDS, Coordinates
+from .deterministic import FixedDraws, gaussian_sites, inverse_root
+from .noise import Stream, generator, whitened
+
+NARROW = 0.8  # share of the linear response's sd from which on the guide's own is called too narrow
+SHOWN = 4  # sites that are named
+WORK = 10_000_000  # counted cost of a Hessian that is made for a warning alone
+LARGEST = 400  # coordinates up to which it is
+
+
+@dataclass(frozen=True)
+class Response:
+    """Linear response at a mean-field optimum.
+
+    `root` A gives the covariance A A' of the sites' locations, in order; `own` has for each site
+    the guide's sds as shares of the linear response's.
+    """
+
+    sites: tuple[str, ...]
+    root: np.ndarray
+    own: dict[str, np.ndarray]
+    positive: bool
+    error: float
+
+    @property
+    def narrow(self) -> str:
+        """The sites for which the guide is too narrow, and its sd as a share of the linear response's; or ''.
+
+        Too narrow is less than 0.8 of it in some element: further off than a good answer is.
+        """
+        least = {s: float(np.min(x, initial=np.inf)) for s, x in self.own.items()}
+        found = sorted((share, s) for s, share in least.items() if share < NARROW)
+        if not found:
+            return ""
+        named = [f"{s} ({share:.2g} of it)" for share, s in found[:SHOWN]]
+        if len(found) > SHOWN:
+            named.append(f"{len(found) - SHOWN} more")
+        return f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
+
+
+def linear_response(f: FixedDraws, where: Coordinates) -> Response:
+    """The response of a mean-field guide; zero of f's coordinates, which are `where`, is its optimum."""
+    sites = tuple(gaussian_sites(f.objective.derivation))
+    every = np.arange(where.size)
+    places = [np.concatenate([every[:0], *(every[where.slices[f"{s}.{k}"]] for s in sites)]) for k in KINDS]
+    own = np.concatenate(places)
+    hessian = f.hessian(np.zeros(where.size))[np.ix_(own, own)]
+    found = inverse_root(hessian)
+    root = found.root[: places[0].size]  # in units of the guide's own sds
+    scale = np.concatenate([where.starts[f"{s}.scale"].ravel() for s in sites])
+    ends = np.cumsum([np.size(where.starts[f"{s}.scale"]) for s in sites])
+    shares = np.split(1.0 / np.sqrt(np.sum(root * root, axis=1)), ends[:-1])
+    return Response(sites, scale[:, None] * root, dict(zip(sites, shares, strict=True)), found.positive, found.error)
+
+
+def too_narrow(objective: Objective, values: dict[str, np.ndarray], seed: int) -> tuple[str, ...]:
+    """A sentence on the sites that a mean-field guide is too narrow for, where its Hessian is cheap to have."""
+    d, where = objective.derivation, Coordinates.at(objective.derivation, values)
+    sites = gaussian_sites(d)
+    mean_field = all(f"{s}.scale" in where.slices for s in sites) and len(where.gaussian) == len(sites)
+    smooth = objective.climbs and not objective.plan.any_score and not d.index_inputs
+    if not (sites and mean_field and smooth) or any(f.origin in ("in place", "guide function") for f in d.factors):
+        return ()
+    draws = 2 * max(16, where.size // 2)
+    if where.size > LARGEST or where.size * draws * objective.values.work > WORK:
+        return ()
+    noise = whitened(generator(seed, 0, Stream.FIXED), d.factors, draws)
+    found = linear_response(FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise), where)
+    if not found.positive or not found.narrow:
+        return ()
+    return (
+        f"the factorised guide is too narrow: its sd falls short of the linear response's for {found.narrow}, "
+        f"as it leaves out how the sites depend on each other",
+    )
