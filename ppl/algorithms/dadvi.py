@@ -102,8 +102,8 @@ class DADVI:
                 x, value, more, *_ = f.newton(x, steps=50, tolerance=1e-4)
                 taken += more
             values, steps = where.concrete(x), steps + taken
-            history.append(-value)
             require_finite(objective, values, f.noise, what, history)
+            history.append(-value)
             before, bound = bound, _bound(objective, values, fresh)
             gain = bound - before
             agreed = agreed + 1 if abs(gain) < self.tolerance else 0
@@ -139,21 +139,22 @@ class DADVI:
             note = f"no linear response: {where.size} parameters are too many for a Hessian"
             return replace(found, notes=(*found.notes, note))
         response = linear_response(self._function(found.objective, where, count, seed), where)
-        narrow, doubts = response.narrow, lost_digits(response.error)
+        narrow = response.narrow
+        if not response.positive:
+            reason = f"{found.stop_reason}, but the bound has no curvature {response.weakest}"
+            return replace(found, stop_reason=reason, converged=False)
         if not self.linear_response:
             short = f"the factorised guide is too narrow: its sd falls short of the linear response's for {narrow}"
-            return replace(found, doubts=(short,) if narrow and response.positive else ())
-        joint = derive(p, "fullrank", seed=seed)
+            return replace(found, doubts=(short,) if narrow else ())
+        joint, doubts = derive(p, "fullrank", seed=seed), lost_digits(response.error)
         note = "covariances are those of the linear response"
-        if not response.positive:
-            note = "the bound has no curvature in some direction: its linear response is cut off there"
-        elif narrow:
+        if narrow:
             note += f": the sds of the mean-field guide alone fall short of these for {narrow}"
         return replace(
             found,
             values=joint_values(joint, found.values, response.sites, response.root),
             objective=Objective(joint, choose(joint)),
-            converged=found.converged and response.positive and not doubts,
+            converged=found.converged and not doubts,
             notes=(*found.notes, note),
             doubts=doubts,
             guide="fullrank",

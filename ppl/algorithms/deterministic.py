@@ -17,9 +17,11 @@ from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..elbo.blame import FAR, refusal
 from ..errors import GuideError, ModelError
 from .lbfgs import ROUNDING
+from .noise import Stream, generator, whitened
 
 AT_ONCE = 4_000_000  # counted cost of the Hessian's columns that are computed in one run
 DENSE = 1000  # coordinates up to which a Hessian is made
+WIDEST = 10.0  # the largest standard deviation, in the coordinates' units, where there is no curvature
 MOST = 0.1  # of a standard deviation: the error by rounding that goes without a word
 
 
@@ -36,8 +38,10 @@ class Minimum(NamedTuple):
 class Root(NamedTuple):
     """A square root A of a symmetric matrix's inverse: A A' = matrix^-1.
 
-    `positive`: all eigenvalues are, beyond rounding; `weakest` is the direction of the least of
-    them, and `error` the relative error that rounding may have in the standard deviation there.
+    `positive`: all eigenvalues are, beyond rounding; where not, A is cut to what coordinates in
+    about the right units allow. `weakest` says how far the directions without curvature, or that of
+    the least, move each coordinate; `error` is the relative error that rounding may have in the
+    standard deviation there.
     """
 
     root: np.ndarray
@@ -142,8 +146,9 @@ class FixedDraws:
         while True:  # scipy's own test is of the gradient, in whose units a weak direction is lost
             hessian = self.hessian(best.x)
             root = inverse_root(hessian)
-            half = root.root.T @ self(best.x)[1]
-            predicted = 0.5 * float(half @ half)
+            with np.errstate(all="ignore"):
+                half = root.root.T @ self(best.x)[1]
+                predicted = 0.5 * float(half @ half)
             if predicted < max(tolerance, ROUNDING * abs(best.value)) or not root.positive or taken >= steps:
                 break
             before, taken = best, taken + 1
@@ -168,6 +173,15 @@ def check_executor(name: str, executor: str) -> None:
             "'auto' or 'numpy', and np.where in the place of control flow",
             'algorithm="bbvi"',
         )
+
+
+def require_curvature(hessian: np.ndarray, flat: Objective, pilot: Mapping[str, Any], seed: int, what: str) -> None:
+    """Refuse a Hessian that is not finite; the draws of the pilot's Gaussians tell why."""
+    if np.all(np.isfinite(hessian)):
+        return
+    noise = whitened(generator(seed, 0, Stream.FIXED), flat.derivation.factors, 64)
+    rows = {n: np.arange(flat.derivation.plates[n].size) for n in flat.derivation.index_inputs}
+    raise refusal(flat, pilot, rows, noise, what=what, history=np.array([np.nan]))
 
 
 def gaussian_sites(d: Derivation) -> list[str]:
@@ -228,19 +242,17 @@ def inverse_root(matrix: np.ndarray) -> Root:
     """
     n = len(matrix)
     if not np.all(np.isfinite(matrix)):
-        return Root(np.eye(n), False, np.zeros(n), np.inf)
+        return Root(np.eye(n), False, np.ones(n), np.inf)
     diagonal = np.abs(np.diag(matrix))
     unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(unit[:, None] * matrix * unit)
     rounding = n * np.finfo(float).eps * max(float(np.abs(values).max()), 1e-300)
-    root = unit[:, None] * vectors / np.sqrt(np.maximum(values, rounding))
-    weakest = unit * vectors[:, 0]
-    return Root(
-        root,
-        bool(values[0] > rounding),
-        weakest / np.linalg.norm(weakest),
-        0.5 * rounding / max(float(values[0]), rounding),
-    )
+    if values[0] > rounding:
+        weakest, error = unit * np.abs(vectors[:, 0]), 0.5 * rounding / float(values[0])
+        return Root(unit[:, None] * vectors / np.sqrt(values), True, weakest, error)
+    weakest = unit * np.linalg.norm(vectors[:, values <= max(values[0], rounding)], axis=1)
+    unit = np.minimum(unit, WIDEST)
+    return Root(unit[:, None] * vectors / np.sqrt(np.maximum(values, WIDEST**-2)), False, weakest, np.inf)
 
 
 def lost_digits(error: float) -> tuple[str, ...]:
@@ -253,12 +265,28 @@ def lost_digits(error: float) -> tuple[str, ...]:
     )
 
 
-def named(direction: np.ndarray, sizes: Mapping[str, int]) -> str:
-    """The sites that a direction moves, given the number of coordinates of each in order."""
+def along(d: Derivation, direction: np.ndarray, sizes: Mapping[str, int]) -> str:
+    """In words: along which sites a direction goes, given the number of coordinates of each, and what may be the cause.
+
+    Only where the prior of one of them is flat may nothing hold it.
+    """
     parts = np.split(np.abs(direction), np.cumsum(list(sizes.values()))[:-1])
     most = max((float(np.max(x, initial=0.0)) for x in parts), default=0.0)
-    moved = [s for s, x in zip(sizes, parts, strict=True) if np.max(x, initial=0.0) > 0.1 * most]
-    return " and ".join(moved or sizes)
+    moved = [s for s, x in zip(sizes, parts, strict=True) if np.max(x, initial=0.0) > 0.1 * most] or list(sizes)
+    cause = ""
+    if flat_sites(d).intersection(moved):
+        cause = ", as with a flat prior and no data, collinear columns or separable classes: a proper prior such as "
+        cause += "Normal(0, 10) bends it"
+    return f"along {' and '.join(moved)}{cause}"
+
+
+def flat_sites(d: Derivation) -> frozenset[str]:
+    """The sites whose prior is the same everywhere."""
+    return frozenset(
+        t.site
+        for t in d.terms
+        if t.kind == "log p" and t.site in d.site_outputs and type(d.program.outputs[t.output]) is not Ref
+    )
 
 
 def triangle(root: np.ndarray) -> np.ndarray:
@@ -268,14 +296,13 @@ def triangle(root: np.ndarray) -> np.ndarray:
 
 
 def require_finite(
-    objective: Objective, values: Mapping[str, Any], noise: Mapping[str, np.ndarray], what: str, history: Any
+    objective: Objective, values: Mapping[str, Any], noise: Mapping[str, np.ndarray], what: str, history: Any = ()
 ) -> None:
     """Refuse what a search ended with, where the bound is not finite there or a parameter ran away."""
-    rows = {
-        n: np.arange(q.size) for n, q in objective.derivation.plates.items() if n in objective.derivation.index_inputs
-    }
+    d = objective.derivation
+    rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
     with np.errstate(all="ignore"):
         bound = objective.evaluate(dict(values), rows, dict(noise), len(next(iter(noise.values()), [0])))[0]
     if np.all(np.isfinite(bound)) and all(np.all(np.abs(x) < FAR) for x in values.values()):
         return
-    raise refusal(objective, values, rows, noise, what=what, history=np.atleast_1d(np.asarray(history, dtype=float)))
+    raise refusal(objective, values, rows, noise, what=what, history=np.append(history, bound.mean()))

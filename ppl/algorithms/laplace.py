@@ -15,11 +15,12 @@ from .coordinates import Coordinates
 from .deterministic import (
     DENSE,
     FixedDraws,
+    along,
     check_executor,
     gaussian_sites,
     inverse_root,
     lost_digits,
-    named,
+    require_curvature,
     require_finite,
     triangle,
     whole,
@@ -93,23 +94,20 @@ class Laplace:
             for f in exact.derivation.factors
         }
         what = "a log density without a maximum at finite places"
-        require_finite(exact, found, noise, what, [])
+        require_finite(exact, found, noise, what)
         f = FixedDraws(exact, values_of, [np.zeros(where.shapes[n]) for n in free], noise)
         top = f.newton(np.zeros(f.size), steps=self.steps)
         raw = np.split(top.x, np.cumsum(list(sizes.values()))[:-1])
         values = values_of(*(r.reshape(where.shapes[n]) for r, n in zip(raw, free, strict=True)))
-        require_finite(exact, values, noise, what, [-top.value])
+        require_finite(exact, values, noise, what)
+        require_curvature(top.hessian, flat, found, seed, "a log density whose curvature is not finite")
         latent = np.repeat([n.rpartition(".")[0] in sites for n in free], list(sizes.values()))
         curved = inverse_root(top.hessian[np.ix_(latent, latent)])
         scale = np.concatenate([where.starts[f"{s}.scale"].ravel() for s in sites])
         reason, doubts = "Newton's steps reached the mode", lost_digits(curved.error)
         if not curved.positive:
-            along = named(curved.weakest, {s: sizes[f"{s}.loc"] for s in sites})
-            reason = (
-                f"the density has no curvature along {along} at the mode: it is flat there, as with a flat prior and "
-                f"no data, collinear columns or separable classes, or its mode is at an edge; "
-                f"a proper prior such as Normal(0, 10) bends it"
-            )
+            where_flat = along(d, curved.weakest, {s: sizes[f"{s}.loc"] for s in sites})
+            reason = f"the density has no curvature at the mode {where_flat}"
         elif not top.converged:
             reason = f"the mode was not reached in {top.steps} Newton steps"
         joint = derive(p, "fullrank", seed=seed)

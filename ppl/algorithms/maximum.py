@@ -10,15 +10,15 @@ import numpy as np
 
 from ..elbo import FactorFacts, Problem
 from ..elbo.blame import FAR as RAN_AWAY
-from ..errors import GuideError, PPLError
 from .coordinates import Coordinates
 from .deterministic import (
     DENSE,
     FixedDraws,
+    along,
     check_executor,
     gaussian_sites,
     inverse_root,
-    named,
+    require_curvature,
     require_finite,
     whole,
 )
@@ -55,18 +55,12 @@ class MAP:
     def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", **_: Any) -> Solution:
         """Quasi-Newton steps from the optimum of a mean-field pilot, in its spreads, then Newton steps."""
         check_executor(self.name, executor)
+        flat = whole(p, "meanfield", seed, "a maximum")
         objective = whole(p, "point", seed, "a maximum")
         d = objective.derivation
-        values, scales = {n: x.init for n, x in d.parameters.items()}, {}
-        try:
-            flat = whole(p, "meanfield", seed, "a maximum")
-            found, _ = good_start(p, "meanfield", flat.derivation, flat, seed)
-            values = {n: np.asarray(found.get(n, v)) for n, v in values.items()}
-            scales = {f"{s}.loc": np.asarray(found[f"{s}.scale"]) for s in gaussian_sites(flat.derivation)}
-        except GuideError:
-            raise
-        except PPLError:
-            pass  # a model of parameters alone, or whose pilot fails: from the initial values, then
+        pilot, _ = good_start(p, "meanfield", flat.derivation, flat, seed)
+        values = {n: np.asarray(pilot.get(n, x.init)) for n, x in d.parameters.items()}
+        scales = {f"{s}.loc": np.asarray(pilot[f"{s}.scale"]) for s in gaussian_sites(flat.derivation)}
         if not all(np.all(np.abs(v) < RAN_AWAY) for v in (*values.values(), *scales.values())):
             values, scales = {n: x.init for n, x in d.parameters.items()}, {}
         where = Coordinates.at(d, values)
@@ -75,7 +69,7 @@ class MAP:
             unit[where.slices[n]] = np.ravel(s)
         noise = {f.name: _middle(f) for f in d.factors}
         what = "a log density without a maximum at finite places"
-        require_finite(objective, where.starts, noise, what, [np.nan])
+        require_finite(objective, where.starts, noise, what)
         plain = FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise)
         first = minimize(plain, np.zeros(where.size), lambda x: unit**2, steps=FIRST_STEPS, tolerance=1e-9)
         x, taken, converged = first.x, first.steps, first.converged
@@ -94,18 +88,17 @@ class MAP:
         elif not converged:
             how = f"{how}, which ended because {first.why}"
         found = where.concrete(x)
-        require_finite(objective, found, noise, what, [-plain(x)[0]])
+        require_finite(objective, found, noise, what)
         edge = [s for s, t in d.transforms.items() if not t.is_identity and _far(found, values, f"{s}.loc")]
         reason = f"the mode was reached in {how}"
         if edge:
             reason = f"'{edge[0]}' runs to the edge of its support: the density grows all the way, is there a mode?"
         elif not converged:
+            if where.size <= DENSE:
+                require_curvature(top.hessian, flat, pilot, seed, "a log density whose curvature is not finite")
             sizes = {n.removesuffix(".loc"): s.stop - s.start for n, s in where.slices.items()}
-            reason = (
-                f"no mode was reached in {how}: is there one? Along {named(weakest, sizes)} the density still grows, "
-                f"or is flat, as with a flat prior and no data, collinear columns or separable classes; "
-                f"a proper prior such as Normal(0, 10) bends it"
-            )
+            uphill = along(flat.derivation, weakest, sizes)
+            reason = f"no mode was reached in {how}: is there one? The density still grows, or is flat, {uphill}"
         return Solution(found, np.array([-plain(x)[0]]), reason, converged and not edge, taken, objective, "numpy")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..elbo import Objective
 from .coordinates import KINDS, Coordinates
-from .deterministic import FixedDraws, gaussian_sites, inverse_root
+from .deterministic import FixedDraws, along, gaussian_sites, inverse_root
 from .noise import Stream, generator, whitened
 
 NARROW = 0.8  # share of the linear response's sd from which on the guide's own is called too narrow
@@ -38,6 +38,7 @@ class Response:
     own: dict[str, np.ndarray]
     positive: bool
     error: float
+    weakest: str  # along which sites there is the least curvature, in words
 
     @property
     def narrow(self) -> str:
@@ -49,10 +50,10 @@ class Response:
         found = sorted((share, s) for s, share in least.items() if share < NARROW)
         if not found:
             return ""
-        named = [f"{s} ({share:.2g} of it)" for share, s in found[:SHOWN]]
+        shown = [f"{s} ({share:.2g} of it)" for share, s in found[:SHOWN]]
         if len(found) > SHOWN:
-            named.append(f"{len(found) - SHOWN} more")
-        return f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
+            shown.append(f"{len(found) - SHOWN} more")
+        return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]
 
 
 def linear_response(f: FixedDraws, where: Coordinates) -> Response:
@@ -60,14 +61,15 @@ def linear_response(f: FixedDraws, where: Coordinates) -> Response:
     sites = tuple(gaussian_sites(f.objective.derivation))
     every = np.arange(where.size)
     places = [np.concatenate([every[:0], *(every[where.slices[f"{s}.{k}"]] for s in sites)]) for k in KINDS]
-    own = np.concatenate(places)
-    hessian = f.hessian(np.zeros(where.size))[np.ix_(own, own)]
-    found = inverse_root(hessian)
+    guide = np.concatenate(places)
+    found = inverse_root(f.hessian(np.zeros(where.size))[np.ix_(guide, guide)])
     root = found.root[: places[0].size]  # in units of the guide's own sds
     scale = np.concatenate([where.starts[f"{s}.scale"].ravel() for s in sites])
-    ends = np.cumsum([np.size(where.starts[f"{s}.scale"]) for s in sites])
-    shares = np.split(1.0 / np.sqrt(np.sum(root * root, axis=1)), ends[:-1])
-    return Response(sites, scale[:, None] * root, dict(zip(sites, shares, strict=True)), found.positive, found.error)
+    sizes = {s: np.size(where.starts[f"{s}.scale"]) for s in sites}
+    shares = np.split(1.0 / np.linalg.norm(root, axis=1), np.cumsum(list(sizes.values()))[:-1])
+    weakest = along(f.objective.derivation, np.maximum(*np.split(found.weakest, 2)), sizes)
+    own_shares = dict(zip(sites, shares, strict=True))
+    return Response(sites, scale[:, None] * root, own_shares, found.positive, found.error, weakest)
 
 
 def too_narrow(objective: Objective, values: dict[str, np.ndarray], seed: int) -> tuple[str, ...]:

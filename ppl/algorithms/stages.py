@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..elbo import Objective
-from ..elbo.blame import EXTREME, refusal
+from ..elbo.blame import EXTREME, FAR, refusal
 from ..errors import NumericalError
 from ..optim import Moments
 from . import noise
@@ -177,7 +177,8 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
                 if bar is not None:
                     bar.update(run.history)
                 if _hopeless(run.state, run.history):
-                    raise _not_finite(run.where, run.best, run.state.step, run.history, settings)
+                    what = f"a gradient that is not finite, {PATIENCE} steps in a row up to step {run.state.step}"
+                    raise _refusal(run.where.concrete(*run.best), what, run.history, settings)
                 if why:
                     break
                 if run.sums.taken == WINDOW:
@@ -205,6 +206,8 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
     if climbs and _start_is_better(objective, start, values, settings.seed):
         values = start
         reason = f"the start is kept: the stochastic steps, which stopped because {reason}, did not improve on it"
+    if why != INTERRUPTED and not all(np.all(np.abs(x) < FAR) for x in values.values()):
+        raise _refusal(values, f"a bound without a maximum at finite places: {reason}", run.history, settings)
     return Solution(
         values,
         run.history,
@@ -381,9 +384,9 @@ def _error(windows, state: State, where: Coordinates, optimizer: Any) -> float:
     return float(np.sqrt(sum(np.sum(s) for s in squares) / sum(s.size for s in squares)))
 
 
-def _not_finite(where, last, step, history, settings) -> NumericalError:
-    values, objective = where.concrete(*last), settings.objective
-    what = f"a gradient that is not finite, {PATIENCE} steps in a row up to step {step}"
+def _refusal(values: Mapping[str, np.ndarray], what: str, history: np.ndarray, settings: Settings) -> NumericalError:
+    """The error that a run ends with at these values."""
+    objective = settings.objective
     if settings.executor != "numpy":
         expected = "finite log densities where the guide draws"
         return NumericalError(what, expected, EXTREME, state=values, history=history)
