@@ -71,7 +71,10 @@ def _minimize(f, x, metric, steps, tolerance, memory, longest, logarithmic) -> D
             t = min(1.0, longest / max(float(np.max(np.abs(direction[logarithmic]))), 1e-300))
         accepted = None
         for _ in range(40):
-            new_value, new_g = f(x + t * direction)
+            moved = x + t * direction
+            if np.array_equal(moved, x):
+                break
+            new_value, new_g = f(moved)
             finite = np.isfinite(new_value) and np.all(np.isfinite(new_g))
             if finite and new_value <= value + 1e-4 * t * slope:
                 accepted = (new_value, new_g)
