@@ -15,7 +15,7 @@ from .deterministic import DENSE, FixedDraws, check_executor, gaussian_sites, lo
 from .laplace import joint_values
 from .lbfgs import minimize
 from .noise import Stream, generator, whitened
-from .response import linear_response
+from .response import SHORT, linear_response
 from .stages import Solution
 from .start import fixed_draws
 
@@ -141,11 +141,10 @@ class DADVI:
         response = linear_response(self._function(found.objective, where, count, seed), where)
         narrow = response.narrow
         if not response.positive:
-            reason = f"{found.stop_reason}, but the bound has no curvature {response.weakest}"
+            reason = f"{found.stop_reason}, but the bound has no curvature beyond rounding {response.weakest}"
             return replace(found, stop_reason=reason, converged=False)
         if not self.linear_response:
-            short = f"the factorised guide is too narrow: its sd falls short of the linear response's for {narrow}"
-            return replace(found, doubts=(short,) if narrow else ())
+            return replace(found, doubts=(SHORT.format(narrow),) if narrow else ())
         joint, doubts = derive(p, "fullrank", seed=seed), lost_digits(response.error)
         note = "covariances are those of the linear response"
         if narrow:

@@ -107,7 +107,7 @@ class Laplace:
         reason, doubts = "Newton's steps reached the mode", lost_digits(curved.error)
         if not curved.positive:
             where_flat = along(d, curved.weakest, {s: sizes[f"{s}.loc"] for s in sites})
-            reason = f"the density has no curvature at the mode {where_flat}"
+            reason = f"the density has no curvature beyond rounding at the mode {where_flat}"
         elif not top.converged:
             reason = f"the mode was not reached in {top.steps} Newton steps"
         joint = derive(p, "fullrank", seed=seed)

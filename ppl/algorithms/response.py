@@ -15,14 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..elbo import Objective
+from ..errors import ModelError
+from ..guides import PRIOR, Joint
 from .coordinates import KINDS, Coordinates
-from .deterministic import FixedDraws, along, gaussian_sites, inverse_root
+from .deterministic import FixedDraws, along, gaussian_sites, inverse_root, lost_digits
 from .noise import Stream, generator, whitened
+from .stages import Solution
 
 NARROW = 0.8  # share of the linear response's sd from which on the guide's own is called too narrow
 SHOWN = 4  # sites that are named
-WORK = 10_000_000  # counted cost of a Hessian that is made for a warning alone
+WORK = 60_000_000  # counted cost of a Hessian that is made for a warning alone
+DRAWS = 32  # of such a Hessian; in antithetic pairs, so that locations and scales do not mix by chance
 LARGEST = 400  # coordinates up to which it is
+SHORT = "the factorised guide is too narrow: its sd falls short of the linear response's for {}"
 
 
 @dataclass(frozen=True)
@@ -72,22 +77,35 @@ def linear_response(f: FixedDraws, where: Coordinates) -> Response:
     return Response(sites, scale[:, None] * root, own_shares, found.positive, found.error, weakest)
 
 
-def too_narrow(objective: Objective, values: dict[str, np.ndarray], seed: int) -> tuple[str, ...]:
+def doubts(solution: Solution, seed: int) -> tuple[str, ...]:
+    """What there is to say against a Gaussian guide that was fitted by stochastic steps."""
+    tril = solution.values.get(f"{Joint.NAME}.scale_tril")
+    if solution.interrupted or solution.executor != "numpy":
+        return ()
+    return _collinear(tril) if tril is not None else _too_narrow(solution.objective, solution.values, seed)
+
+
+def _collinear(tril: np.ndarray) -> tuple[str, ...]:
+    """Whether rounding hides the sds of a full-rank guide: by the precision matrix, scaled to a unit diagonal."""
+    root = np.linalg.inv(tril)
+    values = np.linalg.svd(root / np.linalg.norm(root, axis=0), compute_uv=False) ** 2
+    return lost_digits(0.5 * len(tril) * np.finfo(float).eps * values[0] / max(values[-1], 1e-300))
+
+
+def _too_narrow(objective: Objective, values: dict[str, np.ndarray], seed: int) -> tuple[str, ...]:
     """A sentence on the sites that a mean-field guide is too narrow for, where its Hessian is cheap to have."""
-    d, where = objective.derivation, Coordinates.at(objective.derivation, values)
-    sites = gaussian_sites(d)
-    mean_field = all(f"{s}.scale" in where.slices for s in sites) and len(where.gaussian) == len(sites)
-    smooth = objective.climbs and not objective.plan.any_score and not d.index_inputs
-    if not (sites and mean_field and smooth) or any(f.origin in ("in place", "guide function") for f in d.factors):
+    d = objective.derivation
+    if d.index_inputs or not objective.climbs or objective.plan.any_score:
         return ()
-    draws = 2 * max(16, where.size // 2)
-    if where.size > LARGEST or where.size * draws * objective.values.work > WORK:
+    where, sites = Coordinates.at(d, values), gaussian_sites(d)
+    others = any(f.origin not in ("automatic", PRIOR) for f in d.factors)
+    if others or not sites or not all(f"{s}.scale" in where.slices for s in sites) or where.size > LARGEST:
         return ()
-    noise = whitened(generator(seed, 0, Stream.FIXED), d.factors, draws)
-    found = linear_response(FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise), where)
-    if not found.positive or not found.narrow:
+    if where.size * DRAWS * objective.values.work > WORK:
         return ()
-    return (
-        f"the factorised guide is too narrow: its sd falls short of the linear response's for {found.narrow}, "
-        f"as it leaves out how the sites depend on each other",
-    )
+    noise = whitened(generator(seed, 0, Stream.FIXED), d.factors, DRAWS)
+    try:
+        found = linear_response(FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise), where)
+    except ModelError:  # an operation without a forward derivative
+        return ()
+    return (SHORT.format(found.narrow),) if found.positive and found.narrow else ()

@@ -13,9 +13,11 @@ import numpy as np
 
 from ..array import compile_program
 from ..elbo import Derivation, Objective, Problem, choose, derive
+from ..errors import ModelError
 from ..guides import Joint
 from ..model import rows_key
-from .coordinates import Coordinates
+from .coordinates import KINDS, Coordinates
+from .deterministic import FixedDraws, inverse_root, triangle
 from .lbfgs import minimize
 from .noise import Stream, generator, whitened
 
@@ -24,6 +26,10 @@ MANY_ROWS = 10_000  # rows of a subsampled plate to start from
 CHEAP = 1_000_000  # counted cost of a gradient up to which several starting points are tried
 CALL = 500  # elements that one more operation costs as much as
 LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
+STEP = 1e-3  # of a standard deviation, for differences of the gradient
+LOW = 1e-4  # curvature, in units of the mean-field guide, from which on it is looked at more closely
+NEWTON = 5  # steps at most, with one Hessian
+ENOUGH = 1e-4  # nats that the next step must promise
 
 
 def good_start(
@@ -58,10 +64,12 @@ def good_start(
         flat_objective, found = flat
     start = {**init, **{n: v for n, v in found.items() if n in init}}
     names = [s for f in d.factors if f.name == Joint.NAME for s in f.sites]
-    start[f"{Joint.NAME}.loc"] = np.concatenate([found[f"{s}.loc"].ravel() for s in names])
-    scale = np.concatenate([found[f"{s}.scale"].ravel() for s in names])
+    loc, scale = (np.concatenate([found[f"{s}.{k}"].ravel() for s in names]) for k in KINDS)
     dense = scale.size <= LARGEST_DENSE
-    tril = _curvature(flat_objective, found, names, scale, seed) if dense else None
+    if dense:
+        moved, tril = _curvature(flat_objective, found, names, seed)
+        loc, tril = loc + scale * moved, scale[:, None] * tril  # a scale may be large, its square too large
+    start[f"{Joint.NAME}.loc"] = loc
     if guide == "lowrank":
         start[f"{Joint.NAME}.scale"] = scale
         if dense:
@@ -153,23 +161,56 @@ def _leading(tril: np.ndarray, scale: np.ndarray, rank: int) -> np.ndarray:
     return scale[:, None] * vectors[:, -rank:] * lengths
 
 
-def _curvature(objective: Objective, found: dict, names: list[str], scale: np.ndarray, seed: int) -> np.ndarray:
-    """Cholesky factor of (-E_q[Hessian of the log joint])^-1 by central differences of the gradient.
+def _curvature(objective: Objective, found: dict, names: list[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """At a mean-field optimum, in its units: how far the locations are from it still, and a Cholesky factor.
 
-    At the optimum of a Gaussian guide this is its covariance (Opper and Archambeau 2009, eq. 8).
+    The factor is that of (-E_q[Hessian of the log joint])^-1, which is a Gaussian guide's covariance at
+    its optimum (Opper and Archambeau 2009, eq. 8). With it Newton's steps end the search where first-order
+    ones hardly move, along the long axis of what is nearly collinear: the start of a Gaussian posterior is exact.
     """
-    where = Coordinates.at(objective.derivation, found, standardized=False)
+    where = Coordinates.at(objective.derivation, found)
     f = _fixed(objective, where, seed)
     columns = np.concatenate([np.arange(where.size)[where.slices[f"{s}.loc"]] for s in names])
-    n = columns.size
-    hessian = np.empty((n, n))
-    for i, column in enumerate(columns):
-        step = np.zeros(where.size)
-        step[column] = 1e-3 * scale[i]
-        hessian[i] = (f(step)[1][columns] - f(-step)[1][columns]) / (2e-3 * scale[i])
-    scaled = scale[:, None] * 0.5 * (hessian + hessian.T) * scale
-    if not np.all(np.isfinite(scaled)):
-        return np.diag(scale)
-    values, vectors = np.linalg.eigh(scaled)
-    covariance = (vectors / np.clip(values, 1e-4, 1e4)) @ vectors.T
-    return scale[:, None] * np.linalg.cholesky(covariance)  # a scale may be large, its square too large
+
+    def at(u: np.ndarray) -> tuple[float, np.ndarray]:
+        x = np.zeros(where.size)
+        x[columns] = u
+        value, slope = f(x)
+        return value, slope[columns]
+
+    u, n = np.zeros(columns.size), columns.size
+    hessian = np.array([at(STEP * e)[1] - at(-STEP * e)[1] for e in np.eye(n)]) / (2.0 * STEP)
+    if not np.all(np.isfinite(hessian)):
+        return u, np.eye(n)
+    hessian = 0.5 * (hessian + hessian.T)
+    if np.linalg.eigvalsh(hessian)[0] < LOW:  # where differences have lost their digits
+        hessian = _exact(objective, where, columns, seed, hessian)
+    root, (value, slope) = inverse_root(hessian), at(u)
+    for _ in range(NEWTON if root.positive else 0):
+        step = root.root @ (root.root.T @ slope)
+        new_value, new_slope = at(u - step)
+        if 0.5 * float(slope @ step) < ENOUGH or not new_value < value:
+            break
+        u, value, slope = u - step, new_value, new_slope
+    values, vectors = np.linalg.eigh(hessian)
+    rounding = n * np.finfo(float).eps * values[-1]
+    for i in np.flatnonzero(values < LOW):
+        # So weak a curvature is believed if it is there over the width that it gives, too.
+        width = max(values[i], rounding, LOW**2) ** -0.5
+        ends = [at(u + sign * width * vectors[:, i])[1] @ vectors[:, i] for sign in (1.0, -1.0)]
+        over = (ends[0] - ends[1]) / (2.0 * width)
+        values[i] = np.clip(over, width**-2, LOW) if over > 0 else LOW
+    return u, triangle(vectors / np.sqrt(np.minimum(values, 1.0 / LOW)))
+
+
+def _exact(
+    objective: Objective, where: Coordinates, columns: np.ndarray, seed: int, otherwise: np.ndarray
+) -> np.ndarray:
+    """The Hessian by forward derivatives of the gradient, where these are known."""
+    noise = whitened(generator(seed, 0, Stream.FIXED), objective.derivation.factors, draws_for(objective))
+    function = FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise)
+    try:
+        found = function.hessian(np.zeros(where.size))[np.ix_(columns, columns)]
+    except ModelError:
+        return otherwise
+    return found if np.all(np.isfinite(found)) else otherwise
