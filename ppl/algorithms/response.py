@@ -87,7 +87,10 @@ def doubts(solution: Solution, seed: int) -> tuple[str, ...]:
 
 def _collinear(tril: np.ndarray) -> tuple[str, ...]:
     """Whether rounding hides the sds of a full-rank guide: by the precision matrix, scaled to a unit diagonal."""
-    root = np.linalg.inv(tril)
+    try:
+        root = np.linalg.inv(tril)
+    except np.linalg.LinAlgError:
+        return lost_digits(1.0)
     values = np.linalg.svd(root / np.linalg.norm(root, axis=0), compute_uv=False) ** 2
     return lost_digits(0.5 * len(tril) * np.finfo(float).eps * values[0] / max(values[-1], 1e-300))
 
