@@ -22,6 +22,7 @@ from .noise import Stream, generator, whitened
 AT_ONCE = 4_000_000  # counted cost of the Hessian's columns that are computed in one run
 DENSE = 1000  # coordinates up to which a Hessian is made
 WIDEST = 10.0  # the largest standard deviation, in the coordinates' units, where there is no curvature
+LAST = 8.0  # last digits of an element of a Hessian that are noise
 MOST = 0.1  # of a standard deviation: the error by rounding that goes without a word
 
 
@@ -246,7 +247,7 @@ def inverse_root(matrix: np.ndarray) -> Root:
     diagonal = np.abs(np.diag(matrix))
     unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(unit[:, None] * matrix * unit)
-    rounding = n * np.finfo(float).eps * max(float(np.abs(values).max()), 1e-300)
+    rounding = LAST * n * np.finfo(float).eps * max(float(np.abs(values).max()), 1e-300)
     if values[0] > rounding:
         weakest, error = unit * np.abs(vectors[:, 0]), 0.5 * rounding / float(values[0])
         return Root(unit[:, None] * vectors / np.sqrt(values), True, weakest, error)
