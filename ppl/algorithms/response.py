@@ -24,7 +24,7 @@ from .stages import Solution
 
 NARROW = 0.8  # share of the linear response's sd from which on the guide's own is called too narrow
 SHOWN = 4  # sites that are named
-WORK = 60_000_000  # counted cost of a Hessian that is made for a warning alone
+WORK = 40_000_000  # counted cost of a Hessian that is made for a warning alone
 DRAWS = 32  # of such a Hessian; in antithetic pairs, so that locations and scales do not mix by chance
 LARGEST = 400  # coordinates up to which it is
 SHORT = "the factorised guide is too narrow: its sd falls short of the linear response's for {}"
