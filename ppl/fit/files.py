@@ -52,7 +52,7 @@ def save(fit: Fit, path: str | os.PathLike) -> None:
     tree["bound"] = [getattr(fit.bound, f.name) for f in dataclasses.fields(Bound)]
     tree["verdict"] = [getattr(fit.verdict, f.name) for f in dataclasses.fields(Verdict)]
     r = fit.ratios
-    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.noise]
+    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.mixed, r.noise, r.seed]
     store.write(path, tree)
 
 
@@ -218,7 +218,7 @@ def _judged(saved: Saved) -> Fit:
         return Fit.of(p, saved.guide, s, saved.seed, saved.algorithm)
     ratios = tree["ratios"]
     if not isinstance(ratios, str):
-        ratios = Ratios(*ratios, pointwise(p, saved.guide, s, saved.seed), s.values)
+        ratios = Ratios(*ratios, *pointwise(p, saved.guide, s, saved.seed))
     return Fit(p, saved.guide, s, Bound(*tree["bound"]), ratios, Verdict(*tree["verdict"]), saved.seed, saved.algorithm)
 
 
