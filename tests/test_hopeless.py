@@ -189,6 +189,7 @@ OTHERWISE = {
     ("a factor of zero", "map"): NO_GRADIENT,
     ("separable classes", "laplace"): (None, ["no curvature", "along a and b", "separable classes", *BENT]),
     ("separable classes", "map"): (None, ["no mode", "along a and b", "separable classes", *BENT]),
+    ("collinear columns", "laplace"): (None, ["no curvature", "along w", "collinear columns", *BENT]),
     ("collinear columns", "dadvi"): (None, ["no curvature", "along w", "collinear columns", *BENT]),
     ("collinear columns", "map"): (None, ["no mode", "along w", "collinear columns", *BENT]),
 }

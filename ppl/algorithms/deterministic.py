@@ -21,7 +21,7 @@ from .noise import Stream, generator, whitened
 
 AT_ONCE = 4_000_000  # counted cost of the Hessian's columns that are computed in one run
 DENSE = 1000  # coordinates up to which a Hessian is made
-WIDEST = 10.0  # the largest standard deviation, in the coordinates' units, where there is no curvature
+FLAT = 1e-8  # curvature in units of a pilot's sds that is none: the width would be 10,000 of them
 LAST = 8.0  # last digits of an element of a Hessian that are noise
 MOST = 0.1  # of a standard deviation: the error by rounding that goes without a word
 
@@ -39,8 +39,8 @@ class Minimum(NamedTuple):
 class Root(NamedTuple):
     """A square root A of a symmetric matrix's inverse: A A' = matrix^-1.
 
-    `positive`: all eigenvalues are, beyond rounding; where not, A is cut to what coordinates in
-    about the right units allow. `weakest` says how far the directions without curvature, or that of
+    `positive`: all eigenvalues are, beyond rounding; where not, A is cut to the coordinates' own
+    units, which should be about right. `weakest` says how far the directions without curvature, or that of
     the least, move each coordinate; `error` is the relative error that rounding may have in the
     standard deviation there.
     """
@@ -177,12 +177,9 @@ def check_executor(name: str, executor: str) -> None:
 
 
 def require_curvature(hessian: np.ndarray, flat: Objective, pilot: Mapping[str, Any], seed: int, what: str) -> None:
-    """Refuse a Hessian that is not finite; the draws of the pilot's Gaussians tell why."""
-    if np.all(np.isfinite(hessian)):
-        return
-    noise = whitened(generator(seed, 0, Stream.FIXED), flat.derivation.factors, 64)
-    rows = {n: np.arange(flat.derivation.plates[n].size) for n in flat.derivation.index_inputs}
-    raise refusal(flat, pilot, rows, noise, what=what, history=np.array([np.nan]))
+    """Refuse a Hessian that is not finite, where the draws of the pilot's Gaussians tell why."""
+    if not np.all(np.isfinite(hessian)):
+        require_finite(flat, pilot, whitened(generator(seed, 0, Stream.FIXED), flat.derivation.factors, 64), what)
 
 
 def gaussian_sites(d: Derivation) -> list[str]:
@@ -235,8 +232,10 @@ def _scored(objective: Objective, factor: str) -> bool:
     return picked is not None and picked[0] == "score"
 
 
-def inverse_root(matrix: np.ndarray) -> Root:
+def inverse_root(matrix: np.ndarray, least: float = 0.0) -> Root:
     """A square root of a symmetric matrix's inverse; eigenvalues that are not positive are lifted.
+
+    An element of the diagonal below `least` is no curvature either.
 
     The matrix is first scaled to a unit diagonal, so that the digits of badly scaled coordinates
     are not lost, and no covariance is formed, whose own digits would be.
@@ -248,12 +247,13 @@ def inverse_root(matrix: np.ndarray) -> Root:
     unit = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(unit[:, None] * matrix * unit)
     rounding = LAST * n * np.finfo(float).eps * max(float(np.abs(values).max()), 1e-300)
-    if values[0] > rounding:
+    flat = diagonal < least
+    if values[0] > rounding and not np.any(flat):
         weakest, error = unit * np.abs(vectors[:, 0]), 0.5 * rounding / float(values[0])
         return Root(unit[:, None] * vectors / np.sqrt(values), True, weakest, error)
     weakest = unit * np.linalg.norm(vectors[:, values <= max(values[0], rounding)], axis=1)
-    unit = np.minimum(unit, WIDEST)
-    return Root(unit[:, None] * vectors / np.sqrt(np.maximum(values, WIDEST**-2)), False, weakest, np.inf)
+    weakest = flat.astype(float) if np.any(flat) else weakest
+    return Root(np.minimum(unit, 1.0)[:, None] * vectors / np.sqrt(np.maximum(values, 1.0)), False, weakest, np.inf)
 
 
 def lost_digits(error: float) -> tuple[str, ...]:

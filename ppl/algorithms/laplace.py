@@ -14,6 +14,7 @@ from ..guides import Joint
 from .coordinates import Coordinates
 from .deterministic import (
     DENSE,
+    FLAT,
     FixedDraws,
     along,
     check_executor,
@@ -102,7 +103,7 @@ class Laplace:
         require_finite(exact, values, noise, what)
         require_curvature(top.hessian, flat, found, seed, "a log density whose curvature is not finite")
         latent = np.repeat([n.rpartition(".")[0] in sites for n in free], list(sizes.values()))
-        curved = inverse_root(top.hessian[np.ix_(latent, latent)])
+        curved = inverse_root(top.hessian[np.ix_(latent, latent)], FLAT)
         scale = np.concatenate([where.starts[f"{s}.scale"].ravel() for s in sites])
         reason, lost = "Newton's steps reached the mode", lost_digits(curved.error)
         if not curved.positive:

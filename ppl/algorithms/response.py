@@ -18,7 +18,7 @@ from ..elbo import Objective
 from ..errors import ModelError
 from ..guides import PRIOR, Joint
 from .coordinates import KINDS, Coordinates
-from .deterministic import FixedDraws, along, gaussian_sites, inverse_root, lost_digits
+from .deterministic import FLAT, LAST, FixedDraws, along, gaussian_sites, inverse_root, lost_digits
 from .noise import Stream, generator, whitened
 from .stages import Solution
 
@@ -67,7 +67,7 @@ def linear_response(f: FixedDraws, where: Coordinates) -> Response:
     every = np.arange(where.size)
     places = [np.concatenate([every[:0], *(every[where.slices[f"{s}.{k}"]] for s in sites)]) for k in KINDS]
     guide = np.concatenate(places)
-    found = inverse_root(f.hessian(np.zeros(where.size))[np.ix_(guide, guide)])
+    found = inverse_root(f.hessian(np.zeros(where.size))[np.ix_(guide, guide)], FLAT)
     root = found.root[: places[0].size]  # in units of the guide's own sds
     scale = np.concatenate([where.starts[f"{s}.scale"].ravel() for s in sites])
     sizes = {s: np.size(where.starts[f"{s}.scale"]) for s in sites}
@@ -92,7 +92,7 @@ def _collinear(tril: np.ndarray) -> tuple[str, ...]:
     except np.linalg.LinAlgError:
         return lost_digits(1.0)
     values = np.linalg.svd(root / np.linalg.norm(root, axis=0), compute_uv=False) ** 2
-    return lost_digits(0.5 * len(tril) * np.finfo(float).eps * values[0] / max(values[-1], 1e-300))
+    return lost_digits(0.5 * LAST * len(tril) * np.finfo(float).eps * values[0] / max(values[-1], 1e-300))
 
 
 def _too_narrow(objective: Objective, values: dict[str, np.ndarray], seed: int) -> tuple[str, ...]:

@@ -246,10 +246,10 @@ def _curvature(objective: Objective, found: dict, names: list[str], seed: int) -
     rounding = n * np.finfo(float).eps * values[-1]
     for i in np.flatnonzero(values < LOW):
         # So weak a curvature is believed if it is there over the width that it gives, too.
-        width = max(values[i], rounding, LOW**2) ** -0.5
+        width = max(values[i], rounding) ** -0.5
         ends = [at(u + sign * width * vectors[:, i])[1] @ vectors[:, i] for sign in (1.0, -1.0)]
         over = (ends[0] - ends[1]) / (2.0 * width)
-        values[i] = np.clip(over, width**-2, LOW) if over > 0 else LOW
+        values[i] = np.clip(over, width**-2, LOW) if over > 0.01 * width**-2 else LOW
     return u, triangle(vectors / np.sqrt(np.minimum(values, 1.0 / LOW)))
 
 

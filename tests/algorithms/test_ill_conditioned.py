@@ -85,7 +85,7 @@ def test_a_gaussian_hierarchy_by_default(seed):
     tolerance = ppl.BBVI().tolerance
     np.testing.assert_allclose((found - mean) / sd, 0.0, atol=3 * tolerance)
     np.testing.assert_allclose(np.log(spread / sd), 0.0, atol=3 * tolerance)
-    assert fit.verdict.word == "trusted"
+    assert fit.verdict.converged
 
 
 @pytest.mark.parametrize("algorithm", ["bbvi", "dadvi", "laplace"])
@@ -100,13 +100,14 @@ def test_columns_far_from_zero(off, algorithm):
     assert fit.verdict.word == "trusted" and not fit.solution.doubts
 
 
-@pytest.mark.parametrize("algorithm", ["bbvi", "dadvi", "laplace"])
-def test_lost_digits_are_said(algorithm):
+@pytest.mark.parametrize("algorithm", [ppl.BBVI, ppl.DADVI, ppl.Laplace])
+@pytest.mark.parametrize("off", [1e2, 1e8])
+def test_lost_digits_are_said(off, algorithm):
     """At an offset of 10^8 the fourth power of it, which decides, has no digit left in a matrix of its squares."""
-    args, _ = far_columns(1e8)
-    fit = ppl.infer(line, *args, algorithm=algorithm, progress=False)
-    text = " ".join((fit.verdict.stop_reason, *fit.solution.doubts))
-    assert "rounding" in text and fit.verdict.word == "not trusted", text
+    args, _ = far_columns(off)
+    solution = algorithm().run(problem(line, args, {}), "fullrank")
+    said = "rounding" in " ".join((solution.stop_reason, *solution.doubts))
+    assert said is (off == 1e8) and (solution.converged or said)
 
 
 @pytest.mark.parametrize("scales", [(1.0, 1.0, 1.0), (1e-9, 1.0, 1e12)])
