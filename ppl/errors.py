@@ -16,6 +16,7 @@ import linecache
 import os
 import sys
 from dataclasses import dataclass, field
+from traceback import walk_stack, walk_tb
 
 _LIBRARIES = tuple(
     os.path.join(folder, "")
@@ -27,28 +28,28 @@ _LIBRARIES = tuple(
 )
 
 
-def user_line() -> str:
+def user_line(problem: BaseException | None = None) -> str:
     """`file.py:12: source text` of the innermost caller outside the library, or ''.
 
-    Walks the stack, so that an error names the user's line and not ours.
+    Walks the stack, so that an error names the user's line and not ours; or, where a `problem` was
+    caught, the way that it has come.
     """
-    frame = sys._getframe(1)
-    while frame is not None:
+    places = walk_stack(sys._getframe(1)) if problem is None else reversed([*walk_tb(problem.__traceback__)])
+    for frame, number in places:
         path = frame.f_code.co_filename
         if not os.path.abspath(path).startswith(_LIBRARIES) and not path.startswith("<"):
-            source = linecache.getline(path, frame.f_lineno).strip()
-            place = f"{os.path.basename(path)}:{frame.f_lineno}"
+            source = linecache.getline(path, number).strip()
+            place = f"{os.path.basename(path)}:{number}"
             return f"{place}: {source}" if source else place
-        frame = frame.f_back
     return ""
 
 
 class PPLError(Exception):
-    """Base of all errors of the library: got, expected, hint, and where."""
+    """Base of all errors of the library: got, expected, hint, and where: the user's line, unless it is given."""
 
-    def __init__(self, got: str, expected: str = "", hint: str = "", *, site=None, plate=None):
+    def __init__(self, got: str, expected: str = "", hint: str = "", *, site=None, plate=None, where=None):
         self.got, self.expected, self.hint = got, expected, hint
-        self.site, self.plate, self.where = site, plate, user_line()
+        self.site, self.plate, self.where = site, plate, user_line() if where is None else where
         super().__init__(got, expected, hint)
 
     def __str__(self) -> str:

@@ -13,7 +13,8 @@ from .array import BranchOnDraw
 from .elbo import Problem, problem
 from .errors import GuideError, ModelError, PPLError
 from .fit import Fit, continued, evaluate, judge, keeping, kept
-from .model.calls import refuse_own_names
+from .guides import check_guide
+from .model.calls import refuse_own_names, seed_of
 
 OWN = ("guide", "algorithm", "seed", "progress", "executor")
 
@@ -61,9 +62,9 @@ def infer(
     >>> round(float(fit["mu"].mean), 2)
     1.49
     """
-    refuse_own_names(model, OWN, "infer")
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ModelError(f"seed={seed!r}", "a whole number from 0 to 2**63 - 1", "seed=0")
+    refuse_own_names(model, OWN, "ppl.infer")
+    check_guide(guide)
+    seed = seed_of(seed)
     chosen = _algorithm(algorithm)
     own = getattr(chosen, "guide", None)
     if own is not None and guide not in (None, own):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -32,7 +33,7 @@ def check_call(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
 def refuse_own_names(model: Callable, names: tuple[str, ...], verb: str) -> None:
     """A model argument must not have the name of one of the call's own."""
     if not callable(model):
-        raise ModelError(f"{verb}({model!r}, ...)", "a model function as first argument", f"ppl.{verb}(model, data)")
+        raise ModelError(f"{verb}({model!r}, ...)", "a model function as first argument", f"{verb}(model, data)")
     try:
         parameters = inspect.signature(model).parameters
     except (TypeError, ValueError):
@@ -40,10 +41,33 @@ def refuse_own_names(model: Callable, names: tuple[str, ...], verb: str) -> None
     taken = [n for n in names if n in parameters]
     if taken:
         raise ModelError(
-            f"a model with an argument '{taken[0]}', which ppl.{verb} takes for itself",
+            f"a model with an argument '{taken[0]}', which {verb} takes for itself",
             f"other names than {', '.join(names)}",
-            f"rename it, or bind it: ppl.{verb}(functools.partial(model, {taken[0]}=...), ...)",
+            f"rename it, or bind it before: functools.partial(model, {taken[0]}=...)",
         )
+
+
+def count_of(name: str, n: Any, hint: str = "") -> int:
+    """A whole number of at least 1."""
+    count = _whole(n)
+    if count is None or count < 1:
+        raise ModelError(f"{name}={n!r}", "a whole number of at least 1", hint or f"{name}=1000")
+    return count
+
+
+def seed_of(seed: Any) -> int:
+    """A seed: a whole number of any integer type."""
+    found = _whole(seed)
+    if found is None or not 0 <= found < 2**63:
+        raise ModelError(f"seed={seed!r}", "a whole number from 0 to 2**63 - 1", "seed=0")
+    return found
+
+
+def _whole(n: Any) -> int | None:
+    try:
+        return operator.index(n)
+    except TypeError:
+        return None
 
 
 def check_names(argument: str, given: Iterable[str], known: Iterable[str]) -> None:
