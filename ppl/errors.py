@@ -12,11 +12,16 @@ site 'y':
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import wraps
 from traceback import walk_stack, walk_tb
+from typing import Any
 
 _LIBRARIES = tuple(
     os.path.join(folder, "")
@@ -91,6 +96,65 @@ class NumericalError(PPLError):
     def __init__(self, *args, state=None, history=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.state, self.history = state, history
+
+
+def misfit(
+    function: Callable, called: str, args: tuple, kwargs: Mapping[str, Any], example: str, also: Mapping[str, str] = {}
+) -> ModelError | None:
+    """What is wrong with the arguments of a call, in words; None where they fit the signature.
+
+    `example` is a call that fits; `also` gives the names that arguments have elsewhere.
+
+    >>> def normal(loc, scale): ...
+    >>> print(misfit(normal, "normal", (0,), {"sigma": 1}, "normal(0, 1)", {"sigma": "scale"}))
+    got a call of normal that does not fit: missing a required argument: 'scale'
+      expected normal(loc, scale)
+      try scale= for sigma=
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*args, **kwargs)
+        return None
+    except TypeError as problem:
+        said = str(problem)
+    empty = inspect.Parameter.empty
+    known = [p.replace(annotation=empty) for p in signature.parameters.values() if p.name != "self"]
+    text = signature.replace(parameters=known, return_annotation=empty)
+    unknown = next((k for k in kwargs if k not in signature.parameters), None)
+    hint = (
+        example
+        if unknown is None
+        else f"{nearest(unknown, [p.name for p in known], also) or 'nothing'}= for {unknown}="
+    )
+    name = getattr(function, "__name__", called)
+    shown = called if name == "__init__" else name
+    return ModelError(f"a call of {called} that does not fit: {said}", f"{shown}{text}", hint)
+
+
+def nearest(name: str, known: Sequence[str], also: Mapping[str, str] = {}) -> str:
+    """The name that was meant, or ''."""
+    starts = [k for k in known if name.startswith(k) or k.startswith(name)]
+    close = [k for k in (also.get(name),) if k in known] or starts or get_close_matches(name, known, 1)
+    return close[0] if close else ""
+
+
+def in_words(function: Callable, called: str, example: str = "", also: Mapping[str, str] = {}) -> Callable:
+    """The function, which refuses arguments that do not fit its signature with a `ModelError`."""
+
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError:
+            problem = misfit(function, called, args, kwargs, example, also)
+            if problem is None:
+                raise
+            raise problem from None
+
+    return checked
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,8 @@ def _algorithm(algorithm: Any) -> Any:
                 f"algorithm={algorithm!r}", f"'auto' or one of {sorted(ALGORITHMS)}", f"'{close[0]}'" if close else ""
             )
         return ALGORITHMS[algorithm]()
-    if not hasattr(algorithm, "run"):
-        raise ModelError(f"algorithm={algorithm!r}", "a name or an algorithm", "ppl.BBVI(steps=1000)")
+    if isinstance(algorithm, type) or not hasattr(algorithm, "run"):
+        of_class = isinstance(algorithm, type) and algorithm in ALGORITHMS.values()
+        hint = f"ppl.{algorithm.__name__}()" if of_class else "ppl.BBVI(steps=1000)"
+        raise ModelError(f"algorithm={algorithm!r}", "a name or an algorithm", hint)
     return algorithm

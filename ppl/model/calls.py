@@ -8,26 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, misfit
 
 
 def check_call(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
     """The arguments must fit the model's signature."""
-    try:
-        signature = inspect.signature(model)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as problem:
-        names = list(signature.parameters)
-        unknown = [k for k in kwargs if k not in names]
-        close = get_close_matches(unknown[0], names, 1) if unknown else []
-        raise ModelError(
-            f"a call of the model that does not fit: {problem}",
-            f"{getattr(model, '__name__', 'model')}{signature}",
-            f"{close[0]}= for {unknown[0]}=" if close else "the model's own arguments after the model",
-        ) from None
+    problem = misfit(model, "the model", args, kwargs, "the model's own arguments after the model")
+    if problem is not None:
+        raise problem
 
 
 def refuse_own_names(model: Callable, names: tuple[str, ...], verb: str) -> None:

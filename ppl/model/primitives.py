@@ -15,7 +15,7 @@ import numpy as np
 from ..array import is_recorded
 from ..array.recording import value_at
 from ..distributions import Distribution, Unit, constraints
-from ..errors import DataError, ModelError, ShapeError, SupportError, user_line
+from ..errors import DataError, ModelError, ShapeError, SupportError, in_words, user_line
 from .context import Context, current, reset_context, send, set_context
 from .missing import Gaps, MissingEntries, gaps_of, lacks_any, plain
 from .site import PlateFrame, RowAxes, RowNumbers, Site, plate_shape, row_axes, rows_in_use
@@ -81,7 +81,7 @@ def sample(
         raise ModelError(f"sample('{name}', {_brief(d)})", "a distribution of ppl", hint, site=name)
     if infer:
         note = f"site '{name}': infer={infer!r} is ignored; ppl chooses by itself (estimator= overrides)"
-        warnings.warn(note, UserWarning, stacklevel=2)
+        warnings.warn(note, UserWarning, stacklevel=3)
     context = current()
     if sample_shape:
         d = d.expand_by(tuple(sample_shape))
@@ -115,6 +115,9 @@ def sample(
     site = send(site)
     _check_value(site, rows if site.value is value or gaps is not None else None)
     return site.value
+
+
+sample = in_words(sample, "ppl.sample", 'ppl.sample("y", dist.Normal(0, 1), obs=y)')
 
 
 def _over(d: Distribution, shape: tuple[int, ...]) -> Distribution:
@@ -184,6 +187,9 @@ def param(
     return send(site).value
 
 
+param = in_words(param, "ppl.param", 'ppl.param("a", 0.0)')
+
+
 def full_parameter(site: Site, rng: np.random.Generator) -> np.ndarray:
     """The starting value of a parameter at full size: plates' sizes, then the event axes."""
     init, plates = site.options["init"], site.plates
@@ -239,6 +245,9 @@ def deterministic(name: str, value: Any) -> Any:
     return send(site).value if current().handlers else value
 
 
+deterministic = in_words(deterministic, "ppl.deterministic", 'ppl.deterministic("name", value)')
+
+
 def factor(name: str, log_weight: Any) -> None:
     """A free term of the log joint density: log p is multiplied by exp(log_weight).
 
@@ -248,6 +257,9 @@ def factor(name: str, log_weight: Any) -> None:
     _check_name(name, "factor")
     fn = _into_plates(name, Unit(log_weight), current().plates)
     send(Site(name, "sample", fn, np.zeros(0), True, current().plates, where=user_line(), options={"factor": True}))
+
+
+factor = in_words(factor, "ppl.factor", 'ppl.factor("name", log_weight)')
 
 
 class plate:
@@ -275,6 +287,8 @@ class plate:
             raise ShapeError(f"dim={dim}", "a negative axis, counted from the right", "dim=-1", plate=name)
         self.name, self.size, self.subsample_size, self.dim = name, size, subsample_size, dim
         self._tokens: list = []
+
+    __init__ = in_words(__init__, "ppl.plate", 'ppl.plate("rows", len(y))')
 
     def __enter__(self) -> Any:
         context = current()
