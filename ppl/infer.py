@@ -41,7 +41,8 @@ def infer(
         the variational family: "meanfield", "fullrank", "lowrank", a function with the model's
         arguments, or None for the automatic one.
     algorithm
-        a name ("bbvi"), an object (`ppl.BBVI(steps=1000)`), or "auto".
+        a name ("bbvi"), an object (`ppl.BBVI(steps=1000)`), or "auto": `BBVI`, and where its fit is not
+        trusted a full-rank guide, then `DADVI`; the best of them is kept. `explain()` says which, and why.
     seed
         the same seed gives the same answer.
     progress
@@ -98,10 +99,37 @@ def infer(
     if own is not None:
         setup = replace(setup, guide=own, starts=None, objective=None)
     fit = _fitted(chosen, setup, seed, executor, bar)
-    chooses = guide is None and algorithm == "auto" and fit.executor == "numpy" and may_try_others(setup)
+    if algorithm != "auto":
+        return fit
+    fit = _noting(fit, f"algorithm: {type(chosen).__name__}, because {_why(fit)}")
+    chooses = guide is None and fit.executor == "numpy" and may_try_others(setup)
     if chooses and fit.verdict.word == "not trusted" and not fit.solution.interrupted:
         return _second_opinion(fit, chosen, setup, seed, executor, bar)
     return fit
+
+
+def _why(fit: Fit) -> str:
+    """Why stochastic gradients are what is tried first."""
+    subsampled = [q.name for q in fit.problem.graph.plates.values() if q.subsampled]
+    if fit.executor == "eager":
+        return "control flow depends on a draw, which only stochastic gradients follow"
+    if subsampled:
+        return f"plate '{subsampled[0]}' is subsampled, and only stochastic gradients read minibatches"
+    if fit.solution.plan.any_score:
+        return "some term has no gradient in the guide's draws, and only stochastic gradients use its score"
+    return (
+        "every term has a gradient in the guide's draws, or is exact: stochastic gradients, averaged, are quick there"
+    )
+
+
+def _noting(fit: Fit, *notes: str) -> Fit:
+    """The fit with notes before its own."""
+    return replace(fit, solution=fit.solution.noting(notes))
+
+
+def _standing(fit: Fit) -> str:
+    k_hat = fit.verdict.k_hat
+    return f"{fit.verdict.word}, bound {fit.elbo:.2f}" + ("" if k_hat is None else f", k-hat {k_hat:.2f}")
 
 
 def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
@@ -120,21 +148,27 @@ def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fi
 def _second_opinion(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
     """A fit that is not trusted against others, in order: a full-rank guide, then fixed draws with linear response."""
     words = ("not trusted", "usable", "trusted")
-    for name, algorithm, guide in (("full-rank guide", chosen, "fullrank"), ("fixed draws", DADVI(), DADVI.guide)):
+    tried: list[str] = []
+    for name, algorithm, guide in (
+        ("guide: full-rank", chosen, "fullrank"),
+        ("algorithm: DADVI", DADVI(), DADVI.guide),
+    ):
         if fit.verdict.word != "not trusted":
             break
         if guide == setup.guide == "fullrank":
             continue
-        before = "-" if fit.verdict.k_hat is None else f"{fit.verdict.k_hat:.2f}"
-        note = f"{name}, because the fit before has a k-hat of {before}, and a bound of {fit.elbo:.2f}"
-        other = replace(setup, guide=guide, starts=None, objective=None, notes=(*setup.notes, note))
+        before = _standing(fit)
         try:
-            found = _fitted(algorithm, other, seed, executor, bar)
-        except PPLError:  # it has no gradient, or no start: the fit that there is remains
+            found = _fitted(algorithm, replace(setup, guide=guide, starts=None, objective=None), seed, executor, bar)
+        except PPLError as problem:  # it has no gradient, or no start: the fit that there is remains
+            tried.append(f"also tried, {name}: {problem.got}")
             continue
         ranks = [(words.index(x.verdict.word), x.elbo) for x in (fit, found)]
-        fit = found if ranks[1] > ranks[0] else fit
-    return fit
+        if ranks[1] > ranks[0]:
+            fit, tried = found, [*tried, f"{name}, because the fit before was worse: {before}"]
+        else:
+            tried.append(f"also tried, {name}, and found no better: {_standing(found)}")
+    return _noting(fit, *tried)
 
 
 def _interrupted(p: Problem, seed: int) -> Fit:

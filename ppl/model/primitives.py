@@ -266,7 +266,8 @@ class plate:
     """Conditional independence: the sites inside have one row for each of `size` elements.
 
     With `subsample_size` each run uses that many rows, and log densities inside are scaled
-    by size / subsample_size. `as i` gives the indices in use: index data by them.
+    by size / subsample_size. `as i` gives the indices in use: index data by them. Where there are
+    fewer rows than that, all are used.
 
     The first plate takes the last batch axis (-1), one nested in it the axis before (-2);
     `dim=` fixes one.
@@ -282,10 +283,10 @@ class plate:
     def __init__(self, name: str, size: int, subsample_size: int | None = None, dim: int | None = None):
         _check_name(name, "plate")
         size = _whole(name, size, "size")
-        subsample_size = size if subsample_size is None else min(_whole(name, subsample_size, "subsample_size"), size)
+        self.asked = size if subsample_size is None else _whole(name, subsample_size, "subsample_size")
         if dim is not None and dim >= 0:
             raise ShapeError(f"dim={dim}", "a negative axis, counted from the right", "dim=-1", plate=name)
-        self.name, self.size, self.subsample_size, self.dim = name, size, subsample_size, dim
+        self.name, self.size, self.subsample_size, self.dim = name, size, min(self.asked, size), dim
         self._tokens: list = []
 
     __init__ = in_words(__init__, "ppl.plate", 'ppl.plate("rows", len(y))')
@@ -320,7 +321,7 @@ class plate:
         frame = PlateFrame(self.name, self.size, self.subsample_size, dim)
         site = Site(self.name, "plate", None, None, False, context.plates, options={"frame": frame}, where=user_line())
         default = np.arange(self.subsample_size).view(RowNumbers)
-        site = replace(site, options={"frame": frame, "default": default})
+        site = replace(site, options={"frame": frame, "default": default, "asked": self.asked})
         if context.handlers:
             site = send(site)
             return site.options["frame"], site.value
