@@ -124,11 +124,8 @@ def misfit(
     known = [p.replace(annotation=empty) for p in signature.parameters.values() if p.name != "self"]
     text = signature.replace(parameters=known, return_annotation=empty)
     unknown = next((k for k in kwargs if k not in signature.parameters), None)
-    hint = (
-        example
-        if unknown is None
-        else f"{nearest(unknown, [p.name for p in known], also) or 'nothing'}= for {unknown}="
-    )
+    close = "" if unknown is None else nearest(unknown, [p.name for p in known], also)
+    hint = example if unknown is None else f"{close}= for {unknown}=" if close else f"the call without {unknown}="
     name = getattr(function, "__name__", called)
     shown = called if name == "__init__" else name
     return ModelError(f"a call of {called} that does not fit: {said}", f"{shown}{text}", hint)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 from .algorithms import ALGORITHMS, BBVI, DADVI, Bar, Setup, matching, may_try_others, rewritten, set_up
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
-from .errors import GuideError, ModelError, PPLError
+from .errors import GuideError, ModelError, PPLError, nearest
 from .fit import Fit, continued, evaluate, judge, keeping, kept
 from .guides import check_guide
 from .model.calls import refuse_own_names, seed_of
 
+EXECUTORS = ("auto", "numpy", "eager")
 OWN = ("guide", "algorithm", "seed", "progress", "executor")
 
 
@@ -65,11 +65,16 @@ def infer(
     """
     refuse_own_names(model, OWN, "ppl.infer")
     check_guide(guide)
+    if executor not in EXECUTORS:
+        close = nearest(str(executor), EXECUTORS)
+        raise ModelError(f"executor={executor!r}", f"one of {EXECUTORS}", f"executor='{close or EXECUTORS[0]}'")
     seed = seed_of(seed)
     chosen = _algorithm(algorithm)
     own = getattr(chosen, "guide", None)
     if own is not None and guide not in (None, own):
-        raise GuideError(f"guide={guide!r} with algorithm '{chosen.name}'", f"no guide: it fits {own!r} by its nature")
+        raise GuideError(
+            f"guide={guide!r} with algorithm '{chosen.name}'", f"no guide: it fits {own!r} by its nature", "no guide="
+        )
     bar = Bar if progress else None
     if kept(chosen):
         return continued(chosen, model, args, kwargs, guide, seed, bar)
@@ -186,10 +191,8 @@ def _algorithm(algorithm: Any) -> Any:
         return BBVI()
     if isinstance(algorithm, str):
         if algorithm not in ALGORITHMS:
-            close = get_close_matches(algorithm, ALGORITHMS, 1)
-            raise ModelError(
-                f"algorithm={algorithm!r}", f"'auto' or one of {sorted(ALGORITHMS)}", f"'{close[0]}'" if close else ""
-            )
+            close = nearest(algorithm, sorted(ALGORITHMS)) or "auto"
+            raise ModelError(f"algorithm={algorithm!r}", f"'auto' or one of {sorted(ALGORITHMS)}", f"'{close}'")
         return ALGORITHMS[algorithm]()
     if isinstance(algorithm, type) or not hasattr(algorithm, "run"):
         of_class = isinstance(algorithm, type) and algorithm in ALGORITHMS.values()

@@ -14,7 +14,7 @@ from .stages import Info, Keep, Run, Solution, State
 
 ALGORITHMS = {"bbvi": BBVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
 for _kind in ALGORITHMS.values():  # a setting of another name is refused in words
-    _kind.__init__ = in_words(_kind.__init__, f"ppl.{_kind.__name__}")
+    _kind.__init__ = in_words(_kind.__init__, f"ppl.{_kind.__name__}", f"ppl.{_kind.__name__}()")
 
 __all__ = [
     "ALGORITHMS",

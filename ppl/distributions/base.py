@@ -113,7 +113,11 @@ class Distribution:
     @property
     def support(self) -> Constraint:
         """The set of the values."""
-        raise ModelError(got=f"{self._family} without a support", expected="a class attribute named support")
+        raise ModelError(
+            got=f"{self._family} without a support",
+            expected="a class attribute named support",
+            hint="support = constraints.real",
+        )
 
     @property
     def batch_shape(self) -> Shape:

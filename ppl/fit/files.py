@@ -285,15 +285,19 @@ def go_on(p: Problem, guide: Any, s: Solution, algorithm: Any, seed: int, progre
 def _check_same(saved: Saved, algorithm: Any, guide: Any, seed: int) -> None:
     """Is the file that of the same guide, seed and settings?"""
     if saved.seed != seed:
-        raise DataError(f"the seed {saved.seed}", f"seed={seed}")
+        raise DataError(f"the seed {saved.seed}", f"seed={seed}", f"seed={saved.seed}")
     if isinstance(guide, str) and guide != saved.guide:
-        raise DataError(f"guide='{saved.guide}'", f"guide='{guide}'")
+        raise DataError(f"guide='{saved.guide}'", f"guide='{guide}'", f"guide='{saved.guide}'")
     here, there = _of_algorithm(algorithm), saved.tree["algorithm"]
     if there["name"] != here["name"]:
-        raise DataError(f"algorithm '{there['name']}'", f"'{here['name']}'")
+        raise DataError(f"algorithm '{there['name']}'", f"'{here['name']}'", "the algorithm of the file")
     for name, x in here["settings"].items():
         if name not in FREE and store.digest(x) != store.digest(there["settings"].get(name)):
-            raise DataError(f"{name}={there['settings'].get(name)!r}", f"{name}={getattr(algorithm, name)!r}")
+            raise DataError(
+                f"{name}={there['settings'].get(name)!r}",
+                f"{name}={getattr(algorithm, name)!r}",
+                "the setting of the file",
+            )
 
 
 def _restored(
@@ -337,7 +341,8 @@ def _restored(
         check_shapes("values", values, shapes)
     else:
         if run is None:
-            raise DataError("a checkpoint whose optimizer is of a class of its own", "ppl.infer(...) with it", "")
+            got = "a checkpoint whose optimizer is of a class of its own"
+            raise DataError(got, "the optimizer beside it", "ppl.infer(...) with the algorithm of the checkpoint")
         values, history, notes = run.where.concrete(*run.best), run.history, run.notes
         reason, converged, steps, interrupted = CUT_OFF, False, run.state.step, True
     executor = tree["executor"]

@@ -157,7 +157,8 @@ class Fit:
 
     def _weighed(self, what: str) -> Ratios:
         if isinstance(self.ratios, str):
-            raise ModelError(f"{what} where there are no importance weights: {self.ratios}", "a fit with a k-hat")
+            got = f"{what} where there are no importance weights: {self.ratios}"
+            raise ModelError(got, "a fit with a k-hat", "the guide's draws as they are: resample=False")
         return self.ratios
 
     def log_evidence(self, num_samples: int = 2000, *, seed: int | None = None) -> Evidence:
@@ -181,7 +182,8 @@ class Fit:
         num_samples, seed = self._asked(num_samples, seed)
         found = weigh(self.problem, self.guide, self.solution, seed, num_samples)
         if isinstance(found, str):
-            raise ModelError(f"fit.log_evidence() where draws cannot be weighed: {found}", "a fit with a k-hat")
+            got = f"fit.log_evidence() where draws cannot be weighed: {found}"
+            raise ModelError(got, "a fit with a k-hat", "fit.elbo, which is a bound on it unless the fit is a point")
         return Evidence(*found.log_evidence())
 
     def _sample(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
@@ -237,7 +239,7 @@ class Fit:
             return f"fit['{whole}'], the completed observation: of a subsampled plate any entry may be missing"
         if node is None:
             close = get_close_matches(str(site), [*known], 1)
-            return f"fit['{close[0]}']" if close else ""
+            return f"fit['{close[0]}']" if close else "fit.sites for their names"
         if node.kind == "observed":
             return f"fit.predict()['{site}'] for new draws: it is observed"
         if node.kind == "parameter":

@@ -254,7 +254,9 @@ class _Drawing(Recorder):
 
     def _drawn(self, site: Site) -> Any:
         if site.rng is not None:
-            raise ModelError("a site with a generator of its own", "one that is drawn anew", site=site.name)
+            raise ModelError(
+                "a site with a generator of its own", "one that is drawn anew", "ppl.sample without it", site=site.name
+            )
         noise, kind, value = draw_base(self, site.name, site.fn)
         self.sources.append(partial(_noise, kind, noise.shape))
         return value
@@ -359,5 +361,5 @@ def _stacked(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
         return {n: np.stack([np.asarray(r[n]) for r in rows]) for n in names}
     except ValueError:
         raise ModelError(
-            "a site whose shape differs from draw to draw", "the same shape in every run of the model"
+            "a site whose shape differs from draw to draw", "the same shape in every run of the model", "a padded array"
         ) from None

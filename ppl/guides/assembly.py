@@ -73,6 +73,7 @@ class Assembly:
                 raise GuideError(
                     "a site with guide= in place, named by the guide function too",
                     "one guide for each site",
+                    "the guide function without this site, or the model without guide=",
                     site=site.name,
                 )
             check_support(self._of_site[site.name], site)

@@ -67,6 +67,6 @@ def check_names(argument: str, given: Iterable[str], known: Iterable[str]) -> No
             raise ModelError(
                 f"{argument} with the name '{name}'",
                 f"names among {known}",
-                f"'{close[0]}'" if close else "",
+                f"'{close[0]}'" if close else f"{argument} without it",
                 site=name,
             )

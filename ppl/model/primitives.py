@@ -317,7 +317,8 @@ class plate:
                 plate=self.name,
             )
         if any(p.name == self.name for p in context.plates):
-            raise ShapeError("the plate inside itself", "plates with names of their own", plate=self.name)
+            hint = f"ppl.plate('{self.name}_2', ...) for the inner one"
+            raise ShapeError("the plate inside itself", "plates with names of their own", hint, plate=self.name)
         frame = PlateFrame(self.name, self.size, self.subsample_size, dim)
         site = Site(self.name, "plate", None, None, False, context.plates, options={"frame": frame}, where=user_line())
         default = np.arange(self.subsample_size).view(RowNumbers)
@@ -330,7 +331,7 @@ class plate:
 
 def _whole(name: str, n: Any, what: str) -> int:
     if is_recorded(n):
-        raise ModelError(f"a random {what}", "a size that depends on the arguments alone", plate=name)
+        raise ModelError(f"a random {what}", "a size that depends on the arguments alone", "len(y)", plate=name)
     try:
         whole = int(n)
     except (TypeError, ValueError):

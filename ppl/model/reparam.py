@@ -97,7 +97,10 @@ class TransformReparam:
     def __call__(self, site: Site) -> Site:
         if not isinstance(site.fn, TransformedDistribution):
             raise ModelError(
-                f"TransformReparam of {type(site.fn).__name__}", "a TransformedDistribution", site=site.name
+                f"TransformReparam of {type(site.fn).__name__}",
+                "a TransformedDistribution",
+                "a config without this site",
+                site=site.name,
             )
         value = sample(f"{site.name}_base", site.fn.base_dist)
         for transform in site.fn.transforms:

@@ -118,7 +118,12 @@ class _Recording(Handler):
             hint = "ppl.factor(name, ys) after the scan"
             raise ModelError("ppl.factor inside ppl.scan", "the step to return it as y", hint, site=site.name)
         if site.guide is not None:
-            raise ModelError("guide= inside ppl.scan", "a guide function, or an automatic guide", site=site.name)
+            raise ModelError(
+                "guide= inside ppl.scan",
+                "a guide function, or an automatic guide",
+                "no guide= in the step",
+                site=site.name,
+            )
         asked, log_density = _ask(self, site, self.length), None
         whole = None if asked.site.value is site.value else asked.site.value
         if whole is None and site.value is not None and site.is_observed:
