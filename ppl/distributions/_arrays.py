@@ -9,8 +9,8 @@ import numpy as np
 from scipy import special
 
 from ppl.array import is_recorded
-from ppl.distributions.constraints import Array
 
+Array = Any  # a number, an ndarray or a recording array
 Shape = tuple[int, ...]
 
 

@@ -54,7 +54,7 @@ def save(fit: Fit, path: str | os.PathLike) -> None:
     tree["bound"] = [getattr(fit.bound, f.name) for f in dataclasses.fields(Bound)]
     tree["verdict"] = [getattr(fit.verdict, f.name) for f in dataclasses.fields(Verdict)]
     r = fit.ratios
-    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.noise]
+    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.mixed, r.noise, r.seed]
     store.write(path, tree)
 
 
@@ -220,13 +220,14 @@ def _judged(saved: Saved) -> Fit:
         return Fit.of(p, saved.guide, s, saved.seed, saved.algorithm)
     ratios = tree["ratios"]
     if not isinstance(ratios, str):
-        of = pointwise(p, saved.guide, s, saved.seed)
-        count = len(np.atleast_1d(ratios[0]))
-        check_shapes("weighed draws", ratios[2], {f.name: (count, *f.noise_shape) for f in of.factors})
-        check_shapes("weights", {"log": ratios[0]}, {"log": (count,)})
-        sizes = {n: (count, of.plates[n].size) if n in of.plates else () for n in ratios[1]}
-        check_shapes("weights of elements", ratios[1], sizes)
-        ratios = Ratios(*ratios, of, s.values)
+        of, values, correlated = pointwise(p, saved.guide, s, saved.seed)
+        log_ratios, elements, mixed, noise, _ = ratios
+        count, all_draws = len(np.atleast_1d(log_ratios)), len(np.atleast_1d(mixed))
+        check_shapes("weights", {"own": log_ratios, "mixed": mixed}, {"own": (count,), "mixed": (all_draws,)})
+        check_shapes("weighed draws", noise, {f.name: (all_draws, *f.noise_shape) for f in of.factors})
+        sizes = {n: (count, of.plates[n].size) if n in of.plates else () for n in elements}
+        check_shapes("weights of elements", elements, sizes)
+        ratios = Ratios(*ratios, of, values, correlated)
     return Fit(p, saved.guide, s, Bound(*tree["bound"]), ratios, Verdict(*tree["verdict"]), saved.seed, saved.algorithm)
 
 

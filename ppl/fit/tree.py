@@ -37,7 +37,7 @@ FINISHED = {
     "solution": tuple[Arrays, np.ndarray | None, str, bool, int, tuple[str, ...], bool],
     "bound": tuple[*get_type_hints(Bound).values()],
     "verdict": tuple[*get_type_hints(Verdict).values()],
-    "ratios": str | tuple[np.ndarray, Arrays, Arrays],
+    "ratios": str | tuple[np.ndarray, Arrays, np.ndarray, Arrays, int],
 }
 ALGORITHM = {"name": str, "settings": dict[str, Any]}
 RUN = {
