@@ -288,6 +288,10 @@ PULLS: dict[Callable, dict[int, Callable]] = {
         1: lambda g, y, c, a, b: _unbroadcast(op.where(c, g, 0.0), a),
         2: lambda g, y, c, a, b: _unbroadcast(op.where(c, 0.0, g), b),
     },
+    op.agreeing.run: {
+        1: lambda g, y, x, a, b: _unbroadcast(op.where(x > 0, g, 0.0), a),
+        2: lambda g, y, x, a, b: _unbroadcast(op.where(x > 0, 0.0, g), b),
+    },
     op.index.run: {0: lambda g, y, x, key: op.scatter(g, key, np.shape(x))},
     op.scatter.run: {0: lambda g, y, x, key, shape: op.index(g, key)},
     op.log_abs_det.run: {0: lambda g, y, x: g[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2)},

@@ -32,7 +32,7 @@ OF_ONE_ARRAY = frozenset(
         *(op.log_total_exp.run, op.running_sum.run),
     )
 )
-ROWWISE = OF_ONE_ARRAY | {op.softplus.run, op.stop_gradient.run, op.where.run}
+ROWWISE = OF_ONE_ARRAY | {op.softplus.run, op.stop_gradient.run, op.where.run, op.agreeing.run}
 
 
 class Rows(NamedTuple):

@@ -430,6 +430,10 @@ class Distribution:
             for name, value in self._arguments.items()
             if name not in self._static
         }
+        return self._together(shapes)
+
+    def _together(self, shapes: Mapping[str, Shape]) -> Shape:
+        """The batch shape to which those of the parts, by name, broadcast."""
         try:
             return np.broadcast_shapes(*shapes.values())
         except ValueError:

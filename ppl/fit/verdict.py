@@ -100,7 +100,7 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
             warnings = (*warnings, f"plate '{plate}' has elements ({far}) whose k-hat is above {FAR}, most at {which}")
     discrete = ratios.discrete
     if len(discrete) > 1:
-        warnings = (*warnings, f"{', '.join(discrete)} are factorised: states that the guide hardly draws are not seen")
+        warnings = (*warnings, f"the guide factorises {', '.join(discrete)}: states that it hardly draws are not seen")
     sound = ratios.sound
     if ratios.mixture.k_hat >= FAIR:
         warnings = (*warnings, f"wider draws find more of the posterior than weights can mend: {_beyond(ratios)}")

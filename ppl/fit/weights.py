@@ -314,12 +314,14 @@ def ratios(
                 elements[g.plate].append(_by_element(d, g, by_term, count, 1)[:, 0] - means[g.plate])
         log_ratios[start:stop] = whole
     log_ratios += log_marginal
+    log_ratios[draws:][np.isposinf(log_ratios[draws:])] = -np.inf  # a wide draw rounded onto an edge of its support
     for g in found:
         elements[g.plate] = np.concatenate(elements[g.plate]) + _log_conditional(correlated, g, outside, drawn)
     shared |= {n: np.concatenate(x) for n, x in picked.items()}
-    for x in shared.values():  # a draw without a density may have no value either
-        x[np.isnan(log_ratios)] = x[0]
-    return Ratios(log_ratios[:draws], elements, log_ratios - log_mixture, shared, seed, d, values, correlated)
+    mixed = log_ratios - log_mixture
+    for x in shared.values():  # a draw without weight may have no finite value either
+        x[~(np.exp(mixed - np.nanmax(mixed)) > 0.0)] = x[np.nanargmax(mixed)]
+    return Ratios(log_ratios[:draws], elements, mixed, shared, seed, d, values, correlated)
 
 
 # -- which latents, which rows -------------------------------------------------------------------------
