@@ -13,7 +13,7 @@ Everything is plain NumPy on numbers, arrays or recorded arrays. `FAMILIES` list
 from difflib import get_close_matches
 from typing import NoReturn
 
-from ppl.distributions import constraints, transforms
+from ppl.distributions import constraints, records, transforms
 from ppl.distributions.base import Distribution, Independent, MaskedDistribution
 from ppl.distributions.bounded import (
     Beta,
@@ -43,6 +43,8 @@ from ppl.distributions.discrete import (
     Poisson,
 )
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
+from ppl.distributions.exponential import ExponentialFamily, Statistic, exponential_family
+from ppl.distributions.joint import NormalGamma
 from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
 from ppl.distributions.mixtures import Mixture, MixtureGeneral, MixtureSameFamily
 from ppl.distributions.multivariate import (
@@ -100,6 +102,7 @@ from ppl.distributions.spellings import (
     NegativeBinomialProbs,
 )
 from ppl.distributions.transforms import biject_to
+from ppl.distributions.truncated import TruncatedCauchy, TruncatedDistribution
 from ppl.distributions.zeros import (
     HurdleDistribution,
     ZeroInflatedDistribution,
@@ -154,6 +157,7 @@ __all__ = [
     "Distribution",
     "Erlang",
     "Exponential",
+    "ExponentialFamily",
     "FisherSnedecor",
     "Gamma",
     "GammaPoisson",
@@ -199,6 +203,7 @@ __all__ = [
     "NegativeBinomialLogits",
     "NegativeBinomialProbs",
     "Normal",
+    "NormalGamma",
     "OneHotCategorical",
     "OrderedLogistic",
     "OrderedProbit",
@@ -207,9 +212,12 @@ __all__ = [
     "Rayleigh",
     "SkewNormal",
     "SoftLaplace",
+    "Statistic",
     "StudentT",
     "TransformedDistribution",
     "Triangular",
+    "TruncatedCauchy",
+    "TruncatedDistribution",
     "TruncatedNormal",
     "Uniform",
     "Unit",
@@ -224,6 +232,7 @@ __all__ = [
     "ZeroSumNormal",
     "biject_to",
     "constraints",
+    "exponential_family",
     "has_kl",
     "kl_divergence",
     "register_kl",

@@ -91,6 +91,16 @@ def log_beta_half(x: Array) -> Array:
     return special.betaln(x, float_type(x).type(0.5))
 
 
+def is_infinite(bound: Array | None, infinity: float) -> bool:
+    """Is this no bound: None, or the infinity on its side?"""
+    return bound is None or (not is_recorded(bound) and np.ndim(bound) == 0 and bound == infinity)
+
+
+def cotangent(angle: Array) -> Array:
+    """`1 / tan(angle)` between 0 and pi, in functions that are smooth everywhere."""
+    return -np.sinh(np.log(np.sin(0.5 * angle)) - np.log(np.cos(0.5 * angle)))
+
+
 def within_unit(x: Array) -> Array:
     """`x` kept between the smallest normal number and the largest below 1 of its floating type.
 

@@ -10,7 +10,16 @@ from scipy import special
 
 from ppl.array import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import above, as_float, broadcast, exp_within, float_type, log_beta_half, scaled_exp1
+from ppl.distributions._arrays import (
+    above,
+    as_float,
+    broadcast,
+    cotangent,
+    exp_within,
+    float_type,
+    log_beta_half,
+    scaled_exp1,
+)
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -45,6 +54,21 @@ class LogNormal(Distribution):
         log_x = np.log(x)
         z = (log_x - self.loc) / self.scale
         return -0.5 * z * z - log_x - (np.log(self.scale) + _HALF_LOG_2PI)
+
+    def _standard(self, x):
+        return (np.log(np.maximum(x, _TINY)) - self.loc) / self.scale
+
+    def _log_cdf(self, x):
+        return special.log_ndtr(self._standard(x))
+
+    def _log_survival(self, x):
+        return special.log_ndtr(-self._standard(x))
+
+    def _icdf_exp(self, log_q):
+        return np.exp(self.loc + self.scale * special.ndtri_exp(log_q))
+
+    def _isf_exp(self, log_q):
+        return np.exp(self.loc - self.scale * special.ndtri_exp(log_q))
 
     def _cdf(self, x):
         return special.ndtr((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
@@ -91,6 +115,12 @@ class HalfNormal(Distribution):
         z = x / self.scale
         return -0.5 * z * z - (np.log(self.scale) - 0.5 * math.log(2.0 / math.pi))
 
+    def _log_survival(self, x):
+        return special.log_ndtr(-np.maximum(x, 0.0) / self.scale) + math.log(2.0)
+
+    def _isf_exp(self, log_q):
+        return -self.scale * special.ndtri_exp(log_q - math.log(2.0))
+
     def _cdf(self, x):
         return special.erf(np.maximum(x, 0.0) / self.scale * math.sqrt(0.5))
 
@@ -135,6 +165,12 @@ class HalfCauchy(Distribution):
         z = x / self.scale
         return -np.log1p(z * z) - (np.log(self.scale) + math.log(0.5 * math.pi))
 
+    def _log_survival(self, x):
+        return np.log(np.arctan2(1.0, np.maximum(x, 0.0) / self.scale) * (2.0 / math.pi))
+
+    def _isf_exp(self, log_q):
+        return self.scale * cotangent((0.5 * math.pi) * np.exp(log_q))
+
     def _cdf(self, x):
         return np.arctan(np.maximum(x, 0.0) / self.scale) * (2.0 / math.pi)
 
@@ -171,6 +207,12 @@ class Exponential(Distribution):
 
     def _log_density(self, x):
         return np.log(self.rate) - self.rate * x
+
+    def _log_survival(self, x):
+        return -self.rate * np.maximum(x, 0.0)
+
+    def _isf_exp(self, log_q):
+        return -log_q / self.rate
 
     def _cdf(self, x):
         return -np.expm1(-self.rate * np.maximum(x, 0.0))
@@ -225,6 +267,12 @@ class Gamma(Distribution):
     def _draw(self, rng, sample_shape):
         draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape))) / self.rate
         return np.maximum(draws, _TINY)
+
+    def _log_survival(self, x):
+        return np.log(special.gammaincc(self.concentration, self.rate * np.maximum(x, 0.0)))
+
+    def _isf_exp(self, log_q):
+        return special.gammainccinv(self.concentration, np.exp(log_q)) / self.rate
 
     def _cdf(self, x):
         return special.gammainc(self.concentration, self.rate * np.maximum(x, 0.0))
@@ -372,6 +420,12 @@ class Weibull(Distribution):
         k, log_z = self.concentration, np.log(x / self.scale)
         return (k - 1.0) * log_z - np.exp(k * log_z) + np.log(k / self.scale)
 
+    def _log_survival(self, x):
+        return -np.power(np.maximum(x, 0.0) / self.scale, self.concentration)
+
+    def _isf_exp(self, log_q):
+        return self.scale * np.power(-log_q, 1.0 / self.concentration)
+
     def _cdf(self, x):
         return -np.expm1(-np.power(np.maximum(x, 0.0) / self.scale, self.concentration))
 
@@ -425,6 +479,12 @@ class Pareto(Distribution):
     def _log_density(self, x):
         log_x = np.log(x)
         return np.log(self.alpha) - self.alpha * (log_x - np.log(self.scale)) - log_x
+
+    def _log_survival(self, x):
+        return -self.alpha * np.log(np.maximum(x / self.scale, 1.0))
+
+    def _isf_exp(self, log_q):
+        return self.scale * np.exp(-log_q / self.alpha)
 
     def _cdf(self, x):
         return -np.expm1(-self.alpha * np.log(np.maximum(x / self.scale, 1.0)))
@@ -555,6 +615,12 @@ class LogLogistic(Distribution):
         z = (log_x - self.loc) / self.scale
         return z - 2.0 * softplus(z) - np.log(self.scale) - log_x
 
+    def _log_survival(self, x):
+        return -softplus((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
+
+    def _isf_exp(self, log_q):
+        return np.exp(self.loc - self.scale * (log_q - np.log(-np.expm1(log_q))))
+
     def _cdf(self, x):
         return special.expit((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
 
@@ -666,6 +732,13 @@ class Rayleigh(Distribution):
         z = x / self.scale
         return np.log(z) - 0.5 * z * z - np.log(self.scale)
 
+    def _log_survival(self, x):
+        z = np.maximum(x, 0.0) / self.scale
+        return -0.5 * z * z
+
+    def _isf_exp(self, log_q):
+        return self.scale * np.sqrt(-2.0 * log_q)
+
     def _cdf(self, x):
         z = np.maximum(x, 0.0) / self.scale
         return -np.expm1(-0.5 * z * z)
@@ -711,6 +784,12 @@ class Gompertz(Distribution):
     def _log_density(self, x):
         z = self.rate * x
         return np.log(self.concentration) + np.log(self.rate) + z - self.concentration * np.expm1(z)
+
+    def _log_survival(self, x):
+        return -self.concentration * np.expm1(self.rate * np.maximum(x, 0.0))
+
+    def _isf_exp(self, log_q):
+        return np.log1p(-log_q / self.concentration) / self.rate
 
     def _cdf(self, x):
         return -np.expm1(-self.concentration * np.expm1(self.rate * np.maximum(x, 0.0)))

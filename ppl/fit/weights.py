@@ -111,9 +111,11 @@ class Ratios:
     @property
     def discrete(self) -> tuple[str, ...]:
         """Sites of finitely many states, where the guide's draws take so few that the weights have no tail."""
-        sites = self.derivation.site_outputs
-        kinds = {n: _signature(self.derivation, sites[n])[1].kind for f in self.derivation.factors for n in f.sites}
-        return tuple(n for n, kind in kinds.items() if kind in "iub") if _few(self.log_ratios) else ()
+        if not _few(self.log_ratios):
+            return ()
+        d = self.derivation
+        drawn = [n for f in d.factors for n in f.sites if n in d.site_outputs]
+        return tuple(n for n in drawn if _signature(d, d.site_outputs[n])[1].kind in "iub")
 
     @cached_property
     def element_k_hats(self) -> dict[str, np.ndarray]:
