@@ -206,3 +206,15 @@ def test_fits_that_miss_the_posterior_are_not_trusted(name, seed):
     fit = ppl.infer(model, *args, seed=seed, progress=False, **options, **kwargs)
     assert fit.verdict.word != "trusted"
     assert fit.verdict.corrected or fit.verdict.warnings  # and says what is amiss
+
+
+def test_a_thousand_elements_that_are_fitted_well_are_trusted():
+    """Through the front door; a joint k-hat of a thousand local latents would be above 0.7."""
+    y = np.random.default_rng(4).normal(0.5, 1.28, 1000)
+    fit = ppl.infer(hierarchy, y, progress=False)
+    assert fit.verdict.word == "trusted" and len(fit.verdict.element_k_hats["rows"]) == 1000
+    precision = 1.0 + 1 / 0.64
+    total = 0.25 + 1000 * (1.0 - 1 / precision)
+    mean = np.sum(y / 0.64 / precision) / total
+    assert fit["mu"].mean == pytest.approx(mean, abs=0.15 * total**-0.5)
+    np.testing.assert_allclose(fit["z"].sd, (1 / precision + 1 / precision**2 / total) ** 0.5, rtol=0.1)
