@@ -247,7 +247,7 @@ def _unmoved(where: Coordinates, objective: Objective) -> Solution:
 
 def _check_executor(executor: str) -> None:
     if executor not in ("auto", "numpy", "eager"):
-        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'")
+        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'", "executor='auto'")
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivation, bool]:

@@ -33,7 +33,7 @@ from ppl.distributions._arrays import (
 )
 from ppl.distributions.constraints import Array, Constraint, flatten
 from ppl.distributions.exponential import ExponentialFamily, exponential_family
-from ppl.errors import ModelError, ShapeError, SupportError
+from ppl.errors import ModelError, ShapeError, SupportError, in_words
 
 Seed = np.random.Generator | int
 
@@ -56,6 +56,22 @@ _INSTEAD = {
     "variance": "quantiles by d.icdf, or the variance of draws where it exists",
     "entropy": "the average of -d.log_prob(d.sample(rng, (1000,)))",
     "enumerate_support": "a family with finitely many values, such as Categorical",
+}
+
+
+# What arguments are called in other places.
+_ELSEWHERE = {
+    "mu": "loc",
+    "mean": "loc",
+    "sigma": "scale",
+    "sd": "scale",
+    "std": "scale",
+    "p": "probs",
+    "cov": "covariance_matrix",
+    "lam": "rate",
+    "nu": "df",
+    "alpha": "concentration",
+    "n": "total_count",
 }
 
 
@@ -83,6 +99,11 @@ class Distribution:
     noise: str | None = None
     _static: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):  # an argument of another name is refused in words
+            cls.__init__ = in_words(cls.__init__, cls.__name__, f"the arguments of {cls.__name__}", _ELSEWHERE)
+
     def __init__(
         self,
         arguments: Mapping[str, Any],
@@ -105,7 +126,11 @@ class Distribution:
     @property
     def support(self) -> Constraint:
         """The set of the values."""
-        raise ModelError(got=f"{self._family} without a support", expected="a class attribute named support")
+        raise ModelError(
+            got=f"{self._family} without a support",
+            expected="a class attribute named support",
+            hint="support = constraints.real",
+        )
 
     @property
     def batch_shape(self) -> Shape:
