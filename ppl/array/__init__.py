@@ -16,7 +16,7 @@ from .forward import hessian_product, pushforward
 from .numpy_executor import compile_program, source
 from .operations import agreeing, logsumexp, softplus, stop_gradient, triangular_solve
 from .program import Program, Ref, Step, compose, needed, prune, reachable, refs, run, substitute
-from .quantiles import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, von_mises_quantile
+from .quantiles import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, von_mises_cdf, von_mises_quantile
 from .recording import (
     Argument,
     BranchOnDraw,
@@ -79,6 +79,7 @@ __all__ = [
     "triangular_solve",
     "units",
     "unrolled",
+    "von_mises_cdf",
     "von_mises_quantile",
     "written",
 ]

@@ -328,8 +328,8 @@ def von_mises_quantile(loc, concentration, p):
 
     It moves smoothly with `loc`: nothing is wrapped around. By Newton's method on integrals of the density.
     """
-    turns, s = _turned(-np.pi - loc)
-    level = p + turns + _half_below(s, concentration)
+    turns, cut = _turned(-np.pi - loc)
+    level = p + turns + _half_below(cut, concentration)
     whole = np.floor(level)
     side = np.where(level - whole < 0.5, -1.0, 1.0)
     target = np.log(np.minimum(level - whole, 1.0 - (level - whole)))
@@ -347,6 +347,13 @@ def von_mises_quantile(loc, concentration, p):
     s = _root(excess, np.zeros_like(p), np.full_like(p, np.pi), np.minimum(start, 3.0))
     s = np.where(share > 0.0, s, np.pi)
     return np.clip(loc + 2.0 * np.pi * whole + side * s, -np.pi, np.pi)
+
+
+@_elementwise(special.betaincinv)
+def von_mises_cdf(loc, concentration, x):
+    """The probability of a von Mises draw from -pi to x, an angle in [-pi, pi]."""
+    (before, cut), (turns, s) = _turned(-np.pi - loc), _turned(x - loc)
+    return turns - before + _half_below(s, concentration) - _half_below(cut, concentration)
 
 
 @_elementwise(special.betaincinv)
@@ -465,6 +472,15 @@ PARTIALS.update(
             lambda x, loc, concentration, p: 1.0 - _cut_ratio(loc, concentration, x),
             lambda x, loc, concentration, p: von_mises_shift(loc, concentration, x),
             lambda x, loc, concentration, p: 1.0 / _circle_height(loc, concentration, x),
+        ),
+        von_mises_cdf.run: (
+            lambda y, loc, concentration, x: (
+                _circle_height(loc, concentration, -np.pi) - _circle_height(loc, concentration, x)
+            ),
+            lambda y, loc, concentration, x: (
+                -_circle_height(loc, concentration, x) * von_mises_shift(loc, concentration, x)
+            ),
+            lambda y, loc, concentration, x: _circle_height(loc, concentration, x),
         ),
         von_mises_shift.run: (_shift_in_loc, by_five_points(von_mises_shift, 1), _shift_in_angle),
     }

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import agreeing, logit_beta_quantile, von_mises_quantile
+from ppl.array import agreeing, logit_beta_quantile, von_mises_cdf, von_mises_quantile
 from ppl.distributions import constraints
 from ppl.distributions._arrays import broadcast, float_type, is_infinite, within_unit
 from ppl.distributions.base import Distribution
@@ -506,6 +506,9 @@ class VonMises(Distribution):
 
     def from_noise(self, noise: Array) -> Array:
         return von_mises_quantile(self.loc, self.concentration, noise)
+
+    def _cdf(self, x):
+        return von_mises_cdf(self.loc, self.concentration, np.clip(x, -math.pi, math.pi))
 
     def _icdf(self, q):
         return self.from_noise(q)
