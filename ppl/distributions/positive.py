@@ -13,6 +13,7 @@ from ppl.distributions import constraints
 from ppl.distributions._arrays import (
     above,
     as_float,
+    beta_cdf_at_odds,
     broadcast,
     cotangent,
     exp_within,
@@ -579,7 +580,7 @@ class HalfStudentT(Distribution):
     def _cdf(self, x):
         z = np.maximum(x, 0.0) / self.scale
         half = float_type(z).type(0.5)
-        return special.betainc(half, half * self.df, 1.0 / (1.0 + self.df / (z * z)))
+        return beta_cdf_at_odds(half, half * self.df, z * z / self.df)
 
     def _icdf(self, q):
         half = float_type(q).type(0.5)
@@ -703,16 +704,15 @@ class FisherSnedecor(Distribution):
         return np.maximum(rng.f(broadcast(self.df1, shape), broadcast(self.df2, shape)), _TINY)
 
     def _log_survival(self, x):
-        odds = self.df1 / self.df2 * np.maximum(x, 0.0)
-        return np.log(special.betainc(0.5 * self.df2, 0.5 * self.df1, 1.0 / (1.0 + odds)))
+        odds = self.df2 / (self.df1 * np.maximum(x, 0.0))
+        return np.log(beta_cdf_at_odds(0.5 * self.df2, 0.5 * self.df1, odds))
 
     def _isf_exp(self, log_q):
         rest = special.betaincinv(0.5 * self.df2, 0.5 * self.df1, np.exp(log_q))
         return self.df2 / self.df1 * ((1.0 - rest) / rest)
 
     def _cdf(self, x):
-        odds = self.df1 / self.df2 * np.maximum(x, 0.0)
-        return special.betainc(0.5 * self.df1, 0.5 * self.df2, 1.0 / (1.0 + 1.0 / odds))
+        return beta_cdf_at_odds(0.5 * self.df1, 0.5 * self.df2, self.df1 / self.df2 * np.maximum(x, 0.0))
 
     def _icdf(self, q):
         x = special.betaincinv(0.5 * self.df1, 0.5 * self.df2, q)

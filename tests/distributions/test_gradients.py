@@ -263,20 +263,23 @@ IMPLICIT = [
 def slopes_by_the_cdf(name, parameters, shape, x):
     """dx / dshape = -(dF / dshape) / density by five points of the cdf, or of 1 - cdf where that is the smaller.
 
-    Also how much of it may be rounding: the differences are of numbers that are right to some 1e-14 of themselves.
+    Also how much of it may be rounding, relative to it: that of x, and that of the cdf, right to 1e-13 of itself.
     """
-    h = 2e-3
+    size = parameters[shape]
+    h = 2e-3 * size / max(1.0, np.sqrt(size), np.sqrt(1.0 / size))  # a small part of how far the cdf reaches
     d = dist.FAMILIES[name](**parameters)
+    below, above = d.cdf(x), np.exp(d.log_survival(x))
 
     def smaller(step):
-        at = dist.FAMILIES[name](**{**parameters, shape: parameters[shape] * (1.0 + h * step)})
-        return np.where(d.cdf(x) < 0.5, at.cdf(x), -np.exp(at.log_survival(x)))
+        at = dist.FAMILIES[name](**{**parameters, shape: size + h * step})
+        return np.where(below < 0.5, at.cdf(x), -np.exp(at.log_survival(x)))
 
     weights = {-2: 1 / 12, -1: -2 / 3, 1: 2 / 3, 2: -1 / 12}
-    change = sum(w * smaller(step) for step, w in weights.items()) / (h * parameters[shape])
-    density = np.exp(d.log_prob(x))
-    noise = 1e-13 * np.minimum(d.cdf(x), np.exp(d.log_survival(x))) / (h * parameters[shape])
-    return -change / density, noise / density
+    change = sum(w * smaller(step) for step, w in weights.items()) / h
+    with np.errstate(all="ignore"):
+        density, less = np.exp(d.log_prob(x)), np.minimum(below, above)
+        rounding = 1e-13 * less / (h * np.abs(change)) + 1e-16 * np.abs(x) * density / less
+        return -change / density, rounding
 
 
 @pytest.mark.parametrize(("name", "parameters", "shape"), IMPLICIT, ids=str)
@@ -288,14 +291,15 @@ def test_pathwise_gradients_are_those_of_the_cdf(name, parameters, shape):
         return dist.FAMILIES[name](**{**parameters, shape: size}).from_noise(noise)
 
     program = A.record(lambda size: (np.sum(draw(size)),), [size])
-    x, (_, found) = draw(size), A.compile_program(A.gradient(program, [0]))(size)
+    with np.errstate(over="ignore"):
+        x, (_, found) = draw(size), A.compile_program(A.gradient(program, [0]))(size)
     expected, rounding = slopes_by_the_cdf(name, parameters, shape, x)
     kind = np.finfo(float)
     held = (np.abs(x) <= 1.01 * kind.tiny) | (np.abs(x) >= 0.99 * kind.max) | (np.abs(x) == 1.0 - kind.epsneg)
     assert np.all(np.isfinite(found))
     assert np.all(found[held] == 0.0)  # at the ends of what a double holds
-    seen = ~held & np.isfinite(expected) & (np.abs(rounding) < 1e-4 * np.abs(expected))
-    np.testing.assert_allclose(found[seen], expected[seen], rtol=1e-5)
+    seen = ~held & np.isfinite(expected) & (rounding < 1e-3)
+    assert np.all(np.abs(found - expected)[seen] <= (1e-6 + 5.0 * rounding[seen]) * np.abs(expected[seen]))
     assert np.any(seen) or np.all(held)
 
 
