@@ -175,7 +175,7 @@ def logit_beta_quantile(a, b, p):
     whole = special.betaln(a, b)
     low, high = (np.log(p) + np.log(a) + whole) / a, (np.log1p(-p) + np.log(b) + whole) / b
     result = np.where(x < 0.5, np.log(x) - np.log1p(-x), np.log1p(-rest) - np.log(rest))
-    return np.where(low < -100.0, low, np.where(high < -100.0, -high, result))
+    return np.where(low < -600.0, low, np.where(high < -600.0, -high, result))
 
 
 @_elementwise(special.betaincinv)

@@ -178,8 +178,8 @@ class _Rolling:
 
     def type_of_numbers(self, step: Step, place: int) -> np.dtype:
         """The type in which a step works with one of Python's numbers: that of the arrays that it meets."""
-        if step.fun is op.where.run:
-            return step.dtype if place else np.dtype(bool)
+        if step.fun in (op.where.run, op.agreeing.run):
+            return step.dtype if place or step.fun is op.agreeing.run else np.dtype(bool)
         kinds = [
             self.old.signature(x)[1] if type(x) is Ref else x.dtype if hasattr(x, "dtype") else type(x)
             for x in step.args

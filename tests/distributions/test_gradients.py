@@ -263,7 +263,8 @@ IMPLICIT = [
 def slopes_by_the_cdf(name, parameters, shape, x):
     """dx / dshape = -(dF / dshape) / density by five points of the cdf, or of 1 - cdf where that is the smaller.
 
-    Also how much of it may be rounding, relative to it: that of x, and that of the cdf, right to 1e-13 of itself.
+    Also how much of it may be rounding, relative to it: that of x, and that of the cdf, right to 1e-13 of itself
+    and 2e-16 of 1.
     """
     size = parameters[shape]
     h = 2e-3 * size / max(1.0, np.sqrt(size), np.sqrt(1.0 / size))  # a small part of how far the cdf reaches
@@ -278,7 +279,7 @@ def slopes_by_the_cdf(name, parameters, shape, x):
     change = sum(w * smaller(step) for step, w in weights.items()) / h
     with np.errstate(all="ignore"):
         density, less = np.exp(d.log_prob(x)), np.minimum(below, above)
-        rounding = 1e-13 * less / (h * np.abs(change)) + 1e-16 * np.abs(x) * density / less
+        rounding = np.maximum(1e-13 * less, 2e-16) / (h * np.abs(change)) + 1e-16 * np.abs(x) * density / less
         return -change / density, rounding
 
 
