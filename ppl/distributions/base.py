@@ -32,6 +32,7 @@ from ppl.distributions._arrays import (
     sum_last,
 )
 from ppl.distributions.constraints import Array, Constraint, flatten
+from ppl.distributions.exponential import ExponentialFamily, exponential_family
 from ppl.errors import ModelError, ShapeError, SupportError
 
 Seed = np.random.Generator | int
@@ -144,6 +145,11 @@ class Distribution:
     def parameters(self) -> dict[str, Any]:
         """The constructor's arguments in use, by name."""
         return dict(self._arguments)
+
+    @property
+    def exponential_family(self) -> ExponentialFamily | None:
+        """The record of its exponential family, or None; that of a wrapped family is `d.core`'s."""
+        return exponential_family(self)
 
     def has(self, name: str) -> bool:
         """Whether `name` ("mean", "entropy", "cdf", "from_noise", ...) is known for this distribution.
@@ -453,6 +459,10 @@ class Distribution:
             for name, value in self._arguments.items()
             if name not in self._static
         }
+        return self._together(shapes)
+
+    def _together(self, shapes: Mapping[str, Shape]) -> Shape:
+        """The batch shape to which those of the parts, by name, broadcast."""
         try:
             return np.broadcast_shapes(*shapes.values())
         except ValueError:

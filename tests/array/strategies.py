@@ -211,6 +211,7 @@ ELEMENTWISE = {
         special.xlogy, special.xlog1py, special.rel_entr, special.kl_div, special.poch, special.boxcox,
         special.boxcox1p,
         special.inv_boxcox, special.inv_boxcox1p, special.pseudo_huber, special.gammainc, special.gammaincc,
+        A.xlogx_gap, A.gammaln_gap,
     ),
     ("above one", "unit"): (special.binom,),
     ("positive", "real"): (special.huber,),
