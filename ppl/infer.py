@@ -110,7 +110,7 @@ def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fi
     solution = chosen.run(
         p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts, objective=setup.objective, **keep
     )
-    fit = Fit.of(p, guide, solution.noting(setup.notes), seed, chosen)
+    fit = Fit.of(p, guide, solution.noting(setup.notes, setup.doubts), seed, chosen)
     if path is not None and (solution.run is not None or solution.converged):  # else there is nothing to go on from
         fit.save(path)
     return fit

@@ -9,7 +9,9 @@ import numpy as np
 
 from ..array import Program, Ref, prune, refs
 from ..array.program import substitute
+from ..errors import NumericalError
 from .derivation import Derivation
+from .objective import Objective
 
 FAR = 1e30  # where a parameter has run away
 
@@ -18,6 +20,27 @@ EXTREME = "a look at scales that may reach zero, data of extreme size, or log of
 ABSENT = "dropping these rows, or ppl.sample(..., obs=column) for this column: its NaN entries become latent"
 IMPROPER = "a proper prior, such as Normal(0, 10)"
 IMPOSSIBLE = "a support that holds the data wherever the prior draws, or a start where it does (algorithm's init=)"
+
+
+def refusal(
+    objective: Objective,
+    values: Mapping[str, Any],
+    rows: Mapping,
+    noise: Mapping,
+    *,
+    what: str,
+    history: np.ndarray,
+) -> NumericalError:
+    """The error that `what` was met at these values: which terms are not finite there, and why."""
+    d, count = objective.derivation, len(next(iter(noise.values()), [0]))
+    with np.errstate(all="ignore"):
+        _, terms, _ = objective.evaluate(dict(values), dict(rows), dict(noise), count)
+    bad = [i for i, column in enumerate(np.asarray(terms).T) if not np.all(np.isfinite(column))]
+    culprit = f" in {', '.join(d.terms[i].text for i in bad)}" if bad else ""
+    cause, hint = blame(d, bad, values, rows, noise)
+    culprit += f": {cause}" if cause else ""
+    expected = "finite log densities where the guide draws"
+    return NumericalError(f"{what}{culprit}", expected, hint, state=dict(values), history=history)
 
 
 def blame(
@@ -29,7 +52,7 @@ def blame(
     """
     program = prune(d.program, tuple(d.program.outputs[d.terms[i].output] for i in terms))
     with np.errstate(all="ignore"):
-        for k in range(len(next(iter(noise.values()), ()))):
+        for k in range(len(next(iter(noise.values()), [0]))):
             found = _origin(program, d.inputs(values, rows, {n: e[k] for n, e in noise.items()}))
             if found:
                 hint = (

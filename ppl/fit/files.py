@@ -48,7 +48,7 @@ def save(fit: Fit, path: str | os.PathLike) -> None:
     tree = _of_problem(fit.problem, fit.guide, s.objective, s.executor, fit.seed, fit.algorithm)
     values, history = dict(s.values), None if s.run else s.history
     tree["run"] = s.run and _of_run(s.run)
-    tree["solution"] = [values, history, s.stop_reason, s.converged, s.steps, s.notes, s.interrupted]
+    tree["solution"] = [values, history, s.stop_reason, s.converged, s.steps, s.notes, s.interrupted, s.doubts]
     tree["bound"] = [getattr(fit.bound, f.name) for f in dataclasses.fields(Bound)]
     tree["verdict"] = [getattr(fit.verdict, f.name) for f in dataclasses.fields(Verdict)]
     r = fit.ratios
@@ -127,6 +127,7 @@ def _of_run(run: Run) -> dict:
         "converged": run.converged,
         "history": run.history,
         "notes": run.notes,
+        "doubts": run.doubts,
     }
 
 
@@ -321,16 +322,17 @@ def _restored(
     algorithm = algorithm or _algorithm(tree["algorithm"])
     run = _run(tree["run"], objective, algorithm, eager) if tree["run"] and algorithm else None
     if "solution" in tree:
-        values, history, reason, converged, steps, notes, interrupted = tree["solution"]
+        values, history, reason, converged, steps, notes, interrupted, doubts = tree["solution"]
         if history is None:
             history = tree["run"]["history"]
     else:
         if run is None:
             raise DataError("a checkpoint whose optimizer is of a class of its own", "ppl.infer(...) with it", "")
         values, history, notes = run.where.concrete(*run.best), run.history, run.notes
-        reason, converged, steps, interrupted = CUT_OFF, False, run.state.step, True
+        reason, converged, steps, interrupted, doubts = CUT_OFF, False, run.state.step, True, run.doubts
     executor = tree["executor"]
     s = Solution(values, history, reason, converged, steps, objective, executor, tuple(notes), interrupted, run)
+    s = replace(s, doubts=tuple(doubts))
     return Saved(p, guide, s, algorithm, seed, tree)
 
 
@@ -434,7 +436,9 @@ def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: b
     windows = tuple(Window(float(e), w) for e, w in zip(*tree["windows"], strict=True))
     answer = tree["answer"] and Point(*tree["answer"])
     start, sums, notes = tree["start"], Sums(*tree["sums"]), tuple(tree["notes"])
-    return Run(where, state, start, windows, sums, answer, tree["converged"], tree["history"], notes)
+    return Run(
+        where, state, start, windows, sums, answer, tree["converged"], tree["history"], notes, tuple(tree["doubts"])
+    )
 
 
 def _table(fresh: Table, x: np.ndarray, moments: Any, average: np.ndarray, visits: np.ndarray) -> Table:
