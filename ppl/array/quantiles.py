@@ -175,7 +175,7 @@ def logit_beta_quantile(a, b, p):
     whole = special.betaln(a, b)
     low, high = (np.log(p) + np.log(a) + whole) / a, (np.log1p(-p) + np.log(b) + whole) / b
     result = np.where(x < 0.5, np.log(x) - np.log1p(-x), np.log1p(-rest) - np.log(rest))
-    # The first term of the power series in x, or in 1 - x, is all of it where that is far below one over the other shape.
+    # The first term of the power series in x, or in 1 - x, is all of it far below one over the other shape.
     small = (low < -600.0) & (low + np.log(np.maximum(b, 1.0)) < -40.0)
     large = (high < -600.0) & (high + np.log(np.maximum(a, 1.0)) < -40.0)
     return np.where(small, low, np.where(large, -high, result))

@@ -1,4 +1,4 @@
-"""Guides of continuous families whose draws move with their shapes: pathwise gradients, and posteriors in closed form."""
+"""Guides whose draws move with their shapes: pathwise gradients, and posteriors in closed form."""
 
 from __future__ import annotations
 
