@@ -7,7 +7,9 @@ lazy expansion, densities outside the support, flattening.
 
     parameters, noise --from_noise--> value --log_prob--> log density, of shape sample_shape + batch_shape
 
-Formulas are plain NumPy, so numbers, arrays and recorded arrays all pass through them.
+Formulas are plain NumPy, so numbers, arrays and recorded arrays all pass through them. In double precision the log
+densities of single numbers are right to 1e-7 of the larger of themselves and 1, for shapes and scales from 1e-8 to
+1e8 and forty scales out; in single precision to 3e-4, for shapes and scales from 1e-3 to 1e3.
 """
 
 from __future__ import annotations

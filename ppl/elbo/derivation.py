@@ -123,8 +123,15 @@ class Derivation:
         for name, i in self.index_inputs.items():
             out[i] = indices[name]
         for f in self.factors:
-            out[f.noise_input] = self.narrowed(noise[f.name])
+            out[f.noise_input] = self._narrowed_noise(noise[f.name], f.noise_kind)
         return out
+
+    def _narrowed_noise(self, x: Any, kind: str) -> Any:
+        """Noise in the working dtype; what lies strictly between 0 and 1 still does so when rounded."""
+        found = self.narrowed(x)
+        if kind != "uniform" or found is x:
+            return found
+        return np.clip(found, np.finfo(found.dtype).tiny, 1.0 - np.finfo(found.dtype).epsneg)
 
     def narrowed(self, x: Any) -> Any:
         """The array in the program's working dtype, if it is floating."""
