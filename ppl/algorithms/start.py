@@ -170,9 +170,10 @@ def _rival(f: Callable, where: Coordinates, best: Descent, other: Descent) -> st
         site, _, kind = name.rpartition(".")
         if kind == "loc" and f"{site}.scale" in here:
             s, t = here[f"{site}.scale"], there[f"{site}.scale"]
-            squares = s * s + t * t
-            far = 0.25 * (here[name] - there[name]) ** 2 / squares + 0.5 * np.log(0.5 * squares / (s * t))
-            apart[site] = float(np.sum(far))
+            width = np.maximum(s, t)  # squares of either may be too large
+            shape = 0.5 * (np.minimum(s, t) / width) ** 2 + 0.5
+            far = 0.125 * ((here[name] - there[name]) / width) ** 2 / shape
+            apart[site] = float(np.sum(far + 0.5 * np.log(shape / (np.minimum(s, t) / width))))
     site = max(apart, key=apart.__getitem__, default="")
     if not site or apart[site] < APART or f(0.5 * (best.x + other.x))[0] < other.value + BARRIER:
         return ""
