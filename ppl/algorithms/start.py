@@ -170,9 +170,9 @@ def _rival(f: Callable, where: Coordinates, best: Descent, other: Descent) -> st
         site, _, kind = name.rpartition(".")
         if kind == "loc" and f"{site}.scale" in here:
             s, t = here[f"{site}.scale"], there[f"{site}.scale"]
-            squares = s * s + t * t
-            far = 0.25 * (here[name] - there[name]) ** 2 / squares + 0.5 * np.log(0.5 * squares / (s * t))
-            apart[site] = float(np.sum(far))
+            with np.errstate(all="ignore"):  # a guide that ran away has squares that are too large
+                gap, ratio = (here[name] - there[name]) / np.hypot(s, t), np.hypot(s, t) / np.sqrt(s) / np.sqrt(t)
+                apart[site] = float(np.nansum(0.25 * gap * gap + np.log(ratio) - 0.5 * np.log(2.0)))
     site = max(apart, key=apart.__getitem__, default="")
     if not site or apart[site] < APART or f(0.5 * (best.x + other.x))[0] < other.value + BARRIER:
         return ""
