@@ -603,6 +603,8 @@ class Independent(Wrapper):
     def expand(self, batch_shape: Sequence[int]) -> Independent:
         """The same distribution over a larger batch."""
         batch_shape = as_shape(batch_shape)
+        if batch_shape == self.batch_shape:
+            return self
         self._check_expansion(batch_shape)
         inner = self.base_dist.batch_shape[len(self.batch_shape) :]
         return Independent(self.base_dist.expand(batch_shape + inner), self.reinterpreted_batch_ndims)
@@ -644,6 +646,8 @@ class MaskedDistribution(Wrapper):
     def expand(self, batch_shape: Sequence[int]) -> MaskedDistribution:
         """The same distribution over a larger batch."""
         batch_shape = as_shape(batch_shape)
+        if batch_shape == self.batch_shape:
+            return self
         self._check_expansion(batch_shape)
         return MaskedDistribution(self.base_dist.expand(batch_shape), self._arguments["mask"])
 

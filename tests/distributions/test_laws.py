@@ -194,6 +194,19 @@ def test_icdf_is_scipys(row):
     np.testing.assert_allclose(row.d.icdf(q), row.oracle.ppf(q), rtol=1e-8, atol=1e-8)
 
 
+@rows([row for row in CONTINUOUS if row.scalar and row.d.has("icdf")])
+def test_plain_numbers_are_taken_in_double_precision(row):
+    """Parameters and a level that are Python's own floats, of which NumPy's rules of types think less."""
+    leaves, rebuild = row.d.tree_flatten()
+    d = rebuild([leaf if np.ndim(leaf) else float(leaf) for leaf in leaves])
+    assert d.icdf(0.3) == pytest.approx(row.d.icdf(np.array(0.3)), rel=1e-12)
+    assert d.icdf(0.3) == pytest.approx(row.oracle.ppf(0.3), rel=1e-8, abs=1e-8)
+    if d.noise is not None and d.noise_shape == ():
+        falling = d.noise == "uniform" and d.from_noise(0.1) > d.from_noise(0.9)
+        quantile = d.icdf(0.7 if falling else 0.3) if d.noise == "uniform" else d.from_noise(np.array(0.3))
+        assert d.from_noise(0.3) == pytest.approx(quantile, rel=1e-9)
+
+
 # -- moments -------------------------------------------------------------------------------------
 
 
