@@ -29,10 +29,10 @@ from ppl.distributions._arrays import (
     as_shape,
     broadcast,
     first_offender,
-    float_type,
     quiet,
     sum_last,
 )
+from ppl.distributions._tails import log_of
 from ppl.distributions.constraints import Array, Constraint, flatten
 from ppl.distributions.exponential import ExponentialFamily, exponential_family
 from ppl.errors import ModelError, ShapeError, SupportError, in_words
@@ -232,6 +232,8 @@ class Distribution:
     def log_cdf(self, value: Array) -> Array:
         """The logarithm of the cdf, also where the cdf is below the smallest double for families that know it.
 
+        For StudentT, Beta, FisherSnedecor, mixtures and others whose cdf has no known logarithm, it is -inf there.
+
         >>> from ppl.distributions import Normal
         >>> float(Normal().log_cdf(-50.0).round(3))
         -1254.831
@@ -241,6 +243,8 @@ class Distribution:
 
     def log_survival(self, value: Array) -> Array:
         """The log probability of a draw above `value`, as of an observation censored there.
+
+        It is -inf where that probability is too small for a double and the family knows no form on the log scale.
 
         >>> from ppl.distributions import Exponential
         >>> float(Exponential(2.0).log_survival(1000.0))
@@ -446,12 +450,10 @@ class Distribution:
     # The cdf and 1 - cdf on the log scale, and their inverses; families that know them far into the tails override.
 
     def _log_cdf(self, value: Array) -> Array:
-        mass = self._cdf(value)
-        return np.log(np.maximum(mass, np.finfo(float_type(mass)).tiny))
+        return log_of(self._cdf(value))
 
     def _log_survival(self, value: Array) -> Array:
-        mass = 1.0 - self._cdf(value)
-        return np.log(np.maximum(mass, np.finfo(float_type(mass)).tiny))
+        return log_of(1.0 - self._cdf(value))
 
     def _icdf_exp(self, log_q: Array) -> Array:
         return self._icdf(np.exp(log_q))

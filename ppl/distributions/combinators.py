@@ -294,6 +294,14 @@ class TransformedDistribution(Wrapper):
         below = self.base_dist.cdf(self._transform.inverse(_clip_to(self._transform.codomain, y)))
         return self._upright(below, 1.0 - below)
 
+    def _log_cdf(self, y):
+        x = self._transform.inverse(_clip_to(self._transform.codomain, y))
+        return self._upright(self.base_dist.log_cdf(x), self.base_dist.log_survival(x))
+
+    def _log_survival(self, y):
+        x = self._transform.inverse(_clip_to(self._transform.codomain, y))
+        return self._upright(self.base_dist.log_survival(x), self.base_dist.log_cdf(x))
+
     def _icdf(self, q):
         return self._transform(self.base_dist.icdf(self._upright(q, 1.0 - q)))
 

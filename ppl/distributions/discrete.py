@@ -16,6 +16,7 @@ from ppl.array import is_recorded, logsumexp, softplus
 from ppl.distributions import constraints
 from ppl.distributions._arrays import Shape, above, as_array, as_integer, broadcast, quiet
 from ppl.distributions._counting import least_reaching, log_choose, log_ways, one_of, pick, split_log_factorial
+from ppl.distributions._tails import log_betainc, log_gammainc, log_gammaincc, log_rest
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 from ppl.errors import ModelError
@@ -147,6 +148,22 @@ class Binomial(WithProbability):
         inner = special.betainc(n_safe - k_safe, k_safe + 1.0, self._failure)
         return np.where(between, inner, np.where(k < 0, 0.0, 1.0))
 
+    def _log_survival(self, x):
+        k, n = np.floor(x), self.total_count
+        between = (k >= 0) & (k < n)
+        k_safe, n_safe = np.where(between, k, 0), np.where(between, n, 1)
+        a, b = k_safe + 1.0, n_safe - k_safe
+        inner = log_betainc(special.betainc(a, b, self.probs), a, b, np.log(self.probs), np.log(self._failure))
+        return np.where(between, inner, np.where(k < 0, 0.0, -np.inf))
+
+    def _log_cdf(self, x):
+        k, n = np.floor(x), self.total_count
+        between = (k >= 0) & (k < n)
+        k_safe, n_safe = np.where(between, k, 0), np.where(between, n, 1)
+        a, b = n_safe - k_safe, k_safe + 1.0
+        inner = log_betainc(special.betainc(a, b, self._failure), a, b, np.log(self._failure), np.log(self.probs))
+        return np.where(between, inner, np.where(k < 0, -np.inf, 0.0))
+
     def _icdf(self, q):
         return least_reaching(self.cdf, q, 0, self.total_count, np.broadcast_shapes(np.shape(q), self.batch_shape))
 
@@ -271,6 +288,12 @@ class Geometric(WithProbability):
     def _cdf(self, x):
         return np.where(x < 0, 0.0, -np.expm1((np.floor(np.maximum(x, 0.0)) + 1.0) * self._log_failure))
 
+    def _log_survival(self, x):
+        return np.maximum(np.floor(x) + 1.0, 0.0) * self._log_failure
+
+    def _log_cdf(self, x):
+        return log_rest(self._log_survival(x))
+
     def _icdf(self, q):
         return self._quantile(q)
 
@@ -313,6 +336,12 @@ class Poisson(Distribution):
     def _cdf(self, x):
         return np.where(x < 0, 0.0, special.pdtr(np.floor(np.maximum(x, 0.0)), self.rate))
 
+    def _log_cdf(self, x):
+        return np.where(x < 0, -np.inf, log_gammaincc(np.floor(np.maximum(x, 0.0)) + 1.0, self.rate))
+
+    def _log_survival(self, x):
+        return np.where(x < 0, 0.0, log_gammainc(np.floor(np.maximum(x, 0.0)) + 1.0, self.rate))
+
     def _icdf(self, q):
         return least_reaching(self.cdf, q, 0, np.inf, np.broadcast_shapes(np.shape(q), self.batch_shape))
 
@@ -354,6 +383,16 @@ class _Failures(Distribution):
     def _cdf(self, x):
         k = np.floor(np.maximum(x, 0.0))
         return np.where(x < 0, 0.0, special.betainc(self._size, k + 1.0, 1.0 / (1.0 + self._odds)))
+
+    def _log_survival(self, x):
+        n, r, odds = np.floor(np.maximum(x, 0.0)) + 1.0, self._size, self._odds
+        mass = special.betainc(n, r, 1.0 / (1.0 + 1.0 / odds))
+        return np.where(x < 0, 0.0, log_betainc(mass, n, r, -np.log1p(1.0 / odds), -np.log1p(odds)))
+
+    def _log_cdf(self, x):
+        n, r, odds = np.floor(np.maximum(x, 0.0)) + 1.0, self._size, self._odds
+        mass = special.betainc(r, n, 1.0 / (1.0 + odds))
+        return np.where(x < 0, -np.inf, log_betainc(mass, r, n, -np.log1p(odds), -np.log1p(1.0 / odds)))
 
     def _icdf(self, q):
         return least_reaching(self.cdf, q, 0, np.inf, np.broadcast_shapes(np.shape(q), self.batch_shape))

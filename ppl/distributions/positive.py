@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, softplus
+from ppl.array import agreeing, log_gamma_quantile, log_wald_quantile, logit_beta_quantile, softplus
 from ppl.distributions import constraints
 from ppl.distributions._arrays import (
     above,
@@ -21,6 +21,7 @@ from ppl.distributions._arrays import (
     log_beta_half,
     scaled_exp1,
 )
+from ppl.distributions._tails import log_betainc, log_gammainc, log_gammaincc, log_t_cdf
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -270,7 +271,10 @@ class Gamma(Distribution):
         return np.maximum(draws, _TINY)
 
     def _log_survival(self, x):
-        return np.log(special.gammaincc(self.concentration, self.rate * np.maximum(x, 0.0)))
+        return log_gammaincc(self.concentration, self.rate * np.maximum(x, 0.0))
+
+    def _log_cdf(self, x):
+        return log_gammainc(self.concentration, self.rate * np.maximum(x, 0.0))
 
     def _isf_exp(self, log_q):
         return special.gammainccinv(self.concentration, np.exp(log_q)) / self.rate
@@ -324,7 +328,10 @@ class Chi2(Distribution):
         return np.maximum(rng.chisquare(broadcast(self.df, self.shape(sample_shape))), _TINY)
 
     def _log_survival(self, x):
-        return np.log(special.gammaincc(0.5 * self.df, 0.5 * np.maximum(x, 0.0)))
+        return log_gammaincc(0.5 * self.df, 0.5 * np.maximum(x, 0.0))
+
+    def _log_cdf(self, x):
+        return log_gammainc(0.5 * self.df, 0.5 * np.maximum(x, 0.0))
 
     def _isf_exp(self, log_q):
         return 2.0 * special.gammainccinv(0.5 * self.df, np.exp(log_q))
@@ -381,7 +388,10 @@ class InverseGamma(Distribution):
         return self.rate / np.maximum(draws, _TINY)
 
     def _log_survival(self, x):
-        return np.log(special.gammainc(self.concentration, self.rate / np.maximum(x, _TINY)))
+        return log_gammainc(self.concentration, self.rate / np.maximum(x, _TINY))
+
+    def _log_cdf(self, x):
+        return log_gammaincc(self.concentration, self.rate / np.maximum(x, _TINY))
 
     def _isf_exp(self, log_q):
         return self.rate / special.gammaincinv(self.concentration, np.exp(log_q))
@@ -572,10 +582,10 @@ class HalfStudentT(Distribution):
         return self.scale * np.abs(rng.standard_t(broadcast(self.df, self.shape(sample_shape))))
 
     def _log_survival(self, x):
-        return np.log(special.stdtr(self.df, -np.maximum(x, 0.0) / self.scale)) + math.log(2.0)
+        return log_t_cdf(self.df, -np.maximum(x, 0.0) / self.scale) + math.log(2.0)
 
     def _isf_exp(self, log_q):
-        return -self.scale * special.stdtrit(self.df, 0.5 * np.exp(log_q))
+        return self.from_noise(np.exp(log_q))
 
     def _cdf(self, x):
         z = np.maximum(x, 0.0) / self.scale
@@ -584,7 +594,9 @@ class HalfStudentT(Distribution):
 
     def _icdf(self, q):
         half = float_type(q).type(0.5)
-        return self.scale * np.sqrt(self.df / (1.0 / special.betaincinv(half, half * self.df, q) - 1.0))
+        odds = special.betaincinv(half, half * self.df, np.minimum(q, half))
+        lower = self.scale * np.sqrt(self.df * (odds / (1.0 - odds)))
+        return agreeing(q - half, self.from_noise(1.0 - np.maximum(q, half)), lower)
 
     def _mean(self):
         size = lambda df: 2.0 * np.sqrt(df) / ((df - 1.0) * np.exp(log_beta_half(0.5 * df)))
@@ -634,6 +646,9 @@ class LogLogistic(Distribution):
         log_x = np.log(x)
         z = (log_x - self.loc) / self.scale
         return z - 2.0 * softplus(z) - np.log(self.scale) - log_x
+
+    def _log_cdf(self, x):
+        return -softplus((self.loc - np.log(np.maximum(x, _TINY))) / self.scale)
 
     def _log_survival(self, x):
         return -softplus((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
@@ -704,19 +719,22 @@ class FisherSnedecor(Distribution):
         return np.maximum(rng.f(broadcast(self.df1, shape), broadcast(self.df2, shape)), _TINY)
 
     def _log_survival(self, x):
-        odds = self.df2 / (self.df1 * np.maximum(x, 0.0))
-        return np.log(beta_cdf_at_odds(0.5 * self.df2, 0.5 * self.df1, odds))
+        a, b, odds = 0.5 * self.df2, 0.5 * self.df1, self.df2 / (self.df1 * np.maximum(x, 0.0))
+        return log_betainc(beta_cdf_at_odds(a, b, odds), a, b, -np.log1p(1.0 / odds), -np.log1p(odds))
+
+    def _log_cdf(self, x):
+        a, b, odds = 0.5 * self.df1, 0.5 * self.df2, self.df1 / self.df2 * np.maximum(x, 0.0)
+        return log_betainc(beta_cdf_at_odds(a, b, odds), a, b, -np.log1p(1.0 / odds), -np.log1p(odds))
 
     def _isf_exp(self, log_q):
-        rest = special.betaincinv(0.5 * self.df2, 0.5 * self.df1, np.exp(log_q))
-        return self.df2 / self.df1 * ((1.0 - rest) / rest)
+        rest = logit_beta_quantile(0.5 * self.df2, 0.5 * self.df1, np.exp(log_q))
+        return exp_within(np.log(self.df2 / self.df1) - rest)
 
     def _cdf(self, x):
         return beta_cdf_at_odds(0.5 * self.df1, 0.5 * self.df2, self.df1 / self.df2 * np.maximum(x, 0.0))
 
     def _icdf(self, q):
-        x = special.betaincinv(0.5 * self.df1, 0.5 * self.df2, q)
-        return self.df2 / self.df1 * (x / (1.0 - x))
+        return self.from_noise(q)
 
     def _mean(self):
         return broadcast(above(self.df2, 2.0, lambda d: d / (d - 2.0), np.inf), self.batch_shape)
@@ -874,6 +892,12 @@ class Wald(Distribution):
         shape = self.shape(sample_shape)
         return rng.wald(broadcast(self._mean(), shape), broadcast(self.concentration, shape))
 
+    def _log_cdf(self, x):
+        mean, x = self._mean(), np.maximum(x, _TINY)
+        root = np.sqrt(self.concentration / x)
+        mirrored = special.log_ndtr(-root * (x / mean + 1.0)) + 2.0 * self.concentration / mean
+        return np.logaddexp(special.log_ndtr(root * (x / mean - 1.0)), mirrored)
+
     def _log_survival(self, x):
         mean, x = self._mean(), np.maximum(x, _TINY)
         root = np.sqrt(self.concentration / x)
@@ -935,9 +959,25 @@ class Levy(Distribution):
         z = (x - self.loc) / self.scale
         return -0.5 / z - 1.5 * np.log(z) - (np.log(self.scale) + _HALF_LOG_2PI)
 
+    def _standard(self, x):
+        return np.maximum((x - self.loc) / self.scale, _TINY)
+
+    def _log_cdf(self, x):
+        return special.log_ndtr(-np.sqrt(1.0 / self._standard(x))) + math.log(2.0)
+
+    def _log_survival(self, x):
+        return np.log(special.erf(np.sqrt(0.5 / self._standard(x))))
+
+    def _icdf_exp(self, log_q):
+        root = special.ndtri_exp(log_q - math.log(2.0))
+        return self.loc + self.scale / (root * root)
+
+    def _isf_exp(self, log_q):
+        root = special.erfinv(np.exp(log_q))
+        return self.loc + 0.5 * self.scale / (root * root)
+
     def _cdf(self, x):
-        z = np.maximum((x - self.loc) / self.scale, _TINY)
-        return special.erfc(np.sqrt(0.5 / z))
+        return special.erfc(np.sqrt(0.5 / self._standard(x)))
 
     def _icdf(self, q):
         return self.from_noise(q)
