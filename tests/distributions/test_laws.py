@@ -223,9 +223,8 @@ def test_moments_are_scipys(row, moment):
         exact = row.oracle.mean() if moment == "mean" else row.oracle.var()
     # Scipy says nan where a moment is infinite for some families, and inf for others.
     known = np.isfinite(np.broadcast_to(exact, row.d.batch_shape))
-    tolerance = 1e-6 if "TruncatedNormal" in row.label else 1e-9
     np.testing.assert_allclose(
-        np.asarray(ours)[known], np.broadcast_to(exact, row.d.batch_shape)[known], rtol=tolerance, atol=1e-7
+        np.asarray(ours)[known], np.broadcast_to(exact, row.d.batch_shape)[known], rtol=1e-9, atol=1e-7
     )
 
 

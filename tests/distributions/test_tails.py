@@ -89,8 +89,9 @@ def triangular(x, low, high, peak):
 
 
 def truncated(x, loc, scale, low, high):
-    mass = (mp.erfc((low - loc) / scale / mp.sqrt(2)) - mp.erfc((high - loc) / scale / mp.sqrt(2))) / 2
-    return normal(x, loc, scale) - mp.log(mass)
+    side = -1 if low + high < 2 * loc else 1  # where the two terms do not cancel
+    ends = sorted((side * (end - loc) / scale / mp.sqrt(2) for end in (low, high)))
+    return normal(x, loc, scale) - mp.log((mp.erfc(ends[0]) - mp.erfc(ends[1])) / 2)
 
 
 EXACT = {
@@ -199,9 +200,11 @@ def cases(small: float, large: float) -> list[tuple[str, dict, float]]:
             for x in (-0.1, 0.5)
         ),
         *(
-            ("TruncatedNormal", {"loc": 0.0, "scale": 1.0, "low": z, "high": z + w}, z + 0.5 * w)
-            for z in (-41.0, -1.0, 40.0)
+            ("TruncatedNormal", {"loc": m, "scale": s, "low": m + s * z, "high": high}, m + s * (z + 0.5 * w))
+            for m, s in spread
+            for z in (-41.0, -1.0, 0.0, 40.0)
             for w in (small, 1.0)
+            if (high := m + s * (z + w)) > m + s * z
         ),
     ]
 
@@ -248,6 +251,36 @@ def test_the_range_of_single_precision():
             found = dist.FAMILIES[name](**single).log_prob(x)
             assert found.dtype == np.float32
             assert found == pytest.approx(expected, rel=3e-4, abs=3e-4), (name, single, x)
+
+
+TRUNCATED_NORMALS = [  # standardised bounds: wide and narrow, in the middle and far out on both sides
+    *((a, a + w) for a in (-1e6, -1e3, -41.0, -1.0, 0.0, 0.3, 40.0, 1e4, 1e6) for w in (1e-7, 1e-3, 0.09, 0.11, 1.0)),
+    *((a, None) for a in (-1e4, -30.0, -1.0, 0.0, 3.0, 40.0, 1e5, 1e8)),
+    *((None, b) for b in (-1e8, -40.0, 0.0, 1.0, 30.0)),
+]
+
+
+@pytest.mark.parametrize(("low", "high"), TRUNCATED_NORMALS)
+def test_moments_of_a_truncated_normal(low, high):
+    """Against the textbook formulas (Johnson, Kotz and Balakrishnan 1994, section 10.1) in many digits."""
+    d = dist.TruncatedNormal(0.0, 1.0, low, high)
+    flip = high is None or low is not None and low + high > 0  # into the lower tail, where the terms keep digits
+    with mpmath.workdps(120):
+        a, b = (None if end is None else mp.mpf(end) for end in (low, high))
+        if flip:
+            a, b = None if b is None else -b, -a
+        # Over the density at b, so that nothing underflows.
+        tail = lambda z: mp.erfc(-z / mp.sqrt(2)) / 2 if z > -1e4 else mills(z)
+        mills = lambda z: mp.npdf(z) * mp.fsum((-1) ** k * mp.fac2(2 * k - 1) / mp.mpf(-z) ** (2 * k + 1) for k in range(9))
+        mass = tail(b) - (0 if a is None else tail(a))
+        at_a, at_b = (0 if a is None else mp.npdf(a) / mass), mp.npdf(b) / mass
+        shift = at_a - at_b
+        variance = 1 + (0 if a is None else a * at_a) - b * at_b - shift**2
+        entropy = mp.log(mass) + ((0 if a is None else a * at_a) - b * at_b + 1 + mp.log(2 * mp.pi)) / 2
+        mean = float(-shift if flip else shift)
+    assert d.mean == pytest.approx(mean, rel=1e-12, abs=1e-12)
+    assert d.variance == pytest.approx(float(variance), rel=1e-9)
+    assert d.entropy() == pytest.approx(float(entropy), rel=1e-9, abs=1e-9)
 
 
 LOG_TAILS = [
