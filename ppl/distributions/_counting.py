@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from ppl.array import is_recorded
-from ppl.distributions._arrays import as_integer, broadcast
+from ppl.distributions._arrays import LARGEST, as_integer, broadcast
 from ppl.distributions.constraints import Array
 from ppl.errors import ModelError
 
@@ -43,6 +43,17 @@ def pick(table: Array, x: Array) -> Array:
     return np.take_along_axis(table, broadcast(index, batch)[..., None], axis=-1)[..., 0]
 
 
+def draw_poisson(rng: np.random.Generator, rates: np.ndarray) -> np.ndarray:
+    """Poisson draws of rates whose counts an integer can hold."""
+    if np.any(rates > LARGEST):
+        raise ModelError(
+            got=f"counts drawn at a rate of {np.max(rates):.3g}",
+            expected="rates up to 2^62, so that counts fit into an integer",
+            hint="parameters of a smaller mean, or Gamma, the continuous limit of the family",
+        )
+    return rng.poisson(rates)
+
+
 def split_log_factorial(n: Array) -> tuple[Array, Array]:
     """`scale` and `rest` of `log n! = n log(scale) + rest`, where `rest` is no larger than n.
 
@@ -70,6 +81,11 @@ def log_ways(x: Array, r: Array) -> Array:
     The beta function keeps digits that the three gamma functions would cancel.
     """
     return -special.betaln(x + 1.0, r) - np.log(x + r)
+
+
+def settled(cdf: Callable[[Array], Array], x: Array, q: Array) -> Array:
+    """The least integer with `cdf(x) >= q`, from one that rounding may have put a step off."""
+    return np.where(cdf(x - 1.0) >= q, x - 1.0, np.where(cdf(x) < q, x + 1.0, x))
 
 
 def least_reaching(cdf: Callable[[Array], Array], q: Array, low: Array, high: Array, shape: tuple[int, ...]) -> Array:

@@ -226,8 +226,7 @@ class Distribution:
 
     def cdf(self, value: Array) -> Array:
         """The probability of a draw not above `value`."""
-        with quiet():
-            return self._batched(self._cdf(as_array(value)), value)
+        return self._at_numbers(self._cdf, value)
 
     def log_cdf(self, value: Array) -> Array:
         """The logarithm of the cdf, also where the cdf is below the smallest double for families that know it.
@@ -238,8 +237,7 @@ class Distribution:
         >>> float(Normal().log_cdf(-50.0).round(3))
         -1254.831
         """
-        with quiet():
-            return self._batched(self._log_cdf(as_array(value)), value)
+        return self._at_numbers(self._log_cdf, value)
 
     def log_survival(self, value: Array) -> Array:
         """The log probability of a draw above `value`, as of an observation censored there.
@@ -250,13 +248,16 @@ class Distribution:
         >>> float(Exponential(2.0).log_survival(1000.0))
         -2000.0
         """
-        with quiet():
-            return self._batched(self._log_survival(as_array(value)), value)
+        return self._at_numbers(self._log_survival, value)
 
     def icdf(self, q: Array) -> Array:
-        """The value that a draw stays below with probability `q`."""
+        """The value that a draw stays below with probability `q`; NaN for q outside [0, 1]."""
+        q = as_array(q)
         with quiet():
-            return self._batched(self._icdf(as_array(q)), q)
+            valid = True if is_recorded(q) else (q >= 0.0) & (q <= 1.0)
+            if np.all(valid):
+                return self._batched(self._icdf(q), q)
+            return np.where(valid, self._batched(self._icdf(np.where(valid, q, 0.5)), q), np.nan)
 
     def entropy(self) -> Array:
         """The expected negative log density, in nats, over the batch."""
@@ -476,6 +477,14 @@ class Distribution:
             expected=f"a distribution for which has('{name}') is true",
             hint=_INSTEAD.get(name, ""),
         )
+
+    def _at_numbers(self, function: Callable[[Array], Array], value: Array) -> Array:
+        """A function of the distribution at a value, NaN where that is NaN."""
+        value = as_array(value)
+        with quiet():
+            result = self._batched(function(value), value)
+            missing = not is_recorded(value) and value != value
+            return np.where(missing, np.nan, result) if np.any(missing) else result
 
     def _batched(self, result: Array, value: Array = 0.0) -> Array:
         """`result` at the shape of the batch, broadcast with the batch axes of `value`."""

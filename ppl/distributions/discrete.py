@@ -14,14 +14,21 @@ from scipy import special
 
 from ppl.array import is_recorded, logsumexp, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, above, as_array, as_integer, broadcast, quiet
-from ppl.distributions._counting import least_reaching, log_choose, log_ways, one_of, pick, split_log_factorial
+from ppl.distributions._arrays import LARGEST, Shape, above, as_array, as_integer, broadcast, quiet
+from ppl.distributions._counting import (
+    draw_poisson,
+    least_reaching,
+    log_choose,
+    log_ways,
+    one_of,
+    pick,
+    settled,
+    split_log_factorial,
+)
 from ppl.distributions._tails import log_betainc, log_gammainc, log_gammaincc, log_rest
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 from ppl.errors import ModelError
-
-_MOST = 2.0**62  # a rate above which a count no longer fits into an integer
 
 
 class WithProbability(Distribution):
@@ -277,7 +284,8 @@ class Geometric(WithProbability):
 
     def _quantile(self, q):
         # The least x with 1 - (1 - probs)^(x + 1) >= q.
-        return np.maximum(np.ceil(np.log1p(-q) / self._log_failure) - 1.0, 0.0)
+        x = settled(self._cdf, np.ceil(np.log1p(-q) / self._log_failure) - 1.0, q)
+        return np.maximum(x, 0.0)
 
     def _log_density(self, x):
         given = self._arguments
@@ -331,7 +339,7 @@ class Poisson(Distribution):
         return special.xlogy(x, self.rate / scale) - (self.rate + rest)
 
     def _draw(self, rng, sample_shape):
-        return rng.poisson(broadcast(self.rate, self.shape(sample_shape)))
+        return draw_poisson(rng, broadcast(self.rate, self.shape(sample_shape)))
 
     def _cdf(self, x):
         return np.where(x < 0, 0.0, special.pdtr(np.floor(np.maximum(x, 0.0)), self.rate))
@@ -378,7 +386,7 @@ class _Failures(Distribution):
 
     def _draw(self, rng, sample_shape):
         rates = rng.standard_gamma(broadcast(self._size, self.shape(sample_shape)))
-        return rng.poisson(rates * self._odds)
+        return draw_poisson(rng, rates * self._odds)
 
     def _cdf(self, x):
         k = np.floor(np.maximum(x, 0.0))
@@ -540,7 +548,7 @@ class BetaNegativeBinomial(Distribution):
         failure = rng.beta(broadcast(self.concentration0, shape), broadcast(self.concentration1, shape))
         with quiet():
             rates = rng.standard_gamma(broadcast(self.n, shape)) * ((1.0 - failure) / failure)
-        return rng.poisson(np.minimum(rates, _MOST))
+        return rng.poisson(np.minimum(rates, LARGEST))
 
     def _mean(self):
         return above(self.concentration0, 1.0, lambda b: self.n * self.concentration1 / (b - 1.0), np.inf)
@@ -597,7 +605,7 @@ class DiscreteUniform(Distribution):
 
     def _icdf(self, q):
         steps = np.ceil(q * (self.high - self.low + 1.0)) - 1.0
-        return as_integer(np.clip(self.low + steps, self.low, self.high))
+        return as_integer(np.clip(settled(self._cdf, self.low + steps, q), self.low, self.high))
 
     def _mean(self):
         return 0.5 * (self.low + self.high)
@@ -650,9 +658,13 @@ class WithProbabilities(Distribution):
 
     def _category(self, noise):
         """The first category whose cumulative probability reaches the noise."""
+        return np.sum(np.expand_dims(noise, -1) > self._reached[..., :-1], axis=-1)
+
+    @property
+    def _reached(self) -> Array:
+        """Cumulative probabilities, over their total: rounding must not let noise pass the last possible category."""
         reached = np.cumsum(self.probs, axis=-1)
-        # Times the total: rounding must not let the noise pass the last category of positive probability.
-        return np.sum(np.expand_dims(noise, -1) * reached[..., -1:] > reached[..., :-1], axis=-1)
+        return reached / reached[..., -1:]
 
 
 class Categorical(WithProbabilities):
@@ -686,7 +698,7 @@ class Categorical(WithProbabilities):
 
     def _cdf(self, x):
         below = np.arange(self._number) <= np.expand_dims(x, -1)
-        return np.minimum(np.sum(np.where(below, self.probs, 0.0), axis=-1), 1.0)
+        return np.max(np.where(below, self._reached, 0.0), axis=-1)
 
     def _icdf(self, q):
         return self._category(q)

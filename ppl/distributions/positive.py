@@ -16,10 +16,13 @@ from ppl.distributions._arrays import (
     beta_cdf_at_odds,
     broadcast,
     cotangent,
+    draw_log_gamma,
+    draw_student,
     exp_within,
     float_type,
     log_beta_half,
     scaled_exp1,
+    within_positive,
 )
 from ppl.distributions._tails import log_betainc, log_gammainc, log_gammaincc, log_t_cdf
 from ppl.distributions.base import Distribution
@@ -50,7 +53,7 @@ class LogNormal(Distribution):
         super().__init__({"loc": loc, "scale": scale}, validate_args=validate_args)
 
     def from_noise(self, noise: Array) -> Array:
-        return np.exp(self.loc + self.scale * noise)
+        return exp_within(self.loc + self.scale * noise)
 
     def _log_density(self, x):
         log_x = np.log(x)
@@ -267,8 +270,7 @@ class Gamma(Distribution):
         return (a - 1.0) * np.log(x) - b * x + (a * np.log(b) - special.gammaln(a))
 
     def _draw(self, rng, sample_shape):
-        draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape))) / self.rate
-        return np.maximum(draws, _TINY)
+        return within_positive(rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape))) / self.rate)
 
     def _log_survival(self, x):
         return log_gammaincc(self.concentration, self.rate * np.maximum(x, 0.0))
@@ -384,8 +386,8 @@ class InverseGamma(Distribution):
         return a * np.log(b) - special.gammaln(a) - (a + 1.0) * np.log(x) - b / x
 
     def _draw(self, rng, sample_shape):
-        draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape)))
-        return self.rate / np.maximum(draws, _TINY)
+        log_draws = draw_log_gamma(rng, broadcast(self.concentration, self.shape(sample_shape)))
+        return exp_within(np.log(self.rate) - log_draws)
 
     def _log_survival(self, x):
         return log_gammainc(self.concentration, self.rate / np.maximum(x, _TINY))
@@ -579,7 +581,8 @@ class HalfStudentT(Distribution):
         return -tail - (np.log(0.5 * self.scale) + 0.5 * np.log(self.df) + log_beta_half(0.5 * self.df))
 
     def _draw(self, rng, sample_shape):
-        return self.scale * np.abs(rng.standard_t(broadcast(self.df, self.shape(sample_shape))))
+        _, log_size = draw_student(rng, broadcast(self.df, self.shape(sample_shape)))
+        return exp_within(log_size + np.log(self.scale))
 
     def _log_survival(self, x):
         return log_t_cdf(self.df, -np.maximum(x, 0.0) / self.scale) + math.log(2.0)
@@ -716,7 +719,8 @@ class FisherSnedecor(Distribution):
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
-        return np.maximum(rng.f(broadcast(self.df1, shape), broadcast(self.df2, shape)), _TINY)
+        first, second = (draw_log_gamma(rng, broadcast(0.5 * df, shape)) for df in (self.df1, self.df2))
+        return exp_within(first - second + np.log(self.df2 / self.df1))
 
     def _log_survival(self, x):
         a, b, odds = 0.5 * self.df2, 0.5 * self.df1, self.df2 / (self.df1 * np.maximum(x, 0.0))
@@ -890,7 +894,12 @@ class Wald(Distribution):
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
-        return rng.wald(broadcast(self._mean(), shape), broadcast(self.concentration, shape))
+        # The smaller or the larger root (Michael, Schucany and Haas 1976), whose product is the squared mean.
+        mean, y = broadcast(self._mean(), shape), rng.standard_normal(shape)
+        half = 0.5 * mean / self.concentration * (y * y)
+        root = 1.0 + half + np.sqrt(half * (half + 2.0))
+        below = rng.random(shape) * (1.0 + root) < root
+        return within_positive(np.where(below, mean / root, mean * root))
 
     def _log_cdf(self, x):
         mean, x = self._mean(), np.maximum(x, _TINY)

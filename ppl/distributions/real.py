@@ -18,7 +18,7 @@ from scipy import special
 
 from ppl.array import agreeing, logit_beta_quantile, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import above, broadcast, cotangent, exp_within, log_beta_half
+from ppl.distributions._arrays import above, broadcast, cotangent, draw_student, exp_within, log_beta_half
 from ppl.distributions._tails import log_skew_cdf, log_t_cdf
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array
@@ -169,7 +169,8 @@ class StudentT(Distribution):
         return -tail - (np.log(self.scale) + 0.5 * np.log(self.df) + log_beta_half(0.5 * self.df))
 
     def _draw(self, rng, sample_shape):
-        return self.loc + self.scale * rng.standard_t(broadcast(self.df, self.shape(sample_shape)))
+        sign, log_size = draw_student(rng, broadcast(self.df, self.shape(sample_shape)))
+        return self.loc + sign * exp_within(log_size + np.log(self.scale))
 
     def _log_cdf(self, x):
         return log_t_cdf(self.df, (x - self.loc) / self.scale)

@@ -577,3 +577,101 @@ def test_repr_is_short_and_names_the_parts():
 def test_import_is_light():
     code = "import sys, ppl.distributions; sys.exit(sum(m in sys.modules for m in ('scipy.stats', 'pandas', 'jax')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+# -- the ends ---------------------------------------------------------------------------------------
+
+
+EXTREMES = [
+    *(
+        lambda s=s, make=make: make(s)
+        for s in (1e-3, 1e-8, 1e8)
+        for make in (
+            lambda s: dist.InverseGamma(s, 10.0),
+            lambda s: dist.Gamma(s, 1e-8),
+            lambda s: dist.Chi2(s),
+            lambda s: dist.StudentT(s, 0.3, 2.0),
+            lambda s: dist.HalfStudentT(s, 2.0),
+            lambda s: dist.FisherSnedecor(s, s),
+            lambda s: dist.FisherSnedecor(s, 1.0 / s),
+            lambda s: dist.MultivariateStudentT(s, np.zeros(2), np.eye(2)),
+            lambda s: dist.Wald(s, 1.0 / s),
+            lambda s: dist.Wald(1e8, s),
+            lambda s: dist.LogNormal(0.0, s),
+            lambda s: dist.LogLogistic(0.0, s),
+            lambda s: dist.Weibull(s, s),
+            lambda s: dist.Pareto(s, s),
+            lambda s: dist.Beta(s, s),
+            lambda s: dist.Kumaraswamy(s, 1.0 / s),
+            lambda s: dist.LogitNormal(0.0, s),
+            lambda s: dist.Dirichlet(np.array([s, 2.0 * s, s])),
+            lambda s: dist.VonMises(0.3, s),
+            lambda s: dist.Poisson(s),
+            lambda s: dist.Geometric(min(s, 1.0)),
+            lambda s: dist.GammaPoisson(s, 1e-8),
+            lambda s: dist.NegativeBinomial2(s, 1e-3),
+            lambda s: dist.BetaNegativeBinomial(s, s, 2.5),
+            lambda s: dist.BetaBinomial(s, s, 10),
+            lambda s: dist.TruncatedNormal(0.0, s, 1.0, 2.0),
+            lambda s: dist.Gompertz(s, 1.0),
+        )
+    )
+]
+
+
+@pytest.mark.parametrize("make", EXTREMES)
+def test_draws_stay_in_the_support_at_extreme_parameters(make):
+    d = make()
+    draws = d.sample(0, (500,))
+    assert np.all(np.isfinite(draws)) and np.all(d.support(draws)), d
+    if d.noise is not None:
+        draws = d.from_noise(d.draw_noise(0, (500,)))
+        assert np.all(np.isfinite(draws)) and np.all(d.support(draws)), d
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: dist.Geometric(1e-20).sample(0, (5,)),
+        lambda: dist.Poisson(1e19).mode,
+        lambda: dist.Poisson(1e19).sample(0),
+        lambda: dist.GammaPoisson(1.0, 1e-25).sample(0),
+        lambda: dist.NegativeBinomial2(1e25, 1.0).sample(0),
+    ],
+)
+def test_counts_that_no_integer_holds_are_refused_in_words(ask):
+    with pytest.raises(ModelError, match=r"2\^62"):
+        ask()
+
+
+def test_quantiles_of_heavy_tails_stay_finite():
+    np.testing.assert_allclose(dist.HalfStudentT(0.1).icdf(0.99), stats.t(0.1).ppf(0.995), rtol=1e-8)
+    np.testing.assert_allclose(dist.FisherSnedecor(3.0, 0.1).icdf(0.99), 1.0 / stats.f(0.1, 3.0).ppf(0.01), rtol=1e-8)
+
+
+@rows([row for row in SCALAR_ROWS if row.d.has("icdf")])
+def test_quantiles_of_what_is_no_probability_are_none(row):
+    q = np.array([-0.18, 1.5, np.nan, 0.5]).reshape(-1, *(1,) * len(row.d.batch_shape))
+    found = row.d.icdf(q)
+    assert np.all(np.isnan(found[:3])) and not np.any(np.isnan(found[3]))
+    assert np.all(np.isnan(row.d.icdf(1.5)))
+
+
+@rows([row for row in SCALAR_ROWS if row.d.has("cdf")])
+def test_the_cdf_of_no_number_is_none(row):
+    for ask in (row.d.cdf, row.d.log_cdf, row.d.log_survival):
+        assert np.all(np.isnan(ask(np.nan)))
+
+
+@pytest.mark.parametrize(
+    "d",
+    [dist.Geometric(0.3), dist.Geometric(0.017), dist.DiscreteUniform(0, 99), dist.DiscreteUniform(-7, 12)]
+    + [row.d for row in DISCRETE if row.scalar and row.d.has("icdf")],
+    ids=str,
+)
+def test_the_quantile_of_its_probability_is_the_count(d):
+    """The least x with cdf(x) >= q, to the last digit, and no step more."""
+    x = np.arange(-7, 100)
+    x = x[(d.log_prob(x) > -np.inf) & (d.cdf(x) < 1.0 - 1e-13)]
+    x = x[np.concatenate([[True], np.diff(d.cdf(x)) > 0])] if len(x) else x
+    np.testing.assert_array_equal(d.icdf(d.cdf(x)), x)

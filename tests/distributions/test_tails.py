@@ -90,7 +90,7 @@ def triangular(x, low, high, peak):
 
 def truncated(x, loc, scale, low, high):
     side = -1 if low + high < 2 * loc else 1  # where the two terms do not cancel
-    ends = sorted((side * (end - loc) / scale / mp.sqrt(2) for end in (low, high)))
+    ends = sorted(side * (end - loc) / scale / mp.sqrt(2) for end in (low, high))
     return normal(x, loc, scale) - mp.log((mp.erfc(ends[0]) - mp.erfc(ends[1])) / 2)
 
 
@@ -264,14 +264,16 @@ TRUNCATED_NORMALS = [  # standardised bounds: wide and narrow, in the middle and
 def test_moments_of_a_truncated_normal(low, high):
     """Against the textbook formulas (Johnson, Kotz and Balakrishnan 1994, section 10.1) in many digits."""
     d = dist.TruncatedNormal(0.0, 1.0, low, high)
-    flip = high is None or low is not None and low + high > 0  # into the lower tail, where the terms keep digits
+    flip = high is None or (low is not None and low + high > 0)  # into the lower tail, where the terms keep digits
     with mpmath.workdps(120):
         a, b = (None if end is None else mp.mpf(end) for end in (low, high))
         if flip:
             a, b = None if b is None else -b, -a
         # Over the density at b, so that nothing underflows.
         tail = lambda z: mp.erfc(-z / mp.sqrt(2)) / 2 if z > -1e4 else mills(z)
-        mills = lambda z: mp.npdf(z) * mp.fsum((-1) ** k * mp.fac2(2 * k - 1) / mp.mpf(-z) ** (2 * k + 1) for k in range(9))
+        mills = lambda z: (
+            mp.npdf(z) * mp.fsum((-1) ** k * mp.fac2(2 * k - 1) / mp.mpf(-z) ** (2 * k + 1) for k in range(9))
+        )
         mass = tail(b) - (0 if a is None else tail(a))
         at_a, at_b = (0 if a is None else mp.npdf(a) / mass), mp.npdf(b) / mass
         shift = at_a - at_b
