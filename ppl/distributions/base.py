@@ -266,17 +266,21 @@ class Distribution:
     @property
     def mean(self) -> Array:
         """The expected value, of shape batch_shape + event_shape."""
-        return broadcast(self._mean(), self.shape())
+        return self._typed(broadcast(self._mean(), self.shape()))
 
     @property
     def variance(self) -> Array:
         """The variance of each element, of shape batch_shape + event_shape."""
-        return broadcast(self._variance(), self.shape())
+        return self._typed(broadcast(self._variance(), self.shape()))
 
     @property
     def mode(self) -> Array:
-        """A most probable value, of shape batch_shape + event_shape."""
-        return broadcast(self._mode(), self.shape())
+        """A most probable value, of shape batch_shape + event_shape.
+
+        Where the density is highest towards an end of the support it is that end, as 0 for `Exponential`: a limit,
+        which an open support does not hold.
+        """
+        return self._typed(broadcast(self._mode(), self.shape()))
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """All values along a new first axis; with `expand=False` the batch axes have length 1."""
@@ -489,7 +493,24 @@ class Distribution:
     def _batched(self, result: Array, value: Array = 0.0) -> Array:
         """`result` at the shape of the batch, broadcast with the batch axes of `value`."""
         shape = np.shape(value)
+        result = self._typed(result, value)
         return broadcast(result, np.broadcast_shapes(shape[: len(shape) - self.event_dim], self.batch_shape))
+
+    def _typed(self, result: Array, value: Array = 0.0) -> Array:
+        """`result` in single precision where that is the parameters', and the value has no more: counts have none."""
+        double = getattr(result, "dtype", None) == np.float64 and getattr(value, "dtype", None) != np.float64
+        return result.astype(np.float32) if double and self._kinds() == {np.dtype(np.float32)} else result
+
+    def _kinds(self) -> set[np.dtype]:
+        """The floating types of the parameters; Python's own numbers have none."""
+        found: set[np.dtype] = set()
+        for argument in self._arguments.values():
+            for part in argument if isinstance(argument, tuple) else (argument,):
+                if isinstance(part, Distribution):
+                    found |= part._kinds()
+                elif getattr(part, "dtype", None) in (np.float32, np.float64):
+                    found.add(part.dtype)
+        return found
 
     def _common_batch_shape(self) -> Shape:
         shapes = {

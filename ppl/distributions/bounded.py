@@ -125,7 +125,7 @@ class Beta(Distribution):
     def _mode(self):
         a, b = self.concentration1, self.concentration0
         inside = (a > 1.0) & (b > 1.0)
-        end = np.where(a >= b, 1.0, 0.0)
+        end = np.where(a >= b, *float_type(a).type((1.0, 0.0)))
         return np.where(inside, (a - 1.0) / np.where(inside, a + b - 2.0, 1.0), end)
 
     def _variance(self):
@@ -469,7 +469,8 @@ class Kumaraswamy(Distribution):
         a, b = self.concentration1, self.concentration0
         inside = (a > 1.0) & (b > 1.0)
         a_in, b_in = np.where(inside, a, 2.0), np.where(inside, b, 2.0)
-        end = np.where(a < 1.0, 0.0, np.where(b < 1.0, 1.0, np.where(a >= b, 1.0, 0.0)))
+        one, zero = float_type(a).type((1.0, 0.0))
+        end = np.where(a < 1.0, zero, np.where((b < 1.0) | (a >= b), one, zero))
         return np.where(inside, np.power((a_in - 1.0) / (a_in * b_in - 1.0), 1.0 / a_in), end)
 
     def _variance(self):

@@ -130,7 +130,7 @@ class Unit(Distribution):
         return self.log_factor
 
     def _mean(self):
-        return np.zeros(0)
+        return np.zeros(0, float_type(self.log_factor))
 
     _mode = _variance = _mean
 

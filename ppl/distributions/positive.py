@@ -136,7 +136,7 @@ class HalfNormal(Distribution):
         return self.scale * math.sqrt(2.0 / math.pi)
 
     def _mode(self):
-        return 0.0
+        return float_type(self.scale).type(0.0)
 
     def _variance(self):
         return self.scale * self.scale * (1.0 - 2.0 / math.pi)
@@ -183,7 +183,7 @@ class HalfCauchy(Distribution):
         return self.from_noise(q)
 
     def _mode(self):
-        return 0.0
+        return float_type(self.scale).type(0.0)
 
     def _entropy(self):
         return np.log(self.scale) + math.log(2.0 * math.pi)
@@ -229,7 +229,7 @@ class Exponential(Distribution):
         return 1.0 / self.rate
 
     def _mode(self):
-        return 0.0
+        return float_type(self.rate).type(0.0)
 
     def _variance(self):
         return 1.0 / (self.rate * self.rate)
@@ -606,7 +606,7 @@ class HalfStudentT(Distribution):
         return self.scale * above(self.df, 1.0, size, np.inf)
 
     def _mode(self):
-        return 0.0
+        return float_type(self.scale).type(0.0)
 
     def _variance(self):
         def spread(df):

@@ -675,3 +675,26 @@ def test_the_quantile_of_its_probability_is_the_count(d):
     x = x[(d.log_prob(x) > -np.inf) & (d.cdf(x) < 1.0 - 1e-13)]
     x = x[np.concatenate([[True], np.diff(d.cdf(x)) > 0])] if len(x) else x
     np.testing.assert_array_equal(d.icdf(d.cdf(x)), x)
+
+
+def in_single_precision(d):
+    leaves, rebuild = d.tree_flatten()
+    return rebuild([np.float32(leaf) if np.asarray(leaf).dtype.kind == "f" else leaf for leaf in leaves])
+
+
+@rows([row for row in ALL_ROWS if not isinstance(row.d, dist.ImproperUniform)])
+def test_what_is_known_of_a_single_precision_law_is_single(row):
+    if all(np.asarray(leaf).dtype.kind != "f" for leaf in row.d.tree_flatten()[0]):
+        return  # whole numbers only
+    d = in_single_precision(row.d)
+    value = interior_value(row)
+    value = value if row.d.is_discrete else np.float32(value)
+    assert np.result_type(d.log_prob(value)) == np.float32
+    for name in ("mean", "variance", "mode"):
+        if d.has(name) and (name != "mode" or not d.is_discrete):
+            assert np.result_type(getattr(d, name)) == np.float32, name
+    if d.has("entropy"):
+        assert np.result_type(d.entropy()) == np.float32
+    for name in ("cdf", "log_cdf", "log_survival"):
+        if d.has("cdf") and d.event_shape == () and not d.is_discrete:
+            assert np.result_type(getattr(d, name)(value)) == np.float32, name
