@@ -18,6 +18,7 @@ from ppl.distributions._arrays import LARGEST, Shape, above, as_array, as_intege
 from ppl.distributions._counting import (
     draw_poisson,
     least_reaching,
+    log_beta,
     log_choose,
     log_ways,
     one_of,
@@ -227,7 +228,8 @@ class BetaBinomial(Distribution):
 
     def _log_density(self, x):
         a, b, failures = self.concentration1, self.concentration0, self.total_count - x
-        return log_choose(x, failures) + special.betaln(x + a, failures + b) - special.betaln(a, b)
+        # Three ratios of gamma functions; beta functions of n + a + b would cancel.
+        return log_ways(x, a) + log_ways(failures, b) - log_ways(self.total_count, a + b)
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
@@ -540,7 +542,8 @@ class BetaNegativeBinomial(Distribution):
 
     def _log_density(self, x):
         a, b, n = self.concentration1, self.concentration0, self.n
-        return log_ways(x, n) + special.betaln(x + a, n + b) - special.betaln(a, b)
+        ratio = log_beta(n + b, a) - log_beta(b, a)
+        return log_ways(x, n) + log_ways(x, a) - log_ways(x, a + b + n) + ratio
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)

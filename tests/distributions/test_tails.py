@@ -416,3 +416,28 @@ def test_quantiles_on_the_log_scale_undo_the_log_tails(row):
             inside = inside and all(abs(x - e) > 1e-6 * abs(e) for e in ends)
             if inside:
                 assert float(log_tail(x)) == pytest.approx(log_q, rel=1e-6)
+
+
+def exact_counts(name, x, a, b, n):
+    """The log mass of beta-binomial and beta-negative-binomial counts in sixty digits."""
+    with mpmath.workdps(60):
+        x, a, b, n = map(mp.mpf, (x, a, b, n))
+        lg = mp.loggamma
+        if name == "BetaBinomial":
+            return float(lg(n + 1) - lg(x + 1) - lg(n - x + 1) + log_beta(x + a, n - x + b) - log_beta(a, b))
+        return float(lg(x + n) - lg(x + 1) - lg(n) + log_beta(x + a, n + b) - log_beta(a, b))
+
+
+@pytest.mark.parametrize("a", (1e-8, 0.37, 2.5, 1e4, 1e8))
+@pytest.mark.parametrize("b", (1e-8, 0.37, 2.5, 1e4, 1e8))
+def test_counts_of_drawn_probabilities_are_exact(a, b):
+    """To 1e-7 of the larger of the log mass and 1, for shapes from 1e-8 to 1e8 and counts up to 1e8."""
+    for n in (1, 10, 10**4, 10**8):
+        for x in {0, 1, n // 3, n}:
+            expected = exact_counts("BetaBinomial", x, a, b, n)
+            assert dist.BetaBinomial(a, b, n).log_prob(x) == pytest.approx(expected, rel=1e-7, abs=1e-7), (n, x)
+    for n in (1e-8, 0.37, 2.5, 1e4, 1e8):
+        for x in (0, 1, 7, 10**4, 10**8):
+            expected = exact_counts("BetaNegativeBinomial", x, a, b, n)
+            found = dist.BetaNegativeBinomial(a, b, n).log_prob(x)
+            assert found == pytest.approx(expected, rel=1e-7, abs=1e-7), (n, x)
