@@ -28,6 +28,24 @@ def as_array(value: Any) -> Any:
     return value.to_numpy() if hasattr(value, "to_numpy") else value
 
 
+def as_numbers(value: Any, what: str) -> Any:
+    """`as_array`, for real numbers only; `what` says in an error whose they are."""
+    if isinstance(value, float) or is_recorded(value):
+        return value
+    try:
+        value = as_array(value)
+        numbers = isinstance(value, int) or np.asarray(value).dtype.kind in "fiub"
+    except ValueError:  # lists of different lengths
+        numbers = False
+    if not numbers:
+        raise ModelError(
+            got=f"{what} {value!r:.80}",
+            expected="real numbers: one, or an array of them",
+            hint="np.asarray(..., float), with np.nan for what is missing, and rows of one length",
+        )
+    return value
+
+
 def as_shape(shape: Sequence[int] | int) -> Shape:
     """A shape from a tuple, a list or one length."""
     return (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)

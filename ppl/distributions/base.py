@@ -26,6 +26,7 @@ from ppl.distributions._arrays import (
     Shape,
     append_axes,
     as_array,
+    as_numbers,
     as_shape,
     broadcast,
     first_offender,
@@ -114,7 +115,11 @@ class Distribution:
         event_shape: Shape = (),
         validate_args: bool | None = None,
     ) -> None:
-        arguments = {name: as_array(value) for name, value in arguments.items()}
+        numbers = self.arg_constraints if validate_args is not False else ()
+        arguments = {
+            name: as_numbers(value, f"{self._family} with {name}") if name in numbers else as_array(value)
+            for name, value in arguments.items()
+        }
         # Plain attributes for the formulas, unless the class has something else by that name (probs, mean, mask).
         self.__dict__.update({name: value for name, value in arguments.items() if not hasattr(type(self), name)})
         self._arguments = arguments
@@ -202,7 +207,7 @@ class Distribution:
         taken to be inside (it comes from a bijection onto it, or was checked when observed): the
         formula is recorded bare, with no comparison that would break a pathwise gradient.
         """
-        value, support = as_array(value), self.support
+        value, support = as_numbers(value, f"{self._family}.log_prob of"), self.support
         self._check_event_shape(value)
         with quiet():
             if is_recorded(value) and not support.depends_on_recorded:
@@ -361,7 +366,7 @@ class Distribution:
 
     def check_value(self, value: Array, site: str | None = None) -> None:
         """Raise SupportError when a concrete value is outside the support; used for observations."""
-        value = as_array(value)
+        value = as_numbers(value, f"{self._family} with the value")
         self._check_event_shape(value, site)
         if is_recorded(value) or self.support.depends_on_recorded:
             return
@@ -392,7 +397,7 @@ class Distribution:
 
     def _require(self, valid: Array, name: str, expected: object) -> None:
         """Raise SupportError unless `valid` holds everywhere; `expected` says what the argument must be."""
-        if is_recorded(valid) or valid is True or np.all(valid):
+        if is_recorded(valid) or (bool(valid) if np.ndim(valid) == 0 else np.all(valid)):
             return
         constraint = self.arg_constraints.get(name, constraints.real)
         place, bad = first_offender(valid, self._arguments[name], constraint.event_dim)
@@ -484,7 +489,7 @@ class Distribution:
 
     def _at_numbers(self, function: Callable[[Array], Array], value: Array) -> Array:
         """A function of the distribution at a value, NaN where that is NaN."""
-        value = as_array(value)
+        value = as_numbers(value, f"{self._family} asked about")
         with quiet():
             result = self._batched(function(value), value)
             missing = not is_recorded(value) and value != value
@@ -522,6 +527,8 @@ class Distribution:
 
     def _together(self, shapes: Mapping[str, Shape]) -> Shape:
         """The batch shape to which those of the parts, by name, broadcast."""
+        if not any(shapes.values()):
+            return ()
         try:
             return np.broadcast_shapes(*shapes.values())
         except ValueError:

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import agreeing, logit_beta_quantile, von_mises_cdf, von_mises_quantile
+from ppl.array import agreeing, is_recorded, logit_beta_quantile, von_mises_cdf, von_mises_quantile
 from ppl.distributions import constraints
-from ppl.distributions._arrays import broadcast, float_type, is_infinite, within_unit
+from ppl.distributions._arrays import broadcast, float_type, is_infinite, quiet, within_unit
 from ppl.distributions._tails import beyond, fallen, log_betainc, log_of, log_rest, narrow_quantile, normal_averages
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
@@ -38,6 +38,10 @@ class Uniform(Distribution):
         super().__init__({"low": low, "high": high}, validate_args=validate_args)
         if validate_args is not False:
             self._require(self.low < self.high, "high", f"above low={self.low}")
+            with quiet():
+                width = self.high - self.low
+            if not is_recorded(width):
+                self._require(np.isfinite(width), "high", f"at a finite distance from low={self.low}")
 
     @property
     def support(self) -> Constraint:

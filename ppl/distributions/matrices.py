@@ -346,11 +346,11 @@ class _Correlations(Distribution):
     concentration: Array
 
     def __init__(self, dimension: int, concentration: Array = 1.0, *, validate_args: bool | None = None) -> None:
-        if dimension < 2:
+        if not isinstance(dimension, int | np.integer) or dimension < 2:
             raise ShapeError(
                 got=f"{self._family} with dimension={dimension}",
-                expected="two or more variables",
-                hint="a single variable has no correlation",
+                expected="a whole number of variables, two or more",
+                hint="dimension=2 for one correlation; a single variable has none",
             )
         super().__init__(
             {"dimension": dimension, "concentration": concentration},

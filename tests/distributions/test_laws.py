@@ -698,3 +698,30 @@ def test_what_is_known_of_a_single_precision_law_is_single(row):
     for name in ("cdf", "log_cdf", "log_survival"):
         if d.has("cdf") and d.event_shape == () and not d.is_discrete:
             assert np.result_type(getattr(d, name)(value)) == np.float32, name
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: dist.Normal(None, 1.0),
+        lambda: dist.Normal("a", 1.0),
+        lambda: dist.Normal([[1.0, 2.0], [3.0]], 1.0),
+        lambda: dist.Normal(1j, 1.0),
+        lambda: dist.Dirichlet(["a", "b"]),
+        lambda: dist.Normal().log_prob("a"),
+        lambda: dist.Normal().log_prob(None),
+        lambda: dist.Normal().log_prob([[1.0], [2.0, 3.0]]),
+        lambda: dist.Normal().cdf(2j),
+        lambda: dist.Gamma(2.0, 1.0).check_value(["a"]),
+    ],
+)
+def test_what_is_no_number_is_refused_in_words(ask):
+    with pytest.raises(ModelError, match=r"(?s)(Normal|Dirichlet|Gamma).*expected.*real numbers.*try"):
+        ask()
+
+
+def test_arguments_that_make_no_law_are_refused():
+    with pytest.raises(ShapeError, match="whole number"):
+        dist.LKJ(2.5, 1.0)
+    with pytest.raises(SupportError, match="finite distance"):
+        dist.Uniform(-1e308, 1e308)
