@@ -169,12 +169,12 @@ def draw_log_gamma(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
 
     `G_a = G_(a + 1) U^(1 / a)` in law (Devroye 1986, section IX.3.6).
     """
-    return np.log(rng.standard_gamma(shape + 1.0)) - rng.standard_exponential(shape.shape) / shape
+    return np.log(rng.standard_gamma(shape + 1.0)) - rng.standard_exponential(np.shape(shape)) / shape
 
 
 def draw_student(rng: np.random.Generator, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Signs of Student's t draws, and the logarithms of their sizes."""
-    z = rng.standard_normal(df.shape)
+    z = rng.standard_normal(np.shape(df))
     return np.sign(z), np.log(np.abs(z)) + 0.5 * (np.log(0.5 * df) - draw_log_gamma(rng, 0.5 * df))
 
 
