@@ -403,6 +403,11 @@ def _bernoulli(q, p):
     return xlogx_gap(q.probs, p.probs) + xlogx_gap(q._failure, p._failure)
 
 
+@register_kl(Bernoulli, Poisson)
+def _coin_and_poisson(q, p):
+    return xlogx_gap(q.probs, p.rate) + xlogx_gap(q._failure, 1.0)
+
+
 @register_kl(Geometric, Geometric)
 def _geometric(q, p):
     return _bernoulli(q, p) / q.probs
@@ -686,6 +691,27 @@ def _moments_of_beta(d):
     )
 
 
+def _moments_of_uniform(d):
+    """Of one whose bounds are not below 0."""
+    low, high = np.maximum(d.low, 0.0), np.maximum(d.high, 0.0)
+    width = high - low
+
+    def mean(integral):
+        return (integral(high) - integral(low)) / width
+
+    first = mean(lambda x: special.xlogy(x, x) - x)
+    squares = mean(lambda x: special.xlogy(x, x) * np.log(np.maximum(x, 1e-300)) - 2.0 * (special.xlogy(x, x) - x))
+
+    def power(n):
+        if isinstance(n, float) and n == -1.0:
+            return _where_finite(low > 0.0, low, lambda low: (np.log(high) - np.log(low)) / width)
+        return _where_finite(
+            (n > -1.0) | (low > 0.0), n + 1.0 + 0.0 * low, lambda k: mean(lambda x: np.power(x, k) / k)
+        )
+
+    return _Moments(first, squares - first * first, power)
+
+
 def _where_finite(known, x, formula):
     """A formula where it holds, infinite elsewhere; never asked elsewhere."""
     return np.where(known, formula(np.where(known, x, 3.0)), np.inf)
@@ -697,6 +723,7 @@ _POSITIVE: dict[type[Distribution], Callable[[Any], _Moments]] = {
     Pareto: _moments_of_pareto,
     LogUniform: _moments_of_log_uniform,
     Beta: _moments_of_beta,
+    Uniform: _moments_of_uniform,
 }
 
 
@@ -707,12 +734,11 @@ def _find_by_moments(q: Distribution, p: Distribution) -> Found:
         return lambda: _against_normal(q, p)  # a von Mises's mean and variance are those of a circle
     if type(p) is Uniform:
         limits = constraints.bounds(q.support)
-        bounded = limits is not None and np.all(np.isfinite(limits[0]) & np.isfinite(limits[1]))
-        return (lambda: _against_uniform(q, p, limits)) if bounded else None
+        return None if limits is None else (lambda: _against_uniform(q, p, limits))
     if _entry(_POSITIVE, q) and _entry(_GENERALIZED_GAMMA, p):
-        return lambda: _against_power(q, p)
+        return lambda: _if_positive(q, _against_power(q, p))
     if _entry(_POSITIVE, q) and type(p) is LogNormal:
-        return lambda: _against_log_normal(q, p)
+        return lambda: _if_positive(q, _against_log_normal(q, p))
     return None
 
 
@@ -720,6 +746,11 @@ def _against_normal(q, p):
     shift = q.mean - p.loc
     spread = (q.variance + shift * shift) / (p.scale * p.scale)
     return 0.5 * (spread + _LOG_2PI) + np.log(p.scale) - q.entropy()
+
+
+def _if_positive(q, found):
+    """Infinite for a uniform law that reaches below 0."""
+    return np.where(q.low >= 0.0, found, np.inf) if isinstance(q, Uniform) else found
 
 
 def _against_uniform(q, p, limits):
