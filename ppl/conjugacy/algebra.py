@@ -261,7 +261,7 @@ class Algebra:
                 k, other = f.labels[-1], seen.setdefault((f.atom, f.labels[:-1], f.labels[-1].size), f.labels[-1])
                 if k is not other and not (k in kept and other in kept):
                     gone_one, stays = (other, k) if k in kept else (k, other)
-                    factors, changed = tuple(dict.fromkeys(renamed(factors, {gone_one: stays}))), True
+                    factors, changed = _once(renamed(factors, {gone_one: stays})), True
                     gone.add(gone_one)
                     break
                 if _is_identity(f) and not (k in kept and f.labels[0] in kept):
@@ -531,6 +531,11 @@ class Algebra:
 
 
 # -- helpers ---------------------------------------------------------------------------------------
+def _once(factors: Sequence[Factor]) -> tuple[Factor, ...]:
+    """An indicator is its own square."""
+    return tuple(f for i, f in enumerate(factors) if f.fn != "is" or f not in factors[:i])
+
+
 def _is_identity(f: Factor) -> bool:
     """Does it select every element in its place?"""
     if f.atom.kind != "index" or len(f.labels) != 2 or f.labels[0].size != f.labels[1].size or is_recorded(f.atom.value):

@@ -1,0 +1,192 @@
+"""What a block does: natural parameters of its statistics in, mean parameters out.
+
+A latent's statistics are named "x" and "xx" (a normal: x and its products along the event axes), "log" and "power"
+(a gamma of x^p), "log" and "log1m" (a beta), "log" (a Dirichlet), "is" (categories). Each family here maps
+{statistic: natural parameter} to {statistic: mean parameter}, on plain or recorded arrays whose axes are those of
+the latent without axes of length one; formulas are those of the records in `ppl.distributions.exponential`.
+
+>>> import numpy as np
+>>> means, entropy = Normals(()).solve({"x": np.array(2.0), "xx": np.array(-0.5)})
+>>> float(means["x"]), float(means["xx"])
+(2.0, 5.0)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..distributions import Beta, Dirichlet, Gamma, exponential_family
+
+Arrays = Mapping[str, Any]
+_LOG_2PI = math.log(2.0 * math.pi)
+_GAMMA, _BETA, _DIRICHLET = (exponential_family(x) for x in (Gamma, Beta, Dirichlet))
+
+
+class Moments(NamedTuple):
+    """A normal's mean and covariance; the latter without batch axes where all elements share it."""
+
+    mean: Any
+    covariance: Any
+
+
+@dataclass(frozen=True)
+class Normals:
+    """Normals of each element (`event` empty), or of vectors along the axes `event` of the latent."""
+
+    event: tuple[int, ...]
+    statistics = ("x", "xx")
+
+    def solve(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
+        """Mean parameters, and the entropy of every element."""
+        found, entropy = self.moments(eta)
+        return {"x": found.mean, "xx": found.covariance + self.outer(found.mean)}, entropy
+
+    def moments(self, eta: Arrays) -> tuple[Moments, Any]:
+        """Mean and covariance, and the entropy of every element."""
+        first, second = eta["x"], eta["xx"]
+        if not self.event:
+            variance = -0.5 / second
+            mean = first * variance
+            return Moments(mean, variance), 0.5 * (np.log(variance) + 1.0 + _LOG_2PI)
+        precision, h = self._matrix(-2.0 * second), self._vector(first)
+        precision = 0.5 * (precision + np.swapaxes(precision, -1, -2))
+        tril = np.linalg.cholesky(precision)
+        covariance = np.linalg.inv(precision)
+        n = np.shape(h)[-1]
+        if math.prod(np.shape(covariance)) == n * n:
+            mean = np.matmul(h, np.reshape(covariance, (n, n)))
+        else:
+            mean = np.sum(covariance * h[..., None, :], axis=-1)
+        log_det = np.sum(np.log(np.diagonal(tril, axis1=-2, axis2=-1)), axis=-1)
+        entropy = 0.5 * n * (1.0 + _LOG_2PI) - log_det
+        return Moments(self._unvector(mean, first), self._unmatrix(covariance, second)), entropy
+
+    def outer(self, x: Any) -> Any:
+        """x times x along the event axes."""
+        if not self.event:
+            return x * x
+        shape, extra = np.shape(x), len(self.event)
+        moved = np.transpose(x, self._order(len(shape)))
+        other = [1 if i in self.event else n for i, n in enumerate(shape)] + [shape[i] for i in self.event]
+        return np.reshape(x, (*shape, *(1,) * extra)) * np.reshape(moved, other)
+
+    def _order(self, ndim: int) -> list[int]:
+        return [i for i in range(ndim) if i not in self.event] + list(self.event)
+
+    def _vector(self, x: Any) -> Any:
+        moved = np.transpose(x, self._order(np.ndim(x)))
+        lead = np.shape(moved)[: np.ndim(x) - len(self.event)]
+        return np.reshape(moved, (*lead, math.prod(np.shape(moved)[len(lead) :])))
+
+    def _unvector(self, x: Any, like: Any) -> Any:
+        order = self._order(np.ndim(like))
+        sizes = [np.shape(like)[i] for i in order]
+        return np.transpose(np.reshape(x, (*np.shape(x)[:-1], *sizes[len(order) - len(self.event) :])), np.argsort(order).tolist())
+
+    def _matrix(self, x: Any) -> Any:
+        """(batch and event axes in the latent's order, event axes again) -> (batch, n, n)."""
+        extra = len(self.event)
+        order = self._order(np.ndim(x) - extra)
+        moved = np.transpose(x, (*order, *range(np.ndim(x) - extra, np.ndim(x))))
+        lead = np.shape(moved)[: np.ndim(x) - 2 * extra]
+        n = math.prod(np.shape(moved)[np.ndim(x) - extra :])
+        return np.reshape(moved, (*lead, n, n))
+
+    def _unmatrix(self, x: Any, like: Any) -> Any:
+        extra = len(self.event)
+        order = self._order(np.ndim(like) - extra)
+        sizes = [np.shape(like)[i] for i in order]
+        events = sizes[len(order) - extra :]
+        back = np.argsort(order).tolist()
+        return np.transpose(
+            np.reshape(x, (*np.shape(x)[:-2], *events, *events)), (*back, *range(len(order), len(order) + extra))
+        )
+
+    def mode(self, eta: Arrays) -> Any:
+        """The point of largest density."""
+        return self.moments(eta)[0].mean
+
+    def at(self, x: Any) -> dict[str, Any]:
+        """The statistics of a point."""
+        return {"x": x, "xx": self.outer(x)}
+
+
+@dataclass(frozen=True)
+class PowerGammas:
+    """x^p is a gamma: for p = 1 a gamma, for p = -1 an inverse gamma, for p = -2 a scale with a gamma precision."""
+
+    power: float
+    statistics = ("log", "power")
+
+    def natural(self, eta: Arrays) -> tuple[Any, Any]:
+        """Natural parameters of the gamma y = x^p: E[log x] = E[log y] / p, and dx = x^(1 - p) dy / p."""
+        return (eta["log"] + 1.0) / self.power - 1.0, eta["power"]
+
+    def solve(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
+        own = self.natural(eta)
+        log_y, y = _GAMMA.mean_parameters(*own)
+        means = {"log": log_y / self.power, "power": y}
+        return means, _GAMMA.log_normalizer(*own) - math.log(abs(self.power)) - eta["log"] * means["log"] - eta["power"] * y
+
+    def mode(self, eta: Arrays) -> Any:
+        return (-eta["log"] / (self.power * eta["power"])) ** (1.0 / self.power)
+
+    def at(self, x: Any) -> dict[str, Any]:
+        return {"log": np.log(x), "power": x**self.power}
+
+
+@dataclass(frozen=True)
+class Betas:
+    """Beta distributions of probabilities."""
+
+    statistics = ("log", "log1m")
+
+    def solve(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
+        own = eta["log"], eta["log1m"]
+        log, log1m = _BETA.mean_parameters(*own)
+        return {"log": log, "log1m": log1m}, _BETA.log_normalizer(*own) - own[0] * log - own[1] * log1m
+
+    def mode(self, eta: Arrays) -> Any:
+        return eta["log"] / (eta["log"] + eta["log1m"])
+
+    def at(self, x: Any) -> dict[str, Any]:
+        return {"log": np.log(x), "log1m": np.log1p(-x)}
+
+
+@dataclass(frozen=True)
+class Dirichlets:
+    """Dirichlet distributions of the last axis."""
+
+    statistics = ("log",)
+
+    def solve(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
+        (log,) = _DIRICHLET.mean_parameters(eta["log"])
+        return {"log": log}, _DIRICHLET.log_normalizer(eta["log"]) - np.sum(eta["log"] * log, axis=-1)
+
+    def mode(self, eta: Arrays) -> Any:
+        return eta["log"] / np.sum(eta["log"], axis=-1, keepdims=True)
+
+    def at(self, x: Any) -> dict[str, Any]:
+        return {"log": np.log(x)}
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Categories, as indicators along the last axis."""
+
+    statistics = ("is",)
+
+    def solve(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
+        centred = eta["is"] - np.max(eta["is"], axis=-1, keepdims=True)
+        weights = np.exp(centred)
+        total = np.sum(weights, axis=-1, keepdims=True)
+        probs = weights / total
+        return {"is": probs}, np.log(total[..., 0]) - np.sum(probs * centred, axis=-1)
+
+    def at(self, x: Any) -> dict[str, Any]:
+        return {"is": x}
