@@ -27,16 +27,25 @@ State = dict[tuple[str, str], np.ndarray]
 
 @dataclass(frozen=True)
 class Shard:
-    """What a pass over some rows gives: `sums` by key, `entropy` by block, and the local mean parameters."""
+    """What a pass over some rows gives: `sums` by key and `entropy` by block, which add up over shards.
+
+    `state` are local mean parameters that the next pass needs, `natural` all natural ones, where asked for.
+    """
 
     sums: dict[tuple, Any]
     entropy: dict[str, float]
     state: State
+    natural: State
 
     def __add__(self, other: Shard) -> Shard:
-        """Both together. (The states are not joined: they belong to their rows.)"""
-        sums = {k: x + other.sums[k] for k, x in self.sums.items()}
-        return Shard(sums, {n: x + other.entropy[n] for n, x in self.entropy.items()}, {})
+        """Both together."""
+        join = lambda a, b: {k: np.concatenate([x, b[k]]) for k, x in a.items()}
+        return Shard(
+            {k: x + other.sums[k] for k, x in self.sums.items()},
+            {n: x + other.entropy[n] for n, x in self.entropy.items()},
+            join(self.state, other.state),
+            join(self.natural, other.natural),
+        )
 
 
 @dataclass(eq=False)
@@ -130,25 +139,33 @@ class Shards:
     # -- one pass --------------------------------------------------------------------------------
     def over_all(self, weights: Mapping, state: State | None = None, keep: bool = False) -> Shard:
         """Local updates of all rows, shard by shard."""
-        whole: Shard | None = None
-        states: list[State] = []
+        done = []
         for rows in self.blocks_of_rows():
             mine = {k: x[rows] for k, x in state.items()} if state else {}
-            done = self.update([t[rows] for t in self.tables], weights, mine, rows.stop - rows.start, keep)
-            states.append(done.state)
-            whole = done if whole is None else whole + done
-        joined = {k: np.concatenate([s[k] for s in states]) for k in states[0]}
-        return Shard(whole.sums, whole.entropy, joined)
+            done.append(self.update([t[rows] for t in self.tables], weights, mine, rows.stop - rows.start, keep))
+        return total(done)
 
     def update(self, tables: Sequence[Any], weights: Mapping, state: State, count: int, keep: bool = False) -> Shard:
         """Local updates of some rows."""
         e = self.execution
-        run, groups = self._compiled(count, keep)
+        run, groups = self._compiled(count, "natural" if keep else "")
         inputs = [*tables, *(weights[k] for k in self._weighted), *(state[k] for k in self._stated)]
         with np.errstate(all="ignore"):
             out = iter(run(*inputs))
-        sums, entropy, states = ({k: next(out) for k in g} for g in groups)
-        return Shard(sums, {n: float(x) * e.blocks[n].scale for n, x in entropy.items()}, states)
+        sums, entropy, state, natural = ({k: next(out) for k in g} for g in groups)
+        return Shard(sums, {n: float(x) * e.blocks[n].scale for n, x in entropy.items()}, state, natural)
+
+    def gathered(self, tables: Sequence[Any], means: State, count: int) -> dict[tuple, Any]:
+        """The sums of given local mean parameters."""
+        run, groups = self._compiled(count, "given")
+        with np.errstate(all="ignore"):
+            out = run(*tables, *(means[k] for k in self.local_names))
+        return dict(zip(groups[0], out, strict=True))
+
+    @cached_property
+    def local_names(self) -> list[tuple[str, str]]:
+        """All local mean parameters."""
+        return [(n, s) for n in self.execution.local for s in self.execution.blocks[n].family.statistics]
 
     @cached_property
     def _weighted(self) -> list[tuple]:
@@ -169,12 +186,12 @@ class Shards:
     def _made(self) -> dict:
         return {}
 
-    def _compiled(self, count: int, keep: bool) -> tuple[Callable, list]:
-        if (count, keep) not in self._made:
-            self._made[count, keep] = self._record(count, keep)
-        return self._made[count, keep]
+    def _compiled(self, count: int, what: str) -> tuple[Callable, list]:
+        if (count, what) not in self._made:
+            self._made[count, what] = self._record(count, what)
+        return self._made[count, what]
 
-    def _record(self, count: int, keep: bool) -> tuple[Callable, list]:
+    def _record(self, count: int, what: str) -> tuple[Callable, list]:
         e, tape = self.execution, Tape()
         phi, at = {}, {}
         for w in self.features:
@@ -184,18 +201,21 @@ class Shards:
             value = a.value
             shape = tuple(value.shape) if is_recorded(value) else self._rows_first(a, count)
             at[a] = tape.input(np.zeros(shape, int if a.kind == "index" else float), a.name)
-        weights = {k: tape.input(np.ones(e.sum_shape(k)), "W") for k in self._weighted}
+        given = what == "given"
+        weights = {} if given else {k: tape.input(np.ones(e.sum_shape(k)), "W") for k in self._weighted}
         found: dict[str, Any] = {}
-        for n, s in self._stated:
-            found.setdefault(n, {})[s] = tape.input(np.ones(self.state_shape(n, s, count)), f"{n}.{s}")
+        for n, s in self.local_names if given else self._stated:
+            rows_first = tape.input(np.ones(self.state_shape(n, s, count)), f"{n}.{s}")
+            at_row = e.blocks[n].statistic_axes(s).index(e.blocks[n].axis_of(e.rows))
+            found.setdefault(n, {})[s] = np.moveaxis(rows_first, 0, at_row) if at_row else rows_first
         local = Local(self, count, phi, at, weights, found)
-        entropy = {n: local.solve(n) for n in e.local}
+        entropy = {} if given else {n: local.solve(n) for n in e.local}
         sums = local.sums()
-        states = {}
-        if keep or self.coupled:
-            names = e.local if keep else self.coupled
-            states = {(n, s): local.kept(n, s) for n in names for s in e.blocks[n].family.statistics}
-        groups = [sums, entropy, states]
+        state = {} if given else {(n, s): local.kept(n, s, local.means(n)[s]) for n, s in self._stated}
+        natural = {}
+        if what == "natural":
+            natural = {(n, s): local.kept(n, s, local.eta[n][s]) for n, s in self.local_names}
+        groups = [sums, entropy, state, natural]
         program = program_of(tape, [x for g in groups for x in g.values()])
         return compile_program(program), groups
 
@@ -219,6 +239,7 @@ class Local:
     data: Mapping[Atom, Any]
     weights: Mapping[tuple, Any]
     found: dict[str, Any]  # block -> {statistic: mean parameter}, or the moments of normals
+    eta: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def _sizes(self, s: Sum) -> dict[Label, int]:
         return {s.rows: self.count} if s.rows is not None else {}
@@ -287,6 +308,7 @@ class Local:
         e = self.shards.execution
         b, eta = e.blocks[block], self.natural(block)
         batch = [self.count if x is b.axis_of(e.rows) else x.size for i, x in enumerate(b.axes) if i not in _inside(b)]
+        self.eta[block] = eta
         if block in e.points:
             x = b.family.mode(eta)
             self.found[block] = b.family.at(x)
@@ -356,20 +378,31 @@ class Local:
             out[k] = np.broadcast_to(total, shape) if np.shape(total) != shape else total
         return {k: out[k] for k in e.sums}
 
-    def kept(self, block: str, statistic: str) -> Any:
-        """A local mean parameter with all its rows, the rows first."""
-        e = self.shards.execution
-        b, found = e.blocks[block], self.found[block]
+    def means(self, block: str) -> dict[str, Any]:
+        """The mean parameters of a block, written out."""
+        found = self.found[block]
         if isinstance(found, dict):
-            value = found[statistic]
-        else:
-            value = found.mean if statistic == "x" else found.covariance + b.family.outer(found.mean)
-        axes = b.statistic_axes(statistic)
-        row = b.axis_of(e.rows)
+            return found
+        family = self.shards.execution.blocks[block].family
+        return {"x": found.mean, "xx": found.covariance + family.outer(found.mean)}
+
+    def kept(self, block: str, statistic: str, value: Any) -> Any:
+        """A parameter of all rows, the rows first."""
+        e = self.shards.execution
+        b = e.blocks[block]
+        axes, row = b.statistic_axes(statistic), b.axis_of(e.rows)
         shape = tuple(self.count if x is row else x.size for x in axes)
         value = np.broadcast_to(value, shape) if np.shape(value) != shape else value
         at = axes.index(row)
         return np.moveaxis(value, at, 0) if at else value
+
+
+def total(shards: Sequence[Shard]) -> Shard:
+    """Several shards together."""
+    whole = shards[0]
+    for s in shards[1:]:
+        whole = whole + s
+    return whole
 
 
 def _inside(b: Any) -> tuple[int, ...]:
