@@ -15,6 +15,7 @@ from .errors import GuideError, ModelError, PPLError
 from .fit import Fit, continued, evaluate, judge, keeping, kept
 from .model.calls import refuse_own_names
 
+UNCHANGED = ("point", "conjugate")  # guides of algorithms that fit the sites as they are written
 OWN = ("guide", "algorithm", "seed", "progress", "executor")
 
 
@@ -82,7 +83,7 @@ def infer(
     setup = Setup(p, guide, None, ())
     if guide is None and isinstance(getattr(chosen, "init", None), dict):
         setup = matching(p, chosen.init, seed)
-    elif guide is None and executor != "eager" and own != "point":  # a mode is of the sites as they are written
+    elif guide is None and executor != "eager" and own not in UNCHANGED:
         try:
             setup = set_up(p, seed)
         except BranchOnDraw:

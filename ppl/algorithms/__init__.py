@@ -4,6 +4,7 @@ set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 """
 
 from .bbvi import BBVI
+from .cavi import CAVI
 from .dadvi import DADVI
 from .laplace import Laplace
 from .maximum import MAP
@@ -11,11 +12,12 @@ from .progress import Bar
 from .setup import Setup, matching, may_try_others, noncentred, set_up
 from .stages import Info, Keep, Run, Solution, State
 
-ALGORITHMS = {"bbvi": BBVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
+ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
 
 __all__ = [
     "ALGORITHMS",
     "BBVI",
+    "CAVI",
     "DADVI",
     "MAP",
     "Bar",

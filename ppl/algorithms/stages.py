@@ -67,6 +67,8 @@ class Solution:
     interrupted: bool = False
     run: Run | None = None  # where it stood, for those who go on from there
     guide: Any = None  # where it is another than the one that was asked for
+    bound: float | None = None  # where it is known without draws
+    terms: Mapping[str, float] = field(default_factory=dict)  # the terms of that bound, by their text
 
     derivation = property(lambda self: self.objective.derivation)
     plan = property(lambda self: self.objective.plan)

@@ -27,6 +27,7 @@ from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
 from ..algorithms.tables import Table, tables_at
 from ..elbo import Objective, Problem, choose, derive, problem
 from ..errors import DataError, GuideError
+from ..guides import Families
 from ..model.calls import refuse_own_names
 from ..version import __version__
 from . import store
@@ -84,7 +85,7 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         "args": tuple(p.args),
         "kwargs": dict(p.kwargs),
         "digests": {n: store.digest(x) for n, x in _by_name(p.model, p.args, p.kwargs).items()},
-        "guide": guide if automatic else store.Missing(getattr(guide, "__name__", "a function")),
+        "guide": guide.rows() if isinstance(guide, Families) else guide if automatic else store.Missing(getattr(guide, "__name__", "a function")),
         "rewritten": sorted(n.name for n in p.graph.of_kind("deterministic") if n.name in latent),
         "seed": seed,
         "executor": executor,
@@ -374,7 +375,7 @@ def _guide(tree: Mapping[str, Any], guide: Callable | None) -> Any:
     if not isinstance(named, store.Missing):
         if guide is not None:
             raise GuideError("a guide function", f"none: the fit's guide is the automatic '{named}'", "no guide=")
-        return named
+        return Families.of(named) if isinstance(named, list) else named
     if guide is None:
         raise GuideError(
             f"a fit with the guide function '{named.what}', which a file does not hold",

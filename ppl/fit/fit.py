@@ -60,7 +60,10 @@ class Fit:
     def of(cls, p: Problem, guide: Any, solution: Solution, seed: int, algorithm: Any = None) -> Fit:
         """The fit that a solution makes: its bound, its draws' weights, and what these say."""
         guide = guide if solution.guide is None else solution.guide
-        bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
+        if solution.bound is None:
+            bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
+        else:
+            bound = Bound(solution.bound, 0.0, 0, {t: (x, 0.0) for t, x in solution.terms.items()})
         ratios = weigh(p, guide, solution, seed)
         verdict = judge(solution, bound, ratios, p.graph.warnings)
         return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
@@ -249,7 +252,10 @@ class Fit:
         if factor.name == Joint.NAME:
             return self._from_joint(site, d, factor)
         _, rebuild = d.guides[factor.name]
-        return from_distribution(site, rebuild(self._guides[factor.name]), lambda: self._draws[site])
+        q = rebuild(self._guides[factor.name])
+        if q.shape() != self.problem.sites[site].fn.shape():  # its axes stand in another order
+            return from_draws(site, self._draws[site])
+        return from_distribution(site, q, lambda: self._draws[site])
 
     def _from_joint(self, site: str, d: Derivation, factor: FactorFacts) -> Marginal:
         _, rebuild = d.guides[factor.name]

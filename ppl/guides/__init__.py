@@ -6,5 +6,6 @@ latent site --in place / guide function / automatic--> Factor(noise, draw, value
 from .assembly import AUTOMATIC, Assembly
 from .automatic import PRIOR, Joint, mean_field, unconstrained_shape
 from .factor import Factor
+from .families import Families, SiteFamily, values_of
 
-__all__ = ["AUTOMATIC", "PRIOR", "Assembly", "Factor", "Joint", "mean_field", "unconstrained_shape"]
+__all__ = ["AUTOMATIC", "PRIOR", "Assembly", "Factor", "Families", "Joint", "SiteFamily", "mean_field", "unconstrained_shape", "values_of"]

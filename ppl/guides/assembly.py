@@ -10,6 +10,7 @@ from ..errors import GuideError
 from ..graph import ModelGraph, Recorder, as_argument, ours_first
 from ..model import Site
 from . import automatic
+from .families import Families
 from .factor import Factor, check_support, single_site
 
 AUTOMATIC = ("meanfield", "fullrank", "lowrank", "point")
@@ -85,6 +86,10 @@ class Assembly:
                 _did_you_mean(site.name, self._of_site),
                 site=site.name,
             )
+        if isinstance(self.guide, Families):
+            factor = self.guide.factor(recorder, site)
+            if factor is not None:
+                return self._add(factor, site)
         if self._joint is not None and site.name in self._joint.slices:
             return self._add(self._joint.latent(recorder, site), site)
         family = automatic.point if self.guide == "point" else automatic.mean_field

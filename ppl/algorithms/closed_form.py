@@ -1,0 +1,131 @@
+"""What the algorithms with closed-form updates share: recognition, refusals in words, and the Solution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..conjugacy import Block, Recognized, recognize, record
+from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, PowerGammas
+from ..elbo import Derivation, Objective, Problem, choose, derive
+from ..errors import ConjugacyError, ModelError
+from ..guides import Families, SiteFamily, values_of
+from .stages import Solution
+
+GUIDE = "conjugate"  # what an algorithm with closed-form updates names as its guide
+
+
+def recognized(p: Problem, name: str, plate_sizes: Mapping[str, int] | None = None) -> Recognized:
+    """The model's products and blocks; ConjugacyError with every reason where some of it has no closed form."""
+    _check_plain(p, name)
+    sizes = {q.name: q.size for q in p.graph.plates.values()} if plate_sizes is None else plate_sizes
+    found = recognize(record(p.model, p.args, p.kwargs, sizes))
+    if not any(not b.is_parameter for b in found.blocks.values()) and not found.blocks:
+        raise ModelError("a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"')
+    if not found.whole:
+        reasons = "; ".join(str(r) for r in found.blocked[:4])
+        more = f"; and {len(found.blocked) - 4} more" if len(found.blocked) > 4 else ""
+        raise ConjugacyError(
+            f"a model with {len(found.blocked)} terms that no closed-form update has: {reasons}{more}",
+            "a log density that is a sum of products of sufficient statistics",
+            'algorithm="auto"',
+            site=found.blocked[0].site,
+        )
+    return found
+
+
+def _check_plain(p: Problem, name: str) -> None:
+    for site in p.sites.values():
+        if site.guide is not None:
+            raise ConjugacyError(f"a guide= in place, with {name}", "sites whose guide is found", 'algorithm="bbvi"', site=site.name)
+
+
+def family_of(b: Block) -> SiteFamily:
+    """The guide's family of a block."""
+    f = b.family
+    if isinstance(f, Normals):
+        where = [i for i, n in enumerate(b.shape) if n != 1]
+        return SiteFamily(b.name, "normal", tuple(where[i] for i in f.event))
+    if isinstance(f, PowerGammas):
+        return SiteFamily(b.name, "gamma", (), float(f.power))
+    return SiteFamily(b.name, {Betas: "beta", Dirichlets: "dirichlet", Categories: "categories"}[type(f)])
+
+
+def parameters(blocks: Mapping[str, Block], natural: Mapping[tuple[str, str], Any]) -> dict[str, np.ndarray]:
+    """The guide's parameters at natural parameters."""
+    out: dict[str, np.ndarray] = {}
+    for n, b in blocks.items():
+        if not b.is_parameter:
+            eta = {s: np.asarray(natural[n, s]) for s in b.family.statistics}
+            out.update(values_of(family_of(b), eta, b.shape, b.discrete))
+    return out
+
+
+def finished(
+    p: Problem,
+    found: Recognized,
+    values: Mapping[str, np.ndarray],
+    *,
+    bound: float | None,
+    terms: Mapping[str, float],
+    entropy: Mapping[str, float],
+    history: Sequence[float],
+    reason: str,
+    converged: bool,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> Solution:
+    """The solution with the guide of the families that were found."""
+    guide = Families(tuple(family_of(b) for b in found.blocks.values() if not b.is_parameter))
+    exact = replace(p, dtype=np.dtype(np.float64))
+    d = derive(exact, guide, starts=values, seed=seed)
+    by_text = _by_text(d, terms, entropy)
+    return Solution(
+        {n: values[n] for n in d.parameters},
+        np.asarray(history),
+        reason,
+        converged,
+        len(history),
+        Objective(d, choose(d)),
+        "numpy",
+        (*_described(found), *notes),
+        guide=guide,
+        bound=bound,
+        terms=by_text,
+    )
+
+
+def _by_text(d: Derivation, terms: Mapping[str, float], entropy: Mapping[str, float]) -> dict[str, float]:
+    """The exact values of the derivation's terms."""
+    out = {}
+    whole = {t.site for t in d.terms if t.kind == "log Jacobian"}
+    for t in d.terms:
+        if t.kind == "log p":
+            out[t.text] = terms.get(t.site, 0.0)
+        elif t.kind == "KL":
+            out[t.text] = terms.get(t.site, 0.0) + entropy.get(t.site, 0.0)
+        elif t.kind == "entropy" and t.site not in whole:
+            out[t.text] = entropy.get(t.site, 0.0)
+    return out
+
+
+def _described(found: Recognized) -> list[str]:
+    """Which block is updated how, in words."""
+    by_family: dict[str, list[str]] = {}
+    for b in found.blocks.values():
+        if not b.is_parameter:
+            by_family.setdefault(_in_words(b), []).append(b.name)
+    each = "; ".join(f"{', '.join(names)}: {family}" for family, names in by_family.items())
+    return [f"every latent site has a closed-form update: {each}"] if each else []
+
+
+def _in_words(b: Block) -> str:
+    f = b.family
+    if isinstance(f, Normals):
+        return f"normal, with a full covariance along {'its axes' if len(f.event) > 1 else 'an axis'}" if f.event else "normal"
+    if isinstance(f, PowerGammas):
+        return {1: "gamma", -1: "inverse gamma"}.get(f.power, f"{b.name}^{f.power:g} is a gamma")
+    return {Betas: "beta", Dirichlets: "Dirichlet", Categories: "categories"}[type(f)]
