@@ -67,14 +67,19 @@ class CAVI:
     name = "cavi"
     guide = GUIDE
 
-    def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", progress: Any = None, **_: Any) -> Solution:
+    def run(
+        self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", progress: Any = None, **_: Any
+    ) -> Solution:
         """Sweeps from the best of several starts."""
         check_executor(self.name, executor)
         found = recognized(p, self.name)
         learned = [b.name for b in found.blocks.values() if b.is_parameter]
         if learned:
             raise ConjugacyError(
-                f"the learned parameter '{learned[0]}'", "latent sites alone: CAVI has no point estimates", 'algorithm="em"', site=learned[0]
+                f"the learned parameter '{learned[0]}'",
+                "latent sites alone: CAVI has no point estimates",
+                'algorithm="em"',
+                site=learned[0],
             )
         ascent = Ascent(Execution(found, row_plate(found)))
         climb = Climb(ascent, self.steps, self.tolerance, progress(self.steps) if progress else None)
@@ -138,9 +143,8 @@ class Climb:
         if not bounds:
             raise NumericalError(f"{starts} starts, none of them finite", "proper priors", "init={site: value}")
         if starts > 1:
-            self.notes.append(
-                f"{starts} starts, bounds after {PILOT} sweeps from {min(bounds):.2f} to {max(bounds):.2f}: the best goes on"
-            )
+            after = f"after {PILOT} sweeps their bounds are {min(bounds):.2f} to {max(bounds):.2f}"
+            self.notes.append(f"the best of {starts} starts: {after}")
 
     def on(self) -> None:
         """Sweep until the bound stands still."""

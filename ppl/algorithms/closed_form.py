@@ -24,7 +24,9 @@ def recognized(p: Problem, name: str, plate_sizes: Mapping[str, int] | None = No
     sizes = {q.name: q.size for q in p.graph.plates.values()} if plate_sizes is None else plate_sizes
     found = recognize(record(p.model, p.args, p.kwargs, sizes))
     if not any(not b.is_parameter for b in found.blocks.values()) and not found.blocks:
-        raise ModelError("a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"')
+        raise ModelError(
+            "a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"'
+        )
     if not found.whole:
         reasons = "; ".join(str(r) for r in found.blocked[:4])
         more = f"; and {len(found.blocked) - 4} more" if len(found.blocked) > 4 else ""
@@ -40,7 +42,9 @@ def recognized(p: Problem, name: str, plate_sizes: Mapping[str, int] | None = No
 def _check_plain(p: Problem, name: str) -> None:
     for site in p.sites.values():
         if site.guide is not None:
-            raise ConjugacyError(f"a guide= in place, with {name}", "sites whose guide is found", 'algorithm="bbvi"', site=site.name)
+            raise ConjugacyError(
+                f"a guide= in place, with {name}", "sites whose guide is found", 'algorithm="bbvi"', site=site.name
+            )
 
 
 def family_of(b: Block) -> SiteFamily:
@@ -81,7 +85,7 @@ def finished(
     """The solution with the guide of the families that were found."""
     guide = Families(tuple(family_of(b) for b in found.blocks.values() if not b.is_parameter))
     exact = replace(p, dtype=np.dtype(np.float64))
-    d = derive(exact, guide, starts=values, seed=seed)
+    d = derive(exact, guide, seed=seed)
     by_text = _by_text(d, terms, entropy)
     return Solution(
         {n: values[n] for n in d.parameters},
@@ -125,7 +129,11 @@ def _described(found: Recognized) -> list[str]:
 def _in_words(b: Block) -> str:
     f = b.family
     if isinstance(f, Normals):
-        return f"normal, with a full covariance along {'its axes' if len(f.event) > 1 else 'an axis'}" if f.event else "normal"
+        return (
+            f"normal, with a full covariance along {'its axes' if len(f.event) > 1 else 'an axis'}"
+            if f.event
+            else "normal"
+        )
     if isinstance(f, PowerGammas):
         return {1: "gamma", -1: "inverse gamma"}.get(f.power, f"{b.name}^{f.power:g} is a gamma")
     return {Betas: "beta", Dirichlets: "Dirichlet", Categories: "categories"}[type(f)]

@@ -138,7 +138,10 @@ def known_positive(x: Any) -> bool:
     """Is an array, or a recorded one for every minibatch, above zero?"""
     if not is_recorded(x):
         return bool(np.all(np.asarray(x) > 0))
-    name, args = getattr(x.fun, "__name__", ""), [a for a in x.args if is_recorded(a) or isinstance(a, np.ndarray | float | int)]
+    name, args = (
+        getattr(x.fun, "__name__", ""),
+        [a for a in x.args if is_recorded(a) or isinstance(a, np.ndarray | float | int)],
+    )
     if name in ("exp", "softplus"):
         return True
     if name in ("index", "reshape", "broadcast", "transpose", "cast", "sqrt", "power", "float_power", "reciprocal"):
@@ -318,7 +321,11 @@ class Algebra:
             out = tuple(dict.fromkeys(a.labels))
             place = {x: i for i, x in enumerate(out)}
             key = ("times", a.atom, b.atom, *(tuple(place[x] for x in f.labels) for f in pair))
-            value = None if key in self.made else aligned(a.atom.value, a.labels, out) * aligned(b.atom.value, b.labels, out)
+            value = (
+                None
+                if key in self.made
+                else aligned(a.atom.value, a.labels, out) * aligned(b.atom.value, b.labels, out)
+            )
             d, merged = self.table(value, out, key)
             c, tables = c * d, [*merged, *(f for f in tables if f is not a and f is not b)]
 
@@ -409,7 +416,14 @@ class Algebra:
             return a
         if not any(f.atom.kind in ("latent", "opaque", "index") for _, fs in a.terms for f in fs):
             return self._of_data(fn, a)
-        for attempt in (self._through_selection, self._over_product, self._expanded, self._log_of_rest, self._exponential, self._masked):
+        for attempt in (
+            self._through_selection,
+            self._over_product,
+            self._expanded,
+            self._log_of_rest,
+            self._exponential,
+            self._masked,
+        ):
             found = attempt(fn, a)
             if found is not None:
                 return found
@@ -425,7 +439,12 @@ class Algebra:
         """f(sum_k 1[z = k] a_k) = sum_k 1[z = k] f(a_k), where the selection covers the whole sum."""
         outer = set(a.axes) | {ONE}
         pick = next(
-            (f for _, fs in a.terms for f in fs if f.fn == "is" and set(f.labels[:-1]) <= outer and f.labels[-1] not in outer),
+            (
+                f
+                for _, fs in a.terms
+                for f in fs
+                if f.fn == "is" and set(f.labels[:-1]) <= outer and f.labels[-1] not in outer
+            ),
             None,
         )
         if pick is None:
@@ -433,7 +452,9 @@ class Algebra:
         k = pick.labels[-1]
         inner = []
         for c, fs in a.terms:
-            mine = next((f for f in fs if f.fn == "is" and f.atom is pick.atom and f.labels[:-1] == pick.labels[:-1]), None)
+            mine = next(
+                (f for f in fs if f.fn == "is" and f.atom is pick.atom and f.labels[:-1] == pick.labels[:-1]), None
+            )
             if mine is not None:
                 fs = renamed([f for f in fs if f is not mine], {mine.labels[-1]: k})
             elif k in labels_of(fs):
@@ -511,13 +532,23 @@ class Algebra:
         """f(m a + (1 - m) b) = m f(a) + (1 - m) f(b) for a mask m of zeros and ones."""
         masks: dict[tuple, list[Term]] = {}
         for c, fs in a.terms:
-            found = [f for f in fs if f.is_table and not is_recorded(f.atom.value) and np.all((f.atom.value == 0) | (f.atom.value == 1))]
+            found = [
+                f
+                for f in fs
+                if f.is_table and not is_recorded(f.atom.value) and np.all((f.atom.value == 0) | (f.atom.value == 1))
+            ]
             if len(found) != 1:
                 return None
-            masks.setdefault((found[0].atom, found[0].labels), []).append((c, tuple(f for f in fs if f is not found[0])))
+            masks.setdefault((found[0].atom, found[0].labels), []).append(
+                (c, tuple(f for f in fs if f is not found[0]))
+            )
         if len(masks) < 2:
             return None
-        whole = sum(aligned(atom.value, labels, tuple(x for x in a.axes if x is not ONE)) for atom, labels in masks if not set(labels) - set(a.axes))
+        whole = sum(
+            aligned(atom.value, labels, tuple(x for x in a.axes if x is not ONE))
+            for atom, labels in masks
+            if not set(labels) - set(a.axes)
+        )
         if any(set(labels) - set(a.axes) for _, labels in masks) or not np.all(whole == 1):
             return None
         terms = []
@@ -538,7 +569,12 @@ def _once(factors: Sequence[Factor]) -> tuple[Factor, ...]:
 
 def _is_identity(f: Factor) -> bool:
     """Does it select every element in its place?"""
-    if f.atom.kind != "index" or len(f.labels) != 2 or f.labels[0].size != f.labels[1].size or is_recorded(f.atom.value):
+    if (
+        f.atom.kind != "index"
+        or len(f.labels) != 2
+        or f.labels[0].size != f.labels[1].size
+        or is_recorded(f.atom.value)
+    ):
         return False
     return f.labels[0] is not f.labels[1] and np.array_equal(f.atom.value, np.arange(f.labels[1].size))
 

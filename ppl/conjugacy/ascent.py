@@ -89,7 +89,7 @@ class Ascent:
                 part = {k: x[rows] for k, x in local.items()}
                 found = self.shards.gathered([t[rows] for t in self.shards.tables], part, rows.stop - rows.start)
                 sums = {k: x + sums[k] if sums else x for k, x in found.items()}
-            made, eta, _, _, weights = e.sweep()(state.means, sums)
+            made, eta, *_ = e.sweep()(state.means, sums)
             kept = {n for n in e.globals if n in init}
             means = {k: state.means[k] if k[0] in kept else x for k, x in made.items()}
             state = replace(state, means=means, eta=eta, weights=self._weights(means))
@@ -163,7 +163,9 @@ class Ascent:
         ones = np.full(shape, 1.0 / shape[-1] if isinstance(b.family, Dirichlets) else 0.5 if "log1m" in eta else 1.0)
         return b.family.at(ones)
 
-    def _local_start(self, rng, init: Mapping, hot: list[str], few: bool, state: Mapping) -> dict[tuple[str, str], np.ndarray]:
+    def _local_start(
+        self, rng, init: Mapping, hot: list[str], few: bool, state: Mapping
+    ) -> dict[tuple[str, str], np.ndarray]:
         """Local mean parameters: as given, else a few rows of each category (or all rows, at random)."""
         e, shards = self.execution, self.shards
         out: dict[tuple[str, str], np.ndarray] = {}

@@ -24,7 +24,7 @@ WIDE = 32  # elements of a batch above which many small matrix products are one 
 
 
 class Piece(NamedTuple):
-    """An array and the labels of its axes; where it `selects`, indices and the labels of these and of the selected axis."""
+    """An array and the labels of its axes. Where it `selects`: indices, and the label of the selected axis at last."""
 
     value: Any
     labels: tuple[Label, ...]
@@ -147,12 +147,16 @@ def _pair(a: Piece, b: Piece, kept: set[Label], sizes: Sizes) -> Piece:
     if batch and count(batch) > WIDE and count(own_a) * count(own_b) * count(gone) < WIDE * WIDE:
         labels = (*batch, *own_a, *own_b, *gone)
         value = aligned(a.value, a.labels, labels) * aligned(b.value, b.labels, labels)
-        return Piece(np.sum(value, axis=tuple(range(len(labels) - len(gone), len(labels)))), labels[: len(labels) - len(gone)])
+        return Piece(
+            np.sum(value, axis=tuple(range(len(labels) - len(gone), len(labels)))), labels[: len(labels) - len(gone)]
+        )
     left = aligned(a.value, a.labels, (*batch, *own_a, *gone))
     right = aligned(b.value, b.labels, (*batch, *gone, *own_b))
     lead, inner = np.shape(left)[: len(batch)], np.shape(left)[len(batch) + len(own_a) :]
     rows, columns = np.shape(left)[len(batch) : len(batch) + len(own_a)], np.shape(right)[len(batch) + len(gone) :]
-    value = np.matmul(_shaped(left, (*lead, prod(rows), prod(inner))), _shaped(right, (*lead, prod(inner), prod(columns))))
+    value = np.matmul(
+        _shaped(left, (*lead, prod(rows), prod(inner))), _shaped(right, (*lead, prod(inner), prod(columns)))
+    )
     return Piece(_shaped(value, (*lead, *rows, *columns)), (*batch, *own_a, *own_b))
 
 

@@ -22,7 +22,7 @@ from ..array import Tape, compile_program, is_recorded, program_of
 from .algebra import Factor, Label, labels_of
 from .contraction import Piece, contract
 from .families import Normals
-from .recognition import Block, Operand, Product, Recognized
+from .recognition import Operand, Product, Recognized
 
 SHARD = 8192  # rows updated at once
 FEWEST_ROWS = 64  # of a plate whose latents are updated apart from the others
@@ -109,7 +109,9 @@ class Execution:
 
     def __post_init__(self) -> None:
         self.blocks = self.found.blocks
-        self.local = tuple(n for n, b in self.blocks.items() if self.rows is not None and b.axis_of(self.rows) in b.axes)
+        self.local = tuple(
+            n for n, b in self.blocks.items() if self.rows is not None and b.axis_of(self.rows) in b.axes
+        )
         self.globals = tuple(n for n in self.blocks if n not in self.local)
         self.sums = {}
         self.parts = tuple(self._split(p) for p in self.found.products)
@@ -138,7 +140,9 @@ class Execution:
             return Part(p.site, p.coefficient, others, None, (), _folded(constants, outside))
         inner = {x for o in local for x in o.labels} | labels_of(mine)
         interface_set = inner & (outside | {x for c in constants for x in c.labels}) - {rows}
-        order = tuple(dict.fromkeys(x for x in (*(y for o in local for y in o.labels), *(y for f in mine for y in f.labels))))
+        order = tuple(
+            dict.fromkeys(x for x in (*(y for o in local for y in o.labels), *(y for f in mine for y in f.labels)))
+        )
         # Axes of one local statistic alone are kept, so that more products share the sum.
         seen = [x for o in local for x in o.labels if x is not rows]
         own = {x for x in seen if seen.count(x) == 1} - labels_of(mine)
@@ -206,7 +210,7 @@ class Execution:
         return {}
 
     def sweep(self, order: Sequence[str] | None = None, damped: bool = False) -> Callable:
-        """The compiled global pass: (means, sums, natural parameters before, rate) -> (means, eta, entropies, terms, W)."""
+        """The compiled global pass: (means, sums, eta before, rate) -> (means, eta, entropies, terms, W)."""
         order = tuple(self.globals if order is None else order)
         if (order, damped) not in self._sweeps:
             self._sweeps[order, damped] = self._compiled_sweep(order, damped)
@@ -224,7 +228,6 @@ class Execution:
         if damped:
             for n, s in self.names:
                 before[n, s] = tape.input(np.ones(means[n, s].shape), f"{n}.{s} before")
-        first = list(means.values())
         etas: Means = {}
         entropy: dict[str, Any] = {}
         for n in order:
@@ -296,4 +299,3 @@ def _key(local: Sequence[Operand], data: Sequence[Factor], rows: Label | None, i
     parts = [(o.block, o.statistic, number(o.labels)) for o in local]
     parts += [(f.atom.number, number(f.labels)) for f in sorted(data, key=lambda f: f.atom.number)]
     return (*parts, number([rows] if rows else ()), number(interface))
-

@@ -86,7 +86,9 @@ class Normals:
     def _unvector(self, x: Any, like: Any) -> Any:
         order = self._order(np.ndim(like))
         sizes = [np.shape(like)[i] for i in order]
-        return np.transpose(np.reshape(x, (*np.shape(x)[:-1], *sizes[len(order) - len(self.event) :])), np.argsort(order).tolist())
+        return np.transpose(
+            np.reshape(x, (*np.shape(x)[:-1], *sizes[len(order) - len(self.event) :])), np.argsort(order).tolist()
+        )
 
     def _matrix(self, x: Any) -> Any:
         """(batch and event axes in the latent's order, event axes again) -> (batch, n, n)."""
@@ -131,7 +133,9 @@ class PowerGammas:
         own = self.natural(eta)
         log_y, y = _GAMMA.mean_parameters(*own)
         means = {"log": log_y / self.power, "power": y}
-        return means, _GAMMA.log_normalizer(*own) - math.log(abs(self.power)) - eta["log"] * means["log"] - eta["power"] * y
+        return means, _GAMMA.log_normalizer(*own) - math.log(abs(self.power)) - eta["log"] * means["log"] - eta[
+            "power"
+        ] * y
 
     def mode(self, eta: Arrays) -> Any:
         return (-eta["log"] / (self.power * eta["power"])) ** (1.0 / self.power)
@@ -182,11 +186,16 @@ class Categories:
     statistics = ("is",)
 
     def solve(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
-        centred = eta["is"] - np.max(eta["is"], axis=-1, keepdims=True)
-        weights = np.exp(centred)
+        means, log_z = self.normalized(eta)
+        inner = np.where(means["is"] > 0.0, eta["is"] * means["is"], 0.0)
+        return means, log_z - np.sum(inner, axis=-1)
+
+    def normalized(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
+        """Mean parameters, and the log normalizer of every element."""
+        top = np.max(eta["is"], axis=-1, keepdims=True)
+        weights = np.exp(eta["is"] - top)
         total = np.sum(weights, axis=-1, keepdims=True)
-        probs = weights / total
-        return {"is": probs}, np.log(total[..., 0]) - np.sum(probs * centred, axis=-1)
+        return {"is": weights / total}, (np.log(total) + top)[..., 0]
 
     def at(self, x: Any) -> dict[str, Any]:
         return {"is": x}

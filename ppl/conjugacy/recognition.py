@@ -14,14 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ..array import Recorded, Tape
 from ..distributions import constraints
 from ..errors import Reason
 from ..graph import RecordedModel, Recorder, latent_input, record_model
 from ..model import Site
-from .algebra import ONE, Algebra, Atom, Factor, Label, Poly, labels_of, latents_of, show
+from .algebra import ONE, Algebra, Atom, Factor, Label, show
 from .families import Betas, Categories, Dirichlets, Normals, PowerGammas
 from .rules import rewritten
 
@@ -92,7 +90,9 @@ class Recognized:
         return not self.blocked
 
 
-def record(model: Callable, args: tuple, kwargs: Mapping[str, Any], plate_sizes: Mapping[str, int] | None = None, starts=None) -> RecordedModel:
+def record(
+    model: Callable, args: tuple, kwargs: Mapping[str, Any], plate_sizes: Mapping[str, int] | None = None, starts=None
+) -> RecordedModel:
     """Record the model alone, each latent an input of its own."""
     return record_model(model, args, kwargs, Recorder(Tape(), latent_input, plate_sizes=plate_sizes, starts=starts))
 
@@ -105,7 +105,9 @@ def recognize(recorded: RecordedModel) -> Recognized:
     for s in recorded.of_kind(observed=False):
         support, categories = _support(s.fn.support, s)
         if "part_of" in s.options or "gaps" in s.options:
-            blocked.append(Reason(s.name, "entries of an observation that are missing", "rows without gaps, or another algorithm"))
+            blocked.append(
+                Reason(s.name, "entries of an observation that are missing", "rows without gaps, or another algorithm")
+            )
         if not isinstance(s.value, Recorded):
             continue  # a handler gave it its value
         atom, roots[s.value] = algebra.latent(s.name, s.fn.shape(), support, categories)
@@ -127,27 +129,26 @@ def recognize(recorded: RecordedModel) -> Recognized:
         family = _family(atom, events.get(atom, set()), powers.get(atom))
         if isinstance(s, Site):
             kind = {"boolean": "boolean", "one-hot": "one-hot"}.get(_support(s.fn.support, s)[0], "")
-            kind = "boolean" if s.fn.support == constraints.boolean else kind or ("integer" if atom.support == "integer" else "")
-            blocks[name] = Block(name, atom, family, s.fn.shape(), s.fn.event_dim, s.plates, s.plate_scale / s.scale, False, kind)
+            kind = (
+                "boolean"
+                if s.fn.support == constraints.boolean
+                else kind or ("integer" if atom.support == "integer" else "")
+            )
+            blocks[name] = Block(
+                name, atom, family, s.fn.shape(), s.fn.event_dim, s.plates, s.plate_scale / s.scale, False, kind
+            )
         else:
             blocks[name] = Block(name, atom, family, s.node.shape, s.node.ndim, (), 1.0, True)
     found = []
     for site, c, operands, data in matched:
-        wrong = [o for o, p in operands if p is not None and p != powers[blocks[o.block].atom]]
-        for o in wrong:
-            best = powers[blocks[o.block].atom]
-            name = o.block
-            blocked.append(
-                Reason(site, f"{name}^{_power(next(p for q, p in operands if q is o)):g} beside {name}^{best:g} elsewhere: no family has both",
-                       "a prior of the precision where the scale enters as a precision", f"{name}")
-            )
+        wrong = [(o.block, p) for o, p in operands if p is not None and p != powers[blocks[o.block].atom]]
+        for name, p in wrong:
+            best = powers[blocks[name].atom]
+            why = f"{name}^{p:g} here, and {name}^{best:g} elsewhere: no family has both"
+            blocked.append(Reason(site, why, "a prior of the power that the likelihood has", f"{name}^{p:g}"))
         if not wrong:
             found.append(Product(site, c, tuple(_with_event(o, blocks[o.block]) for o, _ in operands), data))
     return Recognized(blocks, tuple(found), tuple(dict.fromkeys(blocked)), recorded)
-
-
-def _power(p: Any) -> float:
-    return float(p)
 
 
 def _support(support: Any, site: Site | None) -> tuple[str, int | None]:
@@ -164,8 +165,14 @@ def _support(support: Any, site: Site | None) -> tuple[str, int | None]:
         if hasattr(core, "_number"):
             return "integer", core._number
         return "other", None
-    for kind, known in (("simplex", constraints.simplex), ("unit", constraints.unit_interval), ("positive", constraints.positive),
-                        ("real", constraints.real), ("real", constraints.real_vector), ("matrix", constraints.positive_definite)):
+    for kind, known in (
+        ("simplex", constraints.simplex),
+        ("unit", constraints.unit_interval),
+        ("positive", constraints.positive),
+        ("real", constraints.real),
+        ("real", constraints.real_vector),
+        ("matrix", constraints.positive_definite),
+    ):
         if inner == known:
             return kind, None
     if inner == constraints.nonnegative:
@@ -181,7 +188,9 @@ def _match(products: Sequence[tuple], blocked: list[Reason]):
         if opaque:
             for f in opaque:
                 names = ", ".join(sorted(a.name for a in f.atom.reads))
-                blocked.append(Reason(site, f"{f.atom.name} of {names} has no closed-form expectation", "", f.atom.name))
+                blocked.append(
+                    Reason(site, f"{f.atom.name} of {names} has no closed-form expectation", "", f.atom.name)
+                )
             continue
         by_latent: dict[Atom, list[Factor]] = {}
         for f in factors:
@@ -225,7 +234,9 @@ def _statistic(atom: Atom, factors: list[Factor]) -> tuple[Operand, Any] | str:
     if len(factors) > 1:
         return f"{text}: {len(factors)} functions of {name} in one product, of different elements or of no family"
     (fn,) = fns
-    known = {"positive": ("log",), "unit": ("log", "log1m"), "simplex": ("log",), "integer": ("is",)}.get(atom.support, ())
+    known = {"positive": ("log",), "unit": ("log", "log1m"), "simplex": ("log",), "integer": ("is",)}.get(
+        atom.support, ()
+    )
     if fn in known:
         return Operand(name, fn, labels), None
     if atom.support == "positive" and not isinstance(fn, str):

@@ -53,7 +53,10 @@ EXAMPLE = {
     "k": ("matrix", (3, 2, 2), None),
 }
 _DATA = SimpleNamespace(
-    table=np.arange(1.0, 7.0).reshape(3, 2), rows=np.array([0, 2, 1, 1, 0]), y=np.linspace(-1.0, 2.0, 5), mask=np.array([True, False, True])
+    table=np.arange(1.0, 7.0).reshape(3, 2),
+    rows=np.array([0, 2, 1, 1, 0]),
+    y=np.linspace(-1.0, 2.0, 5),
+    mask=np.array([True, False, True]),
 )
 
 
@@ -212,7 +215,11 @@ def _xlog1py(A, node, a, b):
 
 @rule(np.absolute, np.fabs, example=lambda v: np.abs(2.0 * v.s))
 def _absolute(A, node, a):
-    if len(a.terms) == 1 and a.terms[0][0] > 0 and all(f.atom.support in ("positive", "unit", "simplex") for f in a.terms[0][1]):
+    if (
+        len(a.terms) == 1
+        and a.terms[0][0] > 0
+        and all(f.atom.support in ("positive", "unit", "simplex") for f in a.terms[0][1])
+    ):
         return a
     return A.apply(np.absolute, a, node)
 
@@ -223,7 +230,11 @@ def _where(A, node, condition, a, b):
         return None
     mask = A.data(np.asarray(condition, float))
     rest = A.data(1.0 - np.asarray(condition, float))
-    parts = [A.multiply(m, _poly(A, x)) for m, x in ((mask, a), (rest, b)) if isinstance(x, Poly) or is_recorded(x) or np.any(x)]
+    parts = [
+        A.multiply(m, _poly(A, x))
+        for m, x in ((mask, a), (rest, b))
+        if isinstance(x, Poly) or is_recorded(x) or np.any(x)
+    ]
     return _spread(A, A.add(*parts), node.shape)
 
 
@@ -254,7 +265,9 @@ def _broadcast(A, node, a, shape):
 def _spread(A: Algebra, a: Poly, shape: Sequence[int]) -> Poly:
     """The poly repeated along new axes."""
     lead = len(shape) - len(a.axes)
-    axes = [a.axes[i - lead] if i >= lead and (a.axes[i - lead] is not ONE) else new_label(n) for i, n in enumerate(shape)]
+    axes = [
+        a.axes[i - lead] if i >= lead and (a.axes[i - lead] is not ONE) else new_label(n) for i, n in enumerate(shape)
+    ]
     return Poly(tuple(axes), a.terms)
 
 
@@ -326,7 +339,9 @@ def _take(A: Algebra, a: Poly, key: tuple) -> Poly | None:
             else:
                 axes.append(new_label(length))
                 rows = np.arange(label.size)[k]
-                pick = Factor(A.index_atom(rows if length != 1 else rows.reshape(())), "is", (*_not_one(axes[-1:]), label))
+                pick = Factor(
+                    A.index_atom(rows if length != 1 else rows.reshape(())), "is", (*_not_one(axes[-1:]), label)
+                )
                 terms = [(c, (*fs, pick)) for c, fs in terms] if label is not ONE else terms
         else:
             picked.append((k, label, len(axes)))
@@ -396,7 +411,9 @@ def _selection(A: Algebra, k: Any, label: Label, axes: Sequence[Label]) -> tuple
     return 1.0, (Factor(A.index_atom(value), "is", (*free, label)),)
 
 
-def _latent_selection(A: Algebra, k: Poly, label: Label, axes: Sequence[Label]) -> tuple[float, tuple[Factor, ...]] | None:
+def _latent_selection(
+    A: Algebra, k: Poly, label: Label, axes: Sequence[Label]
+) -> tuple[float, tuple[Factor, ...]] | None:
     """A whole-number latent is `sum_k k 1[z = k]`: its indicator is wanted."""
     if len(k.terms) != 1:
         return None
@@ -510,10 +527,15 @@ def _symmetric(A: Algebra, a: Poly) -> Poly:
     if all(len(t) == 1 and set(t[0].labels) == set(a.axes[-2:]) for t in tables):
         rest = [[f for f in x if not f.is_table] for x in (fs, gs)]
         if canonical(rest[0], a.axes) == canonical(rest[1], a.axes):
-            whole = sum(k * aligned(t[0].atom.value, t[0].labels, a.axes[-2:]) for k, t in zip((c, d), tables, strict=True))
+            whole = sum(
+                k * aligned(t[0].atom.value, t[0].labels, a.axes[-2:]) for k, t in zip((c, d), tables, strict=True)
+            )
             k, made = A.table(whole, a.axes[-2:])
             return Poly(a.axes, ((k, (*rest[0], *made)),))
-    masks = [[f for f in x if f.is_table and not is_recorded(f.atom.value) and np.isin(f.atom.value, (0, 1)).all()] for x in (fs, gs)]
+    masks = [
+        [f for f in x if f.is_table and not is_recorded(f.atom.value) and np.isin(f.atom.value, (0, 1)).all()]
+        for x in (fs, gs)
+    ]
     if c != d or len(masks[0]) != 1 or len(masks[1]) != 1:
         return a
     i, j = a.axes[-2:]

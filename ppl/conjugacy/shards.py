@@ -20,7 +20,7 @@ from ..array import Tape, compile_program, is_recorded, program_of
 from .algebra import Atom, Factor, Label, labels_of
 from .contraction import Piece, contract
 from .execution import SHARD, Execution, Sum
-from .families import Normals
+from .families import Categories, Normals
 
 State = dict[tuple[str, str], np.ndarray]
 
@@ -69,7 +69,9 @@ class Shards:
             self.atoms.update(dict.fromkeys(f.atom for f in e.sums[k].data if self._by_row(k, f)))
         # Latents that meet another local latent in a product need its mean parameters of the sweep before.
         self.coupled = tuple(
-            dict.fromkeys(o.block for s in e.sums.values() if len({o.block for o in s.operands}) > 1 for o in s.operands)
+            dict.fromkeys(
+                o.block for s in e.sums.values() if len({o.block for o in s.operands}) > 1 for o in s.operands
+            )
         )
 
     def _by_row(self, key: tuple, f: Factor) -> bool:
@@ -82,13 +84,11 @@ class Shards:
         own = set(s.operands[0].labels) - {s.rows}
         free = labels_of(s.data) - {s.rows}
         return (
-            bool(s.data)
-            and s.rows in s.data[0].labels
-            and not own & free
-            and own | free == set(s.interface)
-            or not s.data
-            and own == set(s.interface)
-        ) and not (isinstance(self.execution.blocks[s.operands[0].block].family, Normals) and s.operands[0].statistic == "xx")
+            (bool(s.data) and s.rows in s.data[0].labels and not own & free and own | free == set(s.interface))
+            or (not s.data and own == set(s.interface))
+        ) and not (
+            isinstance(self.execution.blocks[s.operands[0].block].family, Normals) and s.operands[0].statistic == "xx"
+        )
 
     # -- data ------------------------------------------------------------------------------------
     @cached_property
@@ -211,6 +211,7 @@ class Shards:
         local = Local(self, count, phi, at, weights, found)
         entropy = {} if given else {n: local.solve(n) for n in e.local}
         sums = local.sums()
+        entropy = {n: x - local.inner(n, sums) if local.by_sums(n) else x for n, x in entropy.items()}
         state = {} if given else {(n, s): local.kept(n, s, local.means(n)[s]) for n, s in self._stated}
         natural = {}
         if what == "natural":
@@ -286,7 +287,12 @@ class Local:
                 others = [p for j, p in enumerate(s.operands) if j != i]
                 pieces = [*self._data_pieces(s), Piece(self.weights[k], s.interface)]
                 for more in self._alternatives(others):
-                    g = contract([*pieces, *more], o.labels, self._sizes(s), also=tuple({x for p in s.operands for x in p.labels} | labels_of(s.data)))
+                    g = contract(
+                        [*pieces, *more],
+                        o.labels,
+                        self._sizes(s),
+                        also=tuple({x for p in s.operands for x in p.labels} | labels_of(s.data)),
+                    )
                     out[o.statistic] = out[o.statistic] + g if o.statistic in out else g
         if b.scale != 1.0:
             out = {s: x / b.scale for s, x in out.items()}
@@ -315,11 +321,25 @@ class Local:
             return np.zeros(())
         if isinstance(b.family, Normals):
             self.found[block], entropy = b.family.moments(eta)
+        elif self.by_sums(block):
+            self.found[block], entropy = b.family.normalized(eta)
         else:
             self.found[block], entropy = b.family.solve(eta)
         if prod(np.shape(entropy)) != prod(batch):
             entropy = np.broadcast_to(entropy, batch)
         return np.sum(entropy)
+
+    def by_sums(self, block: str) -> bool:
+        """Is <eta, mu> best read off the sums? Where nothing else moves, it is <W, S>, which is small."""
+        return isinstance(self.shards.execution.blocks[block].family, Categories) and block not in self.shards.coupled
+
+    def inner(self, block: str, sums: Mapping) -> Any:
+        """<eta, mu> of all rows of a block, by its sums."""
+        e = self.shards.execution
+        parts = [
+            np.sum(self.weights[k] * sums[k]) for k, s in e.sums.items() if any(o.block == block for o in s.operands)
+        ]
+        return sum(parts) / e.blocks[block].scale
 
     def _pieces(self, o: Any) -> list[list[Piece]]:
         """A local statistic as a sum of products of pieces: E[x x'] = covariance + mean mean'."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from ..array import unrolled
 from ..elbo import Derivation, Plan, Problem, exact_reason
+from ..guides import CLOSED
 from .evaluate import Bound
 from .formulas import formulas
 from .summary import number
+
+CLOSED_WHY = "the log joint is a sum of products of sufficient statistics, so that eta <- grad F is the best update"
 
 
 def explain(
@@ -23,13 +26,14 @@ def explain(
     lines += [f"  q({', '.join(f.sites)}): {f.family} ({f.origin})" for f in d.factors]
     lines += [f"  guide: {guide}; executor: {executor}", "", "Term by term", ""]
     rows = [("term", "value", "its gradient")]
+    updated = frozenset(f.name for f in d.factors if f.origin == CLOSED)
     reasons: dict[str, None] = {}
     for term, choices in plan.choices:
         how = []
         if term.exact:
             how.append("exact")
             reasons[f"exact: {exact_reason(term).why}"] = None
-        for (estimator, why), names in _grouped(choices).items():
+        for (estimator, why), names in _grouped(choices, updated).items():
             how.append(f"{estimator} in {', '.join(names)}")
             reasons[f"{how[-1] if estimator == 'score' else estimator}: {why}"] = None
         rows.append((_scaled(term), _value(term, bound), "; ".join(how) or "none: it is constant"))
@@ -60,10 +64,11 @@ def _value(term, bound: Bound | None) -> str:
     return f"{number(mean)} (s.e. {number(error)})" if error else number(mean)
 
 
-def _grouped(choices) -> dict[tuple[str, str], list[str]]:
+def _grouped(choices, updated: frozenset[str]) -> dict[tuple[str, str], list[str]]:
     out: dict[tuple[str, str], list[str]] = {}
     for name, c in choices.items():
-        out.setdefault((c.estimator, c.reason.why), []).append(name)
+        key = ("closed form", CLOSED_WHY) if name in updated else (c.estimator, c.reason.why)
+        out.setdefault(key, []).append(name)
     return out
 
 

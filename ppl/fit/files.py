@@ -85,7 +85,11 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         "args": tuple(p.args),
         "kwargs": dict(p.kwargs),
         "digests": {n: store.digest(x) for n, x in _by_name(p.model, p.args, p.kwargs).items()},
-        "guide": guide.rows() if isinstance(guide, Families) else guide if automatic else store.Missing(getattr(guide, "__name__", "a function")),
+        "guide": guide.rows()
+        if isinstance(guide, Families)
+        else guide
+        if automatic
+        else store.Missing(getattr(guide, "__name__", "a function")),
         "rewritten": sorted(n.name for n in p.graph.of_kind("deterministic") if n.name in latent),
         "seed": seed,
         "executor": executor,

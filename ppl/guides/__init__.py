@@ -6,6 +6,18 @@ latent site --in place / guide function / automatic--> Factor(noise, draw, value
 from .assembly import AUTOMATIC, Assembly
 from .automatic import PRIOR, Joint, mean_field, unconstrained_shape
 from .factor import Factor
-from .families import Families, SiteFamily, values_of
+from .families import CLOSED, Families, SiteFamily, values_of
 
-__all__ = ["AUTOMATIC", "PRIOR", "Assembly", "Factor", "Families", "Joint", "SiteFamily", "mean_field", "unconstrained_shape", "values_of"]
+__all__ = [
+    "AUTOMATIC",
+    "CLOSED",
+    "PRIOR",
+    "Assembly",
+    "Factor",
+    "Families",
+    "Joint",
+    "SiteFamily",
+    "mean_field",
+    "unconstrained_shape",
+    "values_of",
+]

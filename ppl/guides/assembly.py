@@ -10,8 +10,8 @@ from ..errors import GuideError
 from ..graph import ModelGraph, Recorder, as_argument, ours_first
 from ..model import Site
 from . import automatic
-from .families import Families
 from .factor import Factor, check_support, single_site
+from .families import Families
 
 AUTOMATIC = ("meanfield", "fullrank", "lowrank", "point")
 

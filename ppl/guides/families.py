@@ -2,7 +2,7 @@
 
 | family | parameters |
 |---|---|
-| normal | `<site>.loc`, `<site>.scale`; with event axes `<site>.loc`, `<site>.scale_tril`, the event axes last and joined |
+| normal | `<site>.loc`, `<site>.scale`; vectors: `<site>.loc`, `<site>.scale_tril`, their axes last and joined |
 | gamma of x^p | `<site>.concentration`, `<site>.rate` of y = x^p: a Gamma for p = 1, an inverse gamma for p = -1 |
 | beta | `<site>.concentration1`, `<site>.concentration0` |
 | Dirichlet | `<site>.concentration` |
@@ -37,7 +37,7 @@ from ..model import Site
 from .automatic import full_size, of_site
 from .factor import Factor, draw_base, single_site
 
-ORIGIN = "closed-form updates"
+CLOSED = "closed-form updates"  # the origin of these factors
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ class Families:
         return None if found is None else _MADE[found.kind](recorder, site, found)
 
 
-def values_of(f: SiteFamily, natural: Mapping[str, np.ndarray], shape: tuple[int, ...], kind: str = "") -> dict[str, np.ndarray]:
+def values_of(
+    f: SiteFamily, natural: Mapping[str, np.ndarray], shape: tuple[int, ...], kind: str = ""
+) -> dict[str, np.ndarray]:
     """The guide's parameters at natural parameters by statistic, for a site whose value has this shape.
 
     `kind` of categories: "boolean", "one-hot" or "integer".
@@ -88,7 +90,9 @@ def values_of(f: SiteFamily, natural: Mapping[str, np.ndarray], shape: tuple[int
             variance = -0.5 / natural["xx"]
             loc = natural["x"] * variance
             return {f"{site}.loc": loc.reshape(shape), f"{site}.scale": np.sqrt(variance).reshape(shape)}
-        precision = -2.0 * np.transpose(natural["xx"].reshape(*shape, size), (*order, len(shape))).reshape(*batch, size, size)
+        precision = -2.0 * np.transpose(natural["xx"].reshape(*shape, size), (*order, len(shape))).reshape(
+            *batch, size, size
+        )
         precision = 0.5 * (precision + np.swapaxes(precision, -1, -2))
         covariance = np.linalg.inv(precision)
         h = np.transpose(natural["x"].reshape(shape), order).reshape(*batch, size)
@@ -122,7 +126,9 @@ def _vector_shape(f: SiteFamily, shape: tuple[int, ...]) -> tuple[tuple[int, ...
 
 
 # -- factors ---------------------------------------------------------------------------------------
-def _parameter(recorder: Recorder, site: Site, kind: str, shape: tuple[int, ...], start: Callable, constraint: Any, event_dim: int) -> Any:
+def _parameter(
+    recorder: Recorder, site: Site, kind: str, shape: tuple[int, ...], start: Callable, constraint: Any, event_dim: int
+) -> Any:
     full = full_size(site, shape, event_dim)
     return of_site(recorder, site, kind, lambda: start(full), constraint, event_dim)
 
@@ -132,23 +138,25 @@ def _normal(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     if not f.event:
         loc = _parameter(recorder, site, "loc", shape, np.zeros, constraints.real, event_dim)
         scale = _parameter(recorder, site, "scale", shape, np.ones, constraints.positive, event_dim)
-        return single_site(recorder, site, Normal(loc, scale).to_event(event_dim), ORIGIN)
+        return single_site(recorder, site, Normal(loc, scale).to_event(event_dim), CLOSED)
     batch, n = _vector_shape(f, shape)
     eye = lambda s: np.broadcast_to(np.eye(n), s).copy()
     if f.event == (len(shape) - 1,) and event_dim:
         loc = _parameter(recorder, site, "loc", shape, np.zeros, constraints.real_vector, event_dim)
         tril = _parameter(recorder, site, "scale_tril", (*batch, n, n), eye, constraints.lower_cholesky, event_dim + 1)
         q = MultivariateNormal(loc, scale_tril=tril)
-        return single_site(recorder, site, q.to_event(event_dim - 1), ORIGIN)
+        return single_site(recorder, site, q.to_event(event_dim - 1), CLOSED)
     if any(p.subsampled for p in site.plates):
-        raise GuideError("one vector across elements of a subsampled plate", "elements that are independent", site=site.name)
+        raise GuideError(
+            "one vector across elements of a subsampled plate", "elements that are independent", site=site.name
+        )
     loc = recorder.parameter(f"{site.name}.loc", lambda: np.zeros((*batch, n)), constraints.real_vector)
     tril = recorder.parameter(f"{site.name}.scale_tril", lambda: eye((*batch, n, n)), constraints.lower_cholesky)
     base = MultivariateNormal(loc, scale_tril=tril)
     noise, kind, draw = draw_base(recorder, site.name, base)
     order = _order(f, len(shape))
     value = np.transpose(np.reshape(draw, [shape[i] for i in order]), np.argsort(order).tolist())
-    return Factor(site.name, (site.name,), base, noise, kind, draw, {site.name: value}, {}, None, (), True, ORIGIN)
+    return Factor(site.name, (site.name,), base, noise, kind, draw, {site.name: value}, {}, None, (), True, CLOSED)
 
 
 def _gamma(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
@@ -156,7 +164,7 @@ def _gamma(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     q: Distribution = Gamma(a, b).to_event(site.fn.event_dim)
     if f.power != 1.0:
         q = TransformedDistribution(q, [PowerTransform(1.0 / f.power)])
-    return single_site(recorder, site, q, ORIGIN)
+    return single_site(recorder, site, q, CLOSED)
 
 
 def _positive(recorder: Recorder, site: Site, kind: str) -> Any:
@@ -165,12 +173,12 @@ def _positive(recorder: Recorder, site: Site, kind: str) -> Any:
 
 def _beta(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     a, b = (_positive(recorder, site, f"concentration{i}") for i in (1, 0))
-    return single_site(recorder, site, Beta(a, b).to_event(site.fn.event_dim), ORIGIN)
+    return single_site(recorder, site, Beta(a, b).to_event(site.fn.event_dim), CLOSED)
 
 
 def _dirichlet(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     q = Dirichlet(_positive(recorder, site, "concentration"))
-    return single_site(recorder, site, q.to_event(site.fn.event_dim - 1), ORIGIN)
+    return single_site(recorder, site, q.to_event(site.fn.event_dim - 1), CLOSED)
 
 
 def _categories(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
@@ -178,14 +186,14 @@ def _categories(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     if isinstance(core, Bernoulli):
         half = lambda s: np.full(s, 0.5)
         probs = _parameter(recorder, site, "probs", shape, half, constraints.unit_interval, event_dim)
-        return single_site(recorder, site, Bernoulli(probs=probs).to_event(event_dim), ORIGIN)
+        return single_site(recorder, site, Bernoulli(probs=probs).to_event(event_dim), CLOSED)
     hot = isinstance(core, OneHotCategorical)
     categories, lead = core._number, shape[:-1] if hot else shape
     extra = event_dim - hot
     uniform = lambda s: np.full(s, 1.0 / s[-1])
     probs = _parameter(recorder, site, "probs", (*lead, categories), uniform, constraints.simplex, extra + 1)
     q = (OneHotCategorical if hot else Categorical)(probs=probs)
-    return single_site(recorder, site, q.to_event(extra), ORIGIN)
+    return single_site(recorder, site, q.to_event(extra), CLOSED)
 
 
 _MADE = {"normal": _normal, "gamma": _gamma, "beta": _beta, "dirichlet": _dirichlet, "categories": _categories}

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy import special
 
-from ppl.conjugacy.execution import Execution, row_plate
+from ppl.conjugacy.execution import Execution
 from ppl.conjugacy.recognition import recognize, record
 from ppl.model.handlers import seed, substitute, trace
 
@@ -14,16 +13,16 @@ from .models import MODELS
 def log_joint(model, args, values):
     """The model's own log density at a point, without programs."""
     run = trace(seed(substitute(model, data=values), rng_seed=0)).get_trace(*args)
-    return {
-        n: float(np.sum(s["fn"].log_prob(s["value"]))) for n, s in run.items() if s["type"] == "sample"
-    }
+    return {n: float(np.sum(s["fn"].log_prob(s["value"]))) for n, s in run.items() if s["type"] == "sample"}
 
 
 def point(found, rng):
     """Random values of all latents."""
     out = {}
     for b in found.blocks.values():
-        k = {"positive": lambda s: rng.gamma(2.0, size=s), "unit": lambda s: rng.random(s)}.get(b.atom.support, lambda s: rng.normal(size=s))
+        k = {"positive": lambda s: rng.gamma(2.0, size=s), "unit": lambda s: rng.random(s)}.get(
+            b.atom.support, lambda s: rng.normal(size=s)
+        )
         if b.atom.support == "simplex":
             out[b.name] = rng.dirichlet(np.ones(b.shape[-1]), b.shape[:-1])
         elif b.discrete == "one-hot":

@@ -18,7 +18,9 @@ def draw(rng, support, shape, categories):
     if support == "matrix":
         root = rng.normal(size=shape)
         return root @ np.swapaxes(root, -1, -2) + np.eye(shape[-1])
-    return {"real": rng.normal, "positive": lambda size: rng.gamma(2.0, size=size), "unit": rng.random}[support](size=shape)
+    return {"real": rng.normal, "positive": lambda size: rng.gamma(2.0, size=size), "unit": rng.random}[support](
+        size=shape
+    )
 
 
 def rewrite(function, seed=0):
