@@ -7,7 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from .algorithms import ALGORITHMS, BBVI, DADVI, Bar, Setup, matching, may_try_others, set_up
+from .algorithms import ALGORITHMS, BBVI, DADVI, Bar, Setup, matching, may_try_others, rewritten, set_up
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
@@ -80,9 +80,14 @@ def infer(
             raise
         p = problem(model, args, kwargs, eager=True, seed=seed)
         executor = "eager"
-    setup = Setup(p, guide, None, ())
-    if guide is None and isinstance(getattr(chosen, "init", None), dict):
-        setup = matching(p, chosen.init, seed)
+    setup, init = Setup(p, guide, None, ()), getattr(chosen, "init", None)
+    if isinstance(init, Fit):  # its parameters, and with its guide also its form of the model
+        form = init.problem.form if guide in (None, init.guide) else {}
+        same = init.guide if guide is None and init.guide != "point" else guide
+        setup = Setup(rewritten(p, form, seed) if form else p, same, None, ())
+        chosen = replace(chosen, init=init.params)
+    elif guide is None and isinstance(init, dict):
+        setup = matching(p, init, seed)
     elif guide is None and executor != "eager" and own not in UNCHANGED:
         try:
             setup = set_up(p, seed)

@@ -9,7 +9,7 @@ from .dadvi import DADVI
 from .laplace import Laplace
 from .maximum import MAP
 from .progress import Bar
-from .setup import Setup, matching, may_try_others, noncentred, set_up
+from .setup import Setup, matching, may_try_others, rewritten, set_up
 from .stages import Info, Keep, Run, Solution, State
 
 ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
@@ -30,6 +30,6 @@ __all__ = [
     "State",
     "matching",
     "may_try_others",
-    "noncentred",
+    "rewritten",
     "set_up",
 ]

@@ -47,8 +47,8 @@ class BBVI:
         `ppl.optim.Adam()`; its step size is where the first stage starts, in posterior
         standard deviations; later stages take a third of the one before.
     init
-        "auto" (a deterministic optimum with fixed draws where there is one), or a dict of
-        parameter values to start from (`fit.params` of an earlier fit).
+        "auto" (a deterministic optimum with fixed draws where there is one), an earlier Fit, or a
+        dict of parameter values to start from.
     callback
         called as `callback(state, info)` after every step; returning False ends the run.
     tolerance
@@ -102,6 +102,8 @@ class BBVI:
             raise ModelError(f"particles={self.particles!r}", "a whole number of at least 1, or None", "particles=8")
         if not hasattr(self.optimizer, "update"):
             raise ModelError(f"optimizer={self.optimizer!r}", "an optimizer", "ppl.optim.Adam(0.05)")
+        if not isinstance(self.init, dict) and self.init != "auto":
+            raise ModelError(f"init={self.init!r}", "'auto', a fit, or a dict of parameter values", "init=fit.params")
         if self.dtype is not None:
             p = replace(p, dtype=np.dtype(self.dtype))
         _check_executor(executor)

@@ -17,6 +17,7 @@ from ..distributions import Cauchy, Gumbel, Laplace, Logistic, Normal, StudentT
 from ..elbo import Objective, Problem, choose, derive, problem
 from ..errors import PPLError
 from ..guides import Joint
+from ..model import Site
 from ..model.handlers import LocScaleReparam, reparam
 from . import noise
 from .coordinates import Coordinates
@@ -66,13 +67,9 @@ def set_up(p: Problem, seed: int) -> Setup:
         return plain
     notes = []
     names = _hierarchical(p)
-    other = _trial(noncentred(p, names, seed), "meanfield", seed) if names else None
-    if other is not None and other.bound > best.bound + WORTH:
-        notes.append(
-            f"{', '.join(names)} fitted in non-centred form (loc + scale * a standard draw): "
-            f"the pilot's bound is {other.bound:.2f}, centred {best.bound:.2f}"
-        )
-        best = other
+    if names:
+        best, note = _best_form(best, names, seed)
+        notes += note
     if 1 < size <= LARGEST_DENSE // 5:
         joint = _trial(best.problem, "fullrank", seed, best)
         if joint is not None and joint.bound > best.bound + WORTH * (1.0 + size / 10.0):
@@ -94,8 +91,8 @@ def may_try_others(setup: Setup) -> bool:
 
 def matching(p: Problem, names: Collection[str], seed: int) -> Setup:
     """The form of the model and the guide whose parameters have the names of an earlier fit's."""
-    rewritten = {n.partition("_decentered.")[0] for n in names if "_decentered." in n}
-    form = noncentred(p, tuple(s for s in p.sites if s in rewritten), seed) if rewritten else p
+    moved = {n.partition("_decentered.")[0] for n in names if "_decentered." in n}
+    form = rewritten(p, {s: 0.0 for s in p.sites if s in moved}, seed) if moved else p
     kinds = {f"{Joint.NAME}.scale_tril": "fullrank", f"{Joint.NAME}.cov_factor": "lowrank"}
     guide = next((kind for n, kind in kinds.items() if n in names), "meanfield")
     return Setup(form, guide, None, ())
@@ -123,6 +120,32 @@ def _trial(p: Problem, guide: str, seed: int, flat: Trial | None = None) -> Tria
     return Trial(p, guide, starts, bound, size, objective) if np.isfinite(bound) else None
 
 
+def _best_form(centred: Trial, names: tuple[str, ...], seed: int) -> tuple[Trial, list[str]]:
+    """Sites as they are written, non-centred, or in between as far as a pilot that learns it finds best."""
+    p, best, notes = centred.problem, centred, []
+    other = _trial(rewritten(p, dict.fromkeys(names, 0.0), seed), "meanfield", seed)
+    if other is not None and other.bound > best.bound + WORTH:
+        best = other
+        notes = [
+            f"{', '.join(names)} fitted in non-centred form (loc + scale * a standard draw): "
+            f"the pilot's bound is {other.bound:.2f}, centred {centred.bound:.2f}"
+        ]
+    learned = _trial(rewritten(p, dict.fromkeys(names), seed), "meanfield", seed)
+    if learned is None or learned.bound <= best.bound + WORTH:
+        return best, notes
+    form = {n: learned.starts[f"{n}_centered"] for n in names}
+    between = _trial(rewritten(p, form, seed), "meanfield", seed)
+    if between is None or between.bound <= best.bound + WORTH:
+        return best, notes
+    low, high = (f([f(c) for c in form.values()]) for f in (np.min, np.max))
+    note = (
+        f"{', '.join(names)} fitted partly centred, each element as a pilot found best (from {low:.2f} to {high:.2f}, "
+        f"1 is centred): the pilot's bound is {between.bound:.2f}, {'non-centred' if best is other else 'centred'} "
+        f"{best.bound:.2f}"
+    )
+    return between, [note]
+
+
 def _hierarchical(p: Problem) -> tuple[str, ...]:
     """Latent location-scale sites of several elements whose scale is itself latent."""
     latent = [p.sites[s] for s in p.shapes]
@@ -136,7 +159,15 @@ def _hierarchical(p: Problem) -> tuple[str, ...]:
     )
 
 
-def noncentred(p: Problem, names: tuple[str, ...], seed: int) -> Problem:
-    """The problem with these location-scale sites written as loc + scale * a standard draw."""
-    model = reparam(p.model, config={n: LocScaleReparam(0.0) for n in names})
-    return replace(problem(model, p.args, p.kwargs, seed=seed), shown=p.graph)
+def rewritten(p: Problem, form: Mapping[str, Any], seed: int) -> Problem:
+    """The problem with these location-scale sites as centred as `form` says: 0 is loc + scale * a standard draw."""
+
+    def config(site: Site) -> LocScaleReparam | None:
+        if site.name not in form:
+            return None
+        c, shape = form[site.name], site.fn.shape()
+        # In a plate of another size, where the model is asked to predict, all forms are the same distribution.
+        return LocScaleReparam(c if c is None or np.shape(c) in ((), shape) else 0.0)
+
+    model = reparam(p.model, config=config)
+    return replace(problem(model, p.args, p.kwargs, seed=seed), shown=p.graph, form=dict(form))

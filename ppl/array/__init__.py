@@ -13,7 +13,7 @@ from . import functions, gaps, passes, specials, statistics
 from .batching import batch, unrolled
 from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
-from .gaps import gammaln_gap, xlogx_gap
+from .gaps import exp_gap, gammaln_gap, xlogx_gap
 from .numpy_executor import compile_program, source
 from .operations import logsumexp, softplus, stop_gradient, triangular_solve
 from .program import Program, Ref, Step, compose, needed, prune, reachable, refs, run, substitute
@@ -45,6 +45,7 @@ __all__ = [
     "compile_program",
     "compose",
     "discontinuous",
+    "exp_gap",
     "functions",
     "gammaln_gap",
     "gradient",

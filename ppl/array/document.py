@@ -26,7 +26,7 @@ KINDS = {
     "special": "sampled sampled_rows draw_of stop_gradient scan_rows rows_of",
     "elementwise": "where select clip isclose isin nan_to_num round around fix astype cast softplus sinc i0 real imag "
     "real_if_close isreal iscomplex isposinf isneginf copy interp searchsorted digitize place_among polyval "
-    "gammainc_slope xlogx_gap gammaln_gap",
+    "gammainc_slope exp_gap xlogx_gap gammaln_gap",
     "shape": "linalg.diagonal linalg.matrix_transpose",
 }
 HEAD = """# What can be recorded

@@ -1,8 +1,8 @@
 """How far a convex function lies above its own tangent: `f(x) - f(y) - f'(y) (x - y)`, without cancellation.
 
 Such gaps (Bregman divergences) are what divergences of distributions are sums of. Written out, the terms of a small
-gap cancel to noise; here it keeps its digits down to the smallest numbers. Both functions compute in double precision
-and answer in the type of their arguments.
+gap cancel to noise; here it keeps its digits down to the smallest numbers. The functions of two arguments compute in
+double precision and answer in the type of their arguments.
 
 Source: Banerjee, Merugu, Dhillon and Ghosh, Clustering with Bregman divergences (2005), table 1.
 """
@@ -18,12 +18,29 @@ from .derivatives import PARTIALS
 from .recording import SHAPES, elementwise_signature, operation
 
 
+@operation
+def exp_gap(x):
+    """`exp(x) - 1 - x`, the gap of exp at 0, to the last digits.
+
+    >>> float(exp_gap(2.0**-30) * 2.0**61)
+    1.00000000031...
+    """
+    x = np.asarray(x) if np.asarray(x).dtype.kind == "f" else np.asarray(x, float)
+    with np.errstate(all="ignore"):
+        close = np.abs(x) < 0.5
+        small, series = np.where(close, x, 0), x.dtype.type(0)
+        for k in range(18, 1, -1):
+            series = (series * small + 1) / k
+        return np.where(close, series * small * small, np.expm1(x) - x)[()]
+
+
 def _by_nearness(x, y, reach, near, far):
     """`near(x, y)` where x is within `reach` of y, in parts of y, and `far(x, y)` elsewhere."""
     with np.errstate(all="ignore"):
+        kind = np.result_type(x, y)  # of which a plain number has no say
+        kind = kind if kind.kind == "f" else np.dtype(float)
         x, y = np.broadcast_arrays(np.asarray(x), np.asarray(y))
-        kind, shape = np.result_type(x, y, np.float32), x.shape
-        x, y = np.ravel(x).astype(float), np.ravel(y).astype(float)
+        shape, x, y = x.shape, np.ravel(x).astype(float), np.ravel(y).astype(float)
         result, close = np.asarray(far(x, y)), np.abs(x - y) <= reach * y
         if close.any():
             result[close] = near(x[close], y[close])
@@ -79,12 +96,15 @@ def _log_ratio(value, x, y):
     return np.log(op.where(x == 0, 1.0, x) / op.where(x == 0, 1.0, y))
 
 
+SHAPES[exp_gap.run] = lambda x: elementwise_signature(np.exp, x)
+RULES[exp_gap.run] = _elementwise_rule(exp_gap)
 for _gap in (xlogx_gap, gammaln_gap):
     SHAPES[_gap.run] = lambda x, y: elementwise_signature(special.betaln, x, y)
     RULES[_gap.run] = _elementwise_rule(_gap)
 
 PARTIALS.update(
     {
+        exp_gap.run: (lambda value, x: np.expm1(x),),
         xlogx_gap.run: (_log_ratio, lambda value, x, y: op.where(x == 0, 1.0, (y - x) / op.where(x == 0, 1.0, y))),
         gammaln_gap.run: (
             lambda value, x, y: special.digamma(x) - special.digamma(y),

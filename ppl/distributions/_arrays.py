@@ -9,8 +9,8 @@ import numpy as np
 from scipy import special
 
 from ppl.array import is_recorded
-from ppl.distributions.constraints import Array
 
+Array = Any  # a number, an ndarray or a recording array
 Shape = tuple[int, ...]
 
 
@@ -81,3 +81,22 @@ def above(x: Array, limit: float, value, otherwise: float) -> Array:
 def log_beta_half(x: Array) -> Array:
     """`log B(x, 1 / 2)`, in the floating type of x (a ufunc of SciPy takes a plain 0.5 for double)."""
     return special.betaln(x, float_type(x).type(0.5))
+
+
+def within_unit(x: Array) -> Array:
+    """`x` kept between the smallest normal number and the largest below 1 of its floating type.
+
+    For draws that lie inside the unit interval, and round to its ends.
+    """
+    kind = float_type(x)
+    return np.minimum(np.maximum(x, np.finfo(kind).tiny), kind.type(1.0) - np.finfo(kind).epsneg)
+
+
+def scaled_exp1(x: Array) -> Array:
+    """`exp(x) E_1(x)` for x > 0, without overflow; beyond 40 by its continued fraction (DLMF 6.9.1)."""
+    far = x > 40.0
+    large, fraction = np.where(far, x, 40.0), 0.0
+    for k in range(12, 0, -1):
+        fraction = k / (1.0 + k / (large + fraction))
+    small = np.where(far, 1.0, x)
+    return np.where(far, 1.0 / (large + fraction), np.exp(small) * special.exp1(small))

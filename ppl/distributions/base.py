@@ -22,6 +22,7 @@ from ppl.array import is_recorded
 from ppl.distributions import constraints
 from ppl.distributions._arrays import Shape, append_axes, as_array, as_shape, broadcast, first_offender, quiet, sum_last
 from ppl.distributions.constraints import Array, Constraint, flatten
+from ppl.distributions.exponential import ExponentialFamily, exponential_family
 from ppl.errors import ModelError, ShapeError, SupportError
 
 Seed = np.random.Generator | int
@@ -132,6 +133,11 @@ class Distribution:
     def parameters(self) -> dict[str, Any]:
         """The constructor's arguments in use, by name."""
         return dict(self._arguments)
+
+    @property
+    def exponential_family(self) -> ExponentialFamily | None:
+        """The record of its exponential family, or None; that of a wrapped family is `d.core`'s."""
+        return exponential_family(self)
 
     def has(self, name: str) -> bool:
         """Whether `name` ("mean", "entropy", "cdf", "from_noise", ...) is known for this distribution.

@@ -31,27 +31,21 @@ Gamma(concentration=3.0, rate=2.0; batch_shape=(), event_shape=())
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
-from ppl.array import is_recorded, logsumexp, softplus, triangular_solve
-from ppl.distributions import constraints
-from ppl.distributions._arrays import as_array, as_integer, broadcast, float_type, quiet, sum_last
-from ppl.distributions.base import Distribution
-from ppl.distributions.bounded import Beta
+from ppl.array import is_recorded
+from ppl.distributions._arrays import as_array, broadcast, quiet, sum_last
 from ppl.distributions.constraints import Array, Constraint
-from ppl.distributions.discrete import Bernoulli, Categorical, Poisson
-from ppl.distributions.multivariate import Dirichlet, MultivariateNormal, log_diagonal, squared_distance
-from ppl.distributions.positive import Gamma
-from ppl.distributions.real import Normal
 from ppl.errors import ModelError
 
+if TYPE_CHECKING:  # the base class has these records for a property
+    from ppl.distributions.base import Distribution
+
 Natural = tuple[Array, ...]
-_LOG_2PI = math.log(2.0 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -163,19 +157,21 @@ def register_exponential_family(family: type[Distribution], **fixed: Callable[[D
 def exponential_family(of: Distribution | type[Distribution], **fixed: Array) -> ExponentialFamily | None:
     """The record of a distribution's family, or None where it is not an exponential family.
 
-    For a distribution whatever its family takes as known is read off it. For a class it is given by name.
+    For a distribution whatever its family takes as known is read off it; for a class it is given by name. A subclass,
+    such as the Erlang distribution, has the record of its family.
 
-    >>> from ppl.distributions import Binomial, Cauchy
+    >>> from ppl.distributions import Categorical, Cauchy
     >>> exponential_family(Cauchy()) is None
     True
     >>> exponential_family(Categorical, size=3).fixed
     {'size': 3}
     """
-    family = of if isinstance(of, type) else type(of)
-    if family not in _MAKERS:
+    given = of if isinstance(of, type) else type(of)
+    family = next((t for t in given.__mro__ if t in _MAKERS), None)
+    if family is None:
         return None
     make, readers = _MAKERS[family]
-    if isinstance(of, Distribution):
+    if given is not of:
         fixed = {name: read(of) for name, read in readers.items()}
     if set(fixed) != set(readers):
         raise ModelError(
@@ -189,215 +185,3 @@ def exponential_family(of: Distribution | type[Distribution], **fixed: Array) ->
 def families() -> tuple[type[Distribution], ...]:
     """All classes with a record."""
     return tuple(_MAKERS)
-
-
-# -- sets --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _NegativeDefinite(Constraint):
-    event_dim = 2
-
-    def __call__(self, value):
-        return constraints.positive_definite(-value)
-
-    def feasible_like(self, value):
-        return -np.eye(np.shape(value)[-1])
-
-    def __str__(self):
-        return "a symmetric negative definite matrix"
-
-
-negative = constraints.less_than(0.0)
-negative_definite = _NegativeDefinite()
-_above_minus_one = constraints.greater_than(-1.0)
-
-
-def _vector(constraint: Constraint) -> Constraint:
-    return constraints.independent(constraint, 1)
-
-
-def _identity(x):
-    return x
-
-
-# -- numbers -----------------------------------------------------------------------------------------
-
-
-@register_exponential_family(Normal)
-def _normal():
-    def log_normalizer(first, second):
-        return -0.25 * first * first / second - 0.5 * np.log(-2.0 * second) + 0.5 * _LOG_2PI
-
-    def means(first, second):
-        variance = -0.5 / second
-        loc = first * variance
-        return loc, loc * loc + variance
-
-    return ExponentialFamily(
-        Normal,
-        (
-            Statistic("x", _identity, 0, constraints.real, constraints.real),
-            Statistic("x^2", np.square, 0, negative, constraints.positive),
-        ),
-        lambda d: (d.loc / (d.scale * d.scale), -0.5 / (d.scale * d.scale)),
-        log_normalizer,
-        means,
-        lambda first, second: Normal(-0.5 * first / second, np.sqrt(-0.5 / second)),
-        lambda first, second: Normal(first, np.sqrt(second - first * first)),
-    )
-
-
-@register_exponential_family(Gamma)
-def _gamma():
-    return ExponentialFamily(
-        Gamma,
-        (
-            Statistic("log x", np.log, 0, _above_minus_one, constraints.real),
-            Statistic("x", _identity, 0, negative, constraints.positive),
-        ),
-        lambda d: (d.concentration - 1.0, -d.rate),
-        lambda log_x, x: special.gammaln(log_x + 1.0) - (log_x + 1.0) * np.log(-x),
-        lambda log_x, x: (special.digamma(log_x + 1.0) - np.log(-x), (log_x + 1.0) / -x),
-        lambda log_x, x: Gamma(log_x + 1.0, -x),
-    )
-
-
-@register_exponential_family(Beta)
-def _beta():
-    def means(first, second):
-        total = special.digamma(first + second + 2.0)
-        return special.digamma(first + 1.0) - total, special.digamma(second + 1.0) - total
-
-    return ExponentialFamily(
-        Beta,
-        (
-            Statistic("log x", np.log, 0, _above_minus_one, negative),
-            Statistic("log(1 - x)", lambda x: np.log1p(-x), 0, _above_minus_one, negative),
-        ),
-        lambda d: (d.concentration1 - 1.0, d.concentration0 - 1.0),
-        lambda first, second: special.betaln(first + 1.0, second + 1.0),
-        means,
-        lambda first, second: Beta(first + 1.0, second + 1.0),
-    )
-
-
-@register_exponential_family(Bernoulli)
-def _bernoulli():
-    return ExponentialFamily(
-        Bernoulli,
-        (Statistic("x", _identity, 0, constraints.real, constraints.unit_interval),),
-        lambda d: (d.logits,),
-        softplus,
-        lambda logits: (special.expit(logits),),
-        lambda logits: Bernoulli(logits=logits),
-        lambda probs: Bernoulli(probs=probs),
-    )
-
-
-@register_exponential_family(Poisson)
-def _poisson():
-    return ExponentialFamily(
-        Poisson,
-        (Statistic("x", _identity, 0, constraints.real, constraints.nonnegative),),
-        lambda d: (np.log(d.rate),),
-        np.exp,
-        lambda log_rate: (np.exp(log_rate),),
-        lambda log_rate: Poisson(np.exp(log_rate)),
-        lambda rate: Poisson(rate),
-        lambda x: -special.gammaln(x + 1.0),
-    )
-
-
-# -- categories --------------------------------------------------------------------------------------
-
-
-def _softmax(eta):
-    return np.exp(eta - logsumexp(eta, axis=-1)[..., None])
-
-
-@register_exponential_family(Categorical, size=lambda d: np.shape(d.logits)[-1])
-def _categorical(size):
-    def one_hot(x):
-        return np.where(np.expand_dims(as_integer(x), -1) == np.arange(size), 1.0, 0.0)
-
-    return ExponentialFamily(
-        Categorical,
-        (Statistic("one-hot x", one_hot, 1, constraints.log_weights, constraints.simplex),),
-        lambda d: (d.logits,),
-        lambda eta: logsumexp(eta, axis=-1),
-        lambda eta: (_softmax(eta),),
-        lambda eta: Categorical(logits=eta),
-        lambda probs: Categorical(probs=probs),
-        fixed={"size": size},
-    )
-
-
-# -- vectors -----------------------------------------------------------------------------------------
-
-
-@register_exponential_family(Dirichlet)
-def _dirichlet():
-    def log_normalizer(eta):
-        a = eta + 1.0
-        return np.sum(special.gammaln(a), axis=-1) - special.gammaln(np.sum(a, axis=-1))
-
-    def means(eta):
-        a = eta + 1.0
-        return (special.digamma(a) - special.digamma(np.sum(a, axis=-1))[..., None],)
-
-    return ExponentialFamily(
-        Dirichlet,
-        (Statistic("log x", np.log, 1, _vector(_above_minus_one), _vector(negative)),),
-        lambda d: (d.concentration - 1.0,),
-        log_normalizer,
-        means,
-        lambda eta: Dirichlet(eta + 1.0),
-    )
-
-
-def _outer(x, y):
-    return x[..., :, None] * y[..., None, :]
-
-
-def _inverse(positive_definite):
-    """The inverse of a symmetric positive definite matrix, symmetric to the last digit."""
-    tril = np.linalg.cholesky(positive_definite)
-    eye = np.eye(np.shape(tril)[-1], dtype=float_type(tril))
-    root = triangular_solve(tril, broadcast(eye, np.shape(tril)))
-    return np.matmul(np.swapaxes(root, -2, -1), root)
-
-
-def _times_vector(matrix, x):
-    return np.sum(matrix * x[..., None, :], axis=-1)
-
-
-@register_exponential_family(MultivariateNormal)
-def _multivariate_normal():
-    def log_normalizer(first, second):
-        tril, n = np.linalg.cholesky(-2.0 * second), np.shape(first)[-1]
-        return 0.5 * squared_distance(tril, first) - log_diagonal(tril) + 0.5 * n * _LOG_2PI
-
-    def means(first, second):
-        covariance = _inverse(-2.0 * second)
-        loc = _times_vector(covariance, first)
-        return loc, covariance + _outer(loc, loc)
-
-    def to_natural(d):
-        precision = d.precision_matrix
-        return _times_vector(precision, d.loc), -0.5 * precision
-
-    return ExponentialFamily(
-        MultivariateNormal,
-        (
-            Statistic("x", _identity, 1, constraints.real_vector, constraints.real_vector),
-            Statistic("x x^T", lambda x: _outer(x, x), 2, negative_definite, constraints.positive_definite),
-        ),
-        to_natural,
-        log_normalizer,
-        means,
-        lambda first, second: MultivariateNormal(
-            _times_vector(_inverse(-2.0 * second), first), precision_matrix=-2.0 * second
-        ),
-        lambda first, second: MultivariateNormal(first, covariance_matrix=second - _outer(first, first)),
-    )

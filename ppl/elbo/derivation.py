@@ -151,6 +151,7 @@ class Problem:
     sites: dict[str, Site]
     dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float64))  # the working dtype
     shown: ModelGraph | None = None  # the user's own graph, where the model is fitted in another form
+    form: Mapping[str, Any] = field(default_factory=dict)  # how centred the sites are that the engine rewrote
 
 
 @paused_collector()

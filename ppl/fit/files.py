@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import optim
-from ..algorithms import ALGORITHMS, Keep, Run, Solution, State, noncentred
+from ..algorithms import ALGORITHMS, Keep, Run, Solution, State, rewritten
 from ..algorithms.coordinates import Coordinates
 from ..algorithms.noise import Stream, draw, generator
 from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
@@ -53,7 +53,7 @@ def save(fit: Fit, path: str | os.PathLike) -> None:
     tree["bound"] = [getattr(fit.bound, f.name) for f in dataclasses.fields(Bound)]
     tree["verdict"] = [getattr(fit.verdict, f.name) for f in dataclasses.fields(Verdict)]
     r = fit.ratios
-    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.noise]
+    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.mixed, r.noise, r.seed]
     store.write(path, tree)
 
 
@@ -76,8 +76,6 @@ def keeping(p: Problem, guide: Any, algorithm: Any, seed: int, notes: tuple[str,
 def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, seed: int, algorithm: Any) -> dict:
     """What says which problem it is, and which algorithm."""
     d = objective.derivation
-    automatic = isinstance(guide, str) or guide is None
-    latent = {n.name for n in p.shown.of_kind("latent")} if p.shown else set()
     return {
         "format": FORMAT,
         "version": __version__,
@@ -85,12 +83,8 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         "args": tuple(p.args),
         "kwargs": dict(p.kwargs),
         "digests": {n: store.digest(x) for n, x in _by_name(p.model, p.args, p.kwargs).items()},
-        "guide": guide.rows()
-        if isinstance(guide, Families)
-        else guide
-        if automatic
-        else store.Missing(getattr(guide, "__name__", "a function")),
-        "rewritten": sorted(n.name for n in p.graph.of_kind("deterministic") if n.name in latent),
+        "guide": _of_guide(guide),
+        "form": dict(p.form),
         "seed": seed,
         "executor": executor,
         "dtype": d.program.dtype.name,
@@ -98,6 +92,14 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         "terms": _terms(objective, seed),
         "algorithm": _of_algorithm(algorithm),
     }
+
+
+def _of_guide(guide: Any) -> Any:
+    """The name of an automatic guide, or the families of one; a function is left out."""
+    if isinstance(guide, Families):
+        return guide.rows()
+    automatic = isinstance(guide, str) or guide is None
+    return guide if automatic else store.Missing(getattr(guide, "__name__", "a function"))
 
 
 def _of_algorithm(algorithm: Any) -> dict | None:
@@ -315,11 +317,11 @@ def _restored(
     args, kwargs = _arguments(tree, model, args, kwargs)
     guide, seed, eager = _guide(tree, guide), tree["seed"], tree["executor"] == "eager"
     p = problem(model, args, kwargs, eager=eager, seed=seed)
-    if tree["rewritten"]:
-        unknown = sorted(set(tree["rewritten"]) - set(p.shapes))
+    if tree["form"]:
+        unknown = sorted(set(tree["form"]) - set(p.shapes))
         if unknown:
             raise _changed(f"a model without latent site {', '.join(unknown)}")
-        p = noncentred(p, tuple(tree["rewritten"]), seed)
+        p = rewritten(p, tree["form"], seed)
     d = derive(replace(p, dtype=np.dtype(tree["dtype"])), guide, seed=seed, eager=eager)
     _check_shapes(tree["shapes"], {n: tuple(x.init.shape) for n, x in d.parameters.items()})
     objective = Objective(d, choose(d))

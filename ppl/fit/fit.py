@@ -26,7 +26,7 @@ from .marginals import Marginal, from_distribution, from_draws, from_gaussian, f
 from .predictive import Draws, posterior_predictive
 from .summary import Summary, number, summarize
 from .verdict import Verdict, judge
-from .weights import Ratios, weigh
+from .weights import Ratios, log_evidence, weigh
 
 SUMMARY_DRAWS = 4000
 CHUNK_WORK = 2_000_000
@@ -143,7 +143,7 @@ class Fit:
     def _resample(self, num_samples: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The same by importance weights, and the numbers of the weighted draws that they are."""
         found = self._weighed("fit.sample(resample=True)")
-        by = np.exp(found.smoothed.log_weights)
+        by = np.exp(found.mixture.log_weights)
         rows = generator(seed, 1, Stream.ORDER).choice(len(by), num_samples, p=by / by.sum())
         return {n: x[rows] for n, x in found.draws.items()}, rows
 
@@ -166,10 +166,11 @@ class Fit:
         -1.52
         """
         _check_count(num_samples)
-        found = weigh(self.problem, self.guide, self.solution, self.seed if seed is None else seed, num_samples)
+        seed = self.seed if seed is None else seed
+        found = log_evidence(self.problem, self.guide, self.solution, seed, num_samples)
         if isinstance(found, str):
             raise ModelError(f"fit.log_evidence() where draws cannot be weighed: {found}", "a fit with a k-hat")
-        return Evidence(*found.log_evidence())
+        return Evidence(*found)
 
     def _sample(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
         d = self._full
@@ -244,7 +245,7 @@ class Fit:
     def _marginal(self, site: str) -> Marginal:
         if self.verdict.corrected:
             found = self._weighed(f"fit['{site}']")
-            return from_weighted(site, found.draws[site], np.exp(found.smoothed.log_weights))
+            return from_weighted(site, found.draws[site], np.exp(found.mixture.log_weights))
         d = self._full
         factor = self._factors.get(site)
         if factor is None or self.executor == "eager" or self._guides[factor.name] is None:

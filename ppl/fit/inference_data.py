@@ -27,7 +27,7 @@ def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
     p, weights = fit.problem, {}
     if fit.verdict.corrected:
         draws, rows = fit._resample(num_samples, seed)
-        weights["log_weight"] = fit.ratios.smoothed.log_weights[rows]
+        weights["log_weight"] = fit.ratios.mixture.log_weights[rows]
     else:
         draws = fit._everything(num_samples, seed)
     latent = {n: draws[n] for n in fit.solution.derivation.site_outputs if n in draws}

@@ -2,15 +2,17 @@
 
 | word | when |
 |---|---|
-| trusted | converged, k-hat below 0.5: draws of the guide stand for the posterior |
-| usable | k-hat below 0.7: summaries are corrected by smoothed importance weights; or no k-hat is to be had; \
+| trusted | converged, k-hat below 0.5, and importance weights move no site's mean or sd: draws of the guide \
+stand for the posterior |
+| usable | summaries are corrected by smoothed importance weights, which settle; or no k-hat is to be had; \
 or k-hat below 0.5 without convergence, or with a warning about the model |
 | not trusted | a bound that is not finite, or has no maximum, or is too large for its digits; \
-k-hat of 0.7 and more, too few draws' worth of weights to correct by, \
+weights that do not settle, or are worth too few draws; many elements of a plate that the guide misses; \
 or neither convergence nor a k-hat below 0.5 |
 
-A k-hat of 0.7 and more looks at the far tail alone. Where so little weight stands there that the
-weighted draws are still worth most of their number, the fit is called usable, and the tail is named.
+k-hat is of the guide's own draws. It says whether weights could mend the guide, not whether they have
+to, and knows nothing of what the guide never draws. So the moments are looked at, under weights of the
+guide's draws and of wide ones together: of a guide that is too wide, or off by half an sd, k-hat is small.
 """
 
 from __future__ import annotations
@@ -24,13 +26,12 @@ import numpy as np
 from ..algorithms import Solution
 from .drift import drifts
 from .evaluate import Bound
-from .weights import Ratios
+from .weights import FAIR, Ratios
 
-GOOD, FAIR = 0.5, 0.7  # k-hats: variance of the weights finite; smoothed averages still settle
-MOST = 0.8  # share of the draws that weighted ones are worth from which a heavy tail carries little
-ENOUGH = 200  # draws that weighted ones must be worth, for means within 0.07 posterior sds
+GOOD = 0.5  # k-hat up to which the variance of the weights is finite
 LARGEST = 1e12  # a term's size, from which on the last digits are some 1e-4 nats
-FEW = 0.05  # share of a plate's elements that may have a larger k-hat of their own
+FAR = 0.8  # k-hat of one element that is no chance among thousands: about half as wide as it should be
+FEW, MANY = 0.05, 0.25  # shares of a plate's elements with a k-hat above 0.7: worth a word; too many to use
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,13 @@ class Verdict:
     def _k_hat_in_words(self) -> str:
         k = self.k_hat
         value = "below 0" if k < 0 else "above 10" if k > 10 else f"{k:.2f}"
-        if k < GOOD:
-            return f"k-hat {value}: the guide's draws stand for the posterior"
         if self.corrected:
             return f"k-hat {value}: means, sds and quantiles are corrected by importance weights"
-        missed = "" if self.word == "usable" else ": weights cannot mend what the guide misses of the posterior"
-        return f"k-hat {value}{missed}"
+        if k < GOOD and self.word == "trusted":
+            return f"k-hat {value}: the guide's draws stand for the posterior"
+        if k < GOOD:
+            return f"k-hat {value}"
+        return f"k-hat {value}: weights cannot mend what the guide misses of the posterior"
 
 
 def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tuple[str, ...], seed: int = 0) -> Verdict:
@@ -87,22 +89,48 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
         word = "usable" if converged and not lost and not moving else "not trusted"
         return Verdict(word, converged, solution.stop_reason, (*warnings, f"no k-hat: {ratios}"))
     k_hat, of_elements = ratios.smoothed.k_hat, ratios.element_k_hats
+    missed = 0.0
     for plate, ks in of_elements.items():
-        share = float(np.mean(ks >= FAIR))
+        share, far = float(np.mean(ks >= FAIR)), int(np.sum(ks >= FAR))
+        missed = max(missed, share)
         if share > FEW:
             warnings = (*warnings, f"{share:.0%} of the elements of plate '{plate}' have a k-hat above {FAIR}")
-    worth, count = ratios.smoothed.effective_draws, len(ratios.log_ratios)
-    heavy = k_hat >= FAIR and worth < MOST * count
-    few = k_hat >= GOOD and worth < ENOUGH
-    if k_hat >= FAIR and not heavy:
-        warnings = (*warnings, "the posterior's far tails are heavier than the guide's, though little weight is there")
-    elif few and not heavy:
-        warnings = (*warnings, f"{count} weighted draws are worth {worth:.0f} only")
-    if bound.broken or lost or moving or heavy or few or (k_hat >= GOOD and not converged):
+        elif far:
+            which = f"element {int(np.argmax(ks))}" if len(ks) == ratios.elements[plate].shape[1] else "some element"
+            warnings = (*warnings, f"plate '{plate}' has elements ({far}) whose k-hat is above {FAR}, most at {which}")
+    discrete = ratios.discrete
+    if len(discrete) > 1:
+        warnings = (*warnings, f"{', '.join(discrete)} are factorised: states that the guide hardly draws are not seen")
+    sound = ratios.sound
+    if ratios.mixture.k_hat >= FAIR:
+        warnings = (*warnings, f"wider draws find more of the posterior than weights can mend: {_beyond(ratios)}")
+    elif not sound:
+        worth = ratios.mixture.effective_draws
+        warnings = (*warnings, f"{len(ratios.mixed)} weighted draws are worth {worth:.0f} only")
+    moved = ratios.moved if sound else {}
+    if bound.broken or lost or moving or not sound or missed > MANY or (k_hat >= GOOD and not converged):
         word = "not trusted"
-    elif k_hat >= GOOD or not converged or warnings:
+    elif k_hat >= GOOD or moved or not converged or warnings:
         word = "usable"
     else:
         word = "trusted"
-    corrected = word != "not trusted" and GOOD <= k_hat < FAIR
+    corrected = word != "not trusted" and (k_hat >= GOOD or bool(moved))
+    if corrected and moved:
+        warnings = (*warnings, _in_words(moved))
     return Verdict(word, converged, solution.stop_reason, warnings, k_hat, of_elements, corrected)
+
+
+def _beyond(ratios: Ratios) -> str:
+    k = ratios.mixture.k_hat
+    return f"k-hat {k:.2f} with them" if np.isfinite(k) else "few draws have all the weight"
+
+
+def _in_words(moved: Mapping[str, tuple[float, float]]) -> str:
+    """The sites that weights change most, in a sentence."""
+    parts = []
+    for name, (shift, stretch) in sorted(moved.items(), key=lambda m: -max(m[1][0], abs(np.log(m[1][1]))))[:3]:
+        means = [f"mean off by {shift:.2f} sd"] if shift else []
+        sds = [f"sd {stretch:.2f} of the corrected one"] if stretch != 1.0 else []
+        parts.append(f"{name} ({', '.join(means + sds)})")
+    more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
+    return f"the guide misses {', '.join(parts)}{more}: corrected"

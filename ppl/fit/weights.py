@@ -6,10 +6,15 @@ The ratio of a thousand local latents has a heavy tail even where every one of t
 averaged element by element it says what matters for the global latents, and each element has a ratio
 of its own. Which rows of a term belong to which element is read off the program: the noise of half the
 elements is changed, and the rows that change with it are theirs.
+
+Draws of the guide alone cannot show what lies beyond its reach. So half as many wide draws stand beside
+them (`wide.py`), all weighed against the mixture that they come from, and the points at which an
+element's latents are averaged out are placed where its posterior is, not where the guide has it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,17 +25,25 @@ import numpy as np
 from scipy import special
 
 from ..algorithms import Solution, noise
-from ..array import Program, batch, compile_program, prune, reachable, refs
+from ..array import Program, Ref, batch, compile_program, prune, reachable, refs
 from ..elbo import Derivation, FactorFacts, Problem, derive
 from .psis import Smoothed, smooth
+from .wide import log_cauchy, log_normal, with_wide
 
-DRAWS = 2000  # of the global latents
+DRAWS = 2000  # of the global latents, and half as many wide ones
 NODES = 32  # of every element's latents, for each of these
 WORK = 1_000_000_000  # counted cost of all ratios
 CHUNK_WORK = 2_000_000
+PILOTS, PILOT_NODES = 4, 64  # global draws at which, and nodes by which an element's posterior is looked for
+SHIFT, STRETCH = 0.15, 1.2  # in means, by sds, and in sds: what moments may differ by and still be good
+FAIR = 0.7  # k-hat up to which smoothed averages settle
+ENOUGH = 200  # draws that weighted ones must be worth, for means within 0.07 posterior sds
+ERRORS = 4.0  # standard errors beyond which a difference is one
 FEWEST_DRAWS = 200
+BLOCKS = 8  # of draws, each with nodes of its own, that an estimate of the evidence comes from
 ROWS = 200_000  # of subsampled plates, all together, up to which draws are weighed by all of them
 ELEMENTS = 2000  # of a plate whose k-hats are looked at, evenly spread
+SHOWN = 10_000_000  # numbers that the draws of a site may be, for its moments to be looked at
 
 
 @dataclass(frozen=True)
@@ -46,26 +59,49 @@ class Group:
     terms: tuple[int, ...]
     units: tuple[np.ndarray, ...]
 
+    @property
+    def dimension(self) -> int:
+        """How many coordinates of noise an element has."""
+        return sum(prod(f.noise_shape) // self.size for f in self.factors)
+
 
 @dataclass(frozen=True)
 class Ratios:
     """Log ratios of joint draws: of the global latents (S,), and of the elements of each plate (S, N).
 
-    `draws` gives those draws, those of the elements being drawn anew by their own weights.
+    `mixed` are those of the same draws and W wide ones (S + W,), each against the mixture of both kinds.
+    `draws` gives these draws, those of the elements being drawn anew by their own weights.
     """
 
     log_ratios: np.ndarray
     elements: dict[str, np.ndarray]
+    mixed: np.ndarray
     noise: dict[str, np.ndarray]
+    seed: int
     derivation: Derivation
     values: Mapping[str, np.ndarray]
 
     @cached_property
     def smoothed(self) -> Smoothed:
-        """Weights of the global draws; a finite number of states has no tail, and its weights are as they are."""
-        if len(np.unique(self.log_ratios)) < 0.1 * len(self.log_ratios):
-            return Smoothed(self.log_ratios - special.logsumexp(self.log_ratios), -np.inf)
-        return smooth(self.log_ratios)
+        """Weights of the guide's global draws; k-hat is theirs."""
+        return _smoothed(self.log_ratios)
+
+    @cached_property
+    def mixture(self) -> Smoothed:
+        """Weights of all draws, wide ones among them: what summaries are corrected by."""
+        return _smoothed(self.mixed)
+
+    @property
+    def sound(self) -> bool:
+        """Do the weights settle, and are they worth enough draws, to say what the posterior's moments are?"""
+        return self.mixture.k_hat < FAIR and self.mixture.effective_draws >= ENOUGH
+
+    @property
+    def discrete(self) -> tuple[str, ...]:
+        """Sites of finitely many states, where the guide's draws take so few that the weights have no tail."""
+        sites = self.derivation.site_outputs
+        kinds = {n: _signature(self.derivation, sites[n])[1].kind for f in self.derivation.factors for n in f.sites}
+        return tuple(n for n, kind in kinds.items() if kind in "iub") if _few(self.log_ratios) else ()
 
     @cached_property
     def element_k_hats(self) -> dict[str, np.ndarray]:
@@ -80,27 +116,76 @@ class Ratios:
     def draws(self) -> dict[str, np.ndarray]:
         """The draws that the ratios belong to: {site or deterministic: (S, ...)}."""
         d = self.derivation
+        return draws_at(d, self.values, self.noise, {**d.site_outputs, **d.deterministic_outputs})
+
+    @cached_property
+    def moved(self) -> dict[str, tuple[float, float]]:
+        """Sites whose moments the weights change: {site: (shift of the mean in sds, guide's sd by the weighted one)}.
+
+        The guide's are those of its own draws. A site is named where, for some element of it, the shift is
+        beyond `SHIFT` or the ratio beyond `STRETCH`, each by more than four standard errors; its figures are
+        the largest.
+        """
+        d, found = self.derivation, {}
+        size = len(self.mixed)
         names = {**d.site_outputs, **d.deterministic_outputs}
-        program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
-        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-        inputs = {f.noise_input for f in d.factors}
-        flags, total = [i in inputs for i in range(len(program.inputs))], len(self.log_ratios)
-        size = int(np.clip(CHUNK_WORK // max(program.work, 1), 1, total))
-        parts, made = [], {}
-        for start in range(0, total, size):
-            count = min(size, total - start)
-            if count not in made:
-                made[count] = compile_program(batch(program, flags, count))
-            eps = {n: x[start : start + count] for n, x in self.noise.items()}
-            with np.errstate(all="ignore"):
-                parts.append(made[count](*d.inputs(self.values, rows, eps)))
-        return {n: np.concatenate([np.asarray(p[i]) for p in parts]) for i, n in enumerate(names)}
+        names = {n: i for n, i in names.items() if size * prod(_signature(d, i)[0]) <= SHOWN}
+        weighted = draws_at(d, self.values, self.noise, names)
+        rng = noise.generator(self.seed, 2, noise.Stream.WEIGHTS)
+        plain = draws_at(d, self.values, _independent(rng, d.factors, len(self.log_ratios)), names)
+        weights = np.exp(self.mixture.log_weights)
+        for name in names:
+            shift, stretch = compare_moments(weighted[name], weights, plain[name])
+            if shift or stretch != 1.0:
+                found[name] = shift, stretch
+        return found
 
     def log_evidence(self) -> tuple[float, float]:
-        """log mean of the ratios, and its standard error."""
-        top = self.log_ratios.max()
-        w = np.exp(self.log_ratios - top)
-        return float(top + np.log(w.mean())), float(w.std(ddof=1) / w.mean() / len(w) ** 0.5)
+        """log mean of the ratios, and its standard error, that of the nodes not counted."""
+        return _log_mean(self.log_ratios)
+
+
+def compare_moments(weighted: np.ndarray, weights: np.ndarray, plain: np.ndarray) -> tuple[float, float]:
+    """The largest shift of a mean, and stretch of an sd, between weighted draws and the guide's own, if beyond error.
+
+    (0, 1) where every element agrees: the mean within `SHIFT` weighted sds, the sds within a factor `STRETCH`,
+    each with `ERRORS` standard errors to spare. A stretch below 1 is a guide that is too narrow.
+    """
+    x, y = (np.asarray(a, dtype=float).reshape(len(a), -1) for a in (weighted, plain))
+    with np.errstate(all="ignore"):
+        mean = weights @ x
+        t = x - mean
+        variance = weights @ t**2
+        sd, own, own_sd = np.sqrt(variance), y.mean(0), y.std(0)
+        square = weights**2
+        error = np.sqrt(square @ t**2 / variance + own_sd**2 / variance / len(y))
+        shift = np.abs(own - mean) / sd
+        spread = (square @ (t**2 - variance) ** 2) / variance**2
+        u = y - own
+        spread = spread + np.mean((u**2 - own_sd**2) ** 2, axis=0) / own_sd**4 / len(y)
+        stretch = np.log(own_sd / sd)
+        moved = shift - ERRORS * error > SHIFT
+        stretched = np.abs(stretch) - ERRORS * 0.5 * np.sqrt(spread) > math.log(STRETCH)
+    worst = float(np.max(shift[moved], initial=0.0))
+    by = stretch[stretched]
+    return worst, float(np.exp(by[np.argmax(np.abs(by))])) if by.size else 1.0
+
+
+def _few(log_ratios: np.ndarray) -> bool:
+    return len(np.unique(log_ratios)) < 0.1 * len(log_ratios)
+
+
+def _smoothed(log_ratios: np.ndarray) -> Smoothed:
+    """Smoothed weights; a finite number of states has no tail, and its weights are as they are."""
+    if _few(log_ratios):
+        return Smoothed(log_ratios - special.logsumexp(log_ratios), -np.inf)
+    return smooth(log_ratios)
+
+
+def _signature(d: Derivation, output: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype of one of the program's outputs."""
+    x = d.program.outputs[output]
+    return d.program.signature(x) if isinstance(x, Ref) else (np.shape(x), np.asarray(x).dtype)
 
 
 def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DRAWS) -> Ratios | str:
@@ -119,6 +204,29 @@ def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DR
     return found or "weighing the draws would cost more than the fit"
 
 
+def log_evidence(p: Problem, guide: Any, solution: Solution, seed: int, draws: int) -> tuple[float, float] | str:
+    """log mean of the ratios, and its standard error.
+
+    Where plate elements are averaged out it comes from blocks of draws with nodes of their own, so that
+    the error counts what the nodes miss.
+    """
+    found = weigh(p, guide, solution, seed, draws)
+    if isinstance(found, str):
+        return found
+    if not found.elements:
+        return found.log_evidence()
+    each = -(-len(found.log_ratios) // BLOCKS)
+    again = (ratios(found.derivation, solution.values, seed=seed, draws=each, block=b + 1) for b in range(BLOCKS))
+    return _log_mean(np.array([block.log_evidence()[0] for block in again]))
+
+
+def _log_mean(x: np.ndarray) -> tuple[float, float]:
+    """log mean exp, and its standard error."""
+    top = x.max()
+    w = np.exp(x - top)
+    return float(top + np.log(w.mean())), float(w.std(ddof=1) / w.mean() / len(w) ** 0.5) if len(w) > 1 else np.nan
+
+
 def pointwise(p: Problem, guide: Any, solution: Solution, seed: int) -> Derivation:
     """The derivation whose terms are weighed, in float64: plates at their full size, and no closed forms."""
     p = replace(p, dtype=np.dtype(np.float64))
@@ -126,7 +234,7 @@ def pointwise(p: Problem, guide: Any, solution: Solution, seed: int) -> Derivati
     return derive(p, guide, plate_sizes=full, starts=solution.values, pointwise=True, seed=seed)
 
 
-def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = DRAWS) -> Ratios | None:
+def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = DRAWS, block: int = 0) -> Ratios | None:
     """Ratios of the draws of a pointwise derivation with full plates; None where they cost too much."""
     rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
     found = groups(d, values, rows, seed)
@@ -135,44 +243,52 @@ def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = 
     outer = [i for i in range(len(d.terms)) if i not in inner]
     program = prune(d.program, tuple(d.program.outputs[d.terms[i].output] for i in (*outer, *inner)))
     nodes = NODES if found else 1
-    draws = int(min(draws, WORK // max(program.work * nodes, 1)))
-    if draws < FEWEST_DRAWS:
+    affordable = int(WORK // max(1.5 * program.work * nodes, 1))
+    if affordable < FEWEST_DRAWS:
         return None
-    rng = noise.generator(seed, 0, noise.Stream.WEIGHTS)
-    shared = _independent(rng, [f for f in d.factors if f.name not in local], draws)
-    points = {g.plate: _points(rng, g, nodes) for g in found}
-    at_nodes = {n: x for p in points.values() for n, x in p.items()}
+    draws = min(draws, affordable)
+    rng = noise.generator(seed, 3 + block, noise.Stream.WEIGHTS)
+    shared, log_mixture = _with_wide(rng, [f for f in d.factors if f.name not in local], draws)
+    run_at = _nested(program, d, local, values, rows)
+    points = _placed(rng, d, found, shared, lambda *a: dict(zip(inner, run_at(*a)[len(outer) :], strict=True)))
+    at_nodes = {n: x for p in points.values() for n, x in p.noise.items()}
     alone = _independent(rng, [f for g in found for f in g.factors], draws)  # one more draw of every element
-    run, run_once = _nested(program, d, local, at_nodes, nodes), _nested(program, d, set(), {}, 1)
+    run_once = _nested(program, d, set(), values, rows)
+    total = len(log_mixture)
     size = int(np.clip(CHUNK_WORK // max(program.work * nodes, 1), 1, draws))
-    total, elements, chosen = np.empty(draws), {g.plate: [] for g in found}, {g.plate: [] for g in found}
-    for start in range(0, draws, size):
-        count = min(size, draws - start)
-        own = {n: x[start : start + count] for n, x in shared.items()}
-        with np.errstate(all="ignore"):
-            outputs = run(count, values, rows, {**own, **at_nodes})
+    log_ratios, elements, chosen = np.empty(total), {g.plate: [] for g in found}, {g.plate: [] for g in found}
+    starts = [*range(0, draws, size), *range(draws, total, size)]  # the guide's own draws, then the wide ones
+    for start, stop in zip(starts, [*starts[1:], total], strict=True):
+        count = stop - start
+        own = {n: x[start:stop] for n, x in shared.items()}
+        outputs = run_at(count, own, at_nodes, nodes)
         whole = np.zeros(count)
         for i, x in zip(outer, outputs, strict=False):
             each = np.asarray(x)[:, 0] if found else np.asarray(x)  # the same at every node
-            whole += each.reshape(count, -1).sum(1) * d.terms[i].scale
+            with np.errstate(invalid="ignore"):  # inf - inf of a wide draw: no weight
+                whole += each.reshape(count, -1).sum(1) * d.terms[i].scale
         by_term = dict(zip(inner, outputs[len(outer) :], strict=True))
-        if found:
-            with np.errstate(all="ignore"):
-                once = run_once(count, values, rows, {**own, **{n: x[start : start + count] for n, x in alone.items()}})
-            by_term_once = dict(zip(inner, once[len(outer) :], strict=True))
+        means = {}
         for g in found:
-            table = _by_element(d, g, by_term, count, nodes)
-            mean = special.logsumexp(table, axis=1) - np.log(nodes)
-            whole = whole + mean.sum(1)
-            elements[g.plate].append(_by_element(d, g, by_term_once, count, 1)[:, 0] - mean)
+            table = _by_element(d, g, by_term, count, nodes) + points[g.plate].log_ratios
+            means[g.plate] = special.logsumexp(table, axis=1) - np.log(nodes)
+            whole = whole + means[g.plate].sum(1)
             gumbel = -np.log(-np.log(noise.open_uniform(rng, table.shape)))
             chosen[g.plate].append(np.argmax(table + gumbel, axis=1))
-        total[start : start + count] = whole
+        if found and start < draws:
+            once = run_once(count, {**own, **{n: x[start:stop] for n, x in alone.items()}}, {}, 1)
+            by_term = dict(zip(inner, once[len(outer) :], strict=True))
+            for g in found:
+                elements[g.plate].append(_by_element(d, g, by_term, count, 1)[:, 0] - means[g.plate])
+        log_ratios[start:stop] = whole
     for g in found:
         pick = np.concatenate(chosen[g.plate])
         for f in g.factors:
-            shared[f.name] = _picked(points[g.plate][f.name], pick, _axis(f, g.plate))
-    return Ratios(total, {n: np.concatenate(x) for n, x in elements.items()}, shared, d, values)
+            shared[f.name] = _picked(at_nodes[f.name], pick, _axis(f, g.plate))
+    for x in shared.values():  # a draw without a density may have no value either
+        x[np.isnan(log_ratios)] = x[0]
+    elements = {n: np.concatenate(x) for n, x in elements.items()}
+    return Ratios(log_ratios[:draws], elements, log_ratios - log_mixture, shared, seed, d, values)
 
 
 # -- which latents, which rows -------------------------------------------------------------------------
@@ -224,15 +340,15 @@ def _group(
         return terms_with(mixed)
 
     low, high = terms_at(np.zeros(size, bool)), terms_at(np.ones(size, bool))
-    lacking = any(f.name.endswith("_unobserved") for f in factors)  # elements of some rows; the others stay still
-    others = [high, *map(terms_with, more)] if lacking else []
-    still = [np.all([x == a for x in xs], axis=0) if xs else False for a, *xs in zip(low, *others, strict=True)]
+    # Rows that never move are nobody's: those under a mask, or whose entry is not the one that is missing.
+    others = [high, *map(terms_with, more)]
+    still = [np.all([x == a for x in xs], axis=0) for a, *xs in zip(low, *others, strict=True)]
     units = [np.zeros(x.shape, int) for x in low]
     for bit in range(bits):
         moved = terms_at((np.arange(size) >> bit & 1).astype(bool))
         for unit, a, b, x, rest in zip(units, low, high, moved, still, strict=True):
             as_high, as_low = np.isclose(x, b, rtol=1e-9, atol=0.0), np.isclose(x, a, rtol=1e-9, atol=0.0)
-            as_high = as_high & ~np.asarray(rest)
+            as_high = as_high & ~rest
             if not np.all(as_high ^ as_low):  # several elements in one row, or none that can be told
                 return None
             unit += as_high.astype(int) << bit
@@ -250,29 +366,94 @@ def _independent(rng: np.random.Generator, factors: Sequence[FactorFacts], count
     return {n: x[0] for n, x in noise.draw(rng, factors, 1, count, everyone).items()}
 
 
-def _points(rng: np.random.Generator, g: Group, nodes: int) -> dict[str, np.ndarray]:
-    """Evenly spread noise for every element of a group: (nodes, *noise shape) by factor.
+def _with_wide(
+    rng: np.random.Generator, factors: Sequence[FactorFacts], count: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Noise of these factors, wide draws below the guide's own, and log mixture / guide density of each draw."""
+    movable = [f for f in factors if f.noise_kind in ("normal", "uniform")]
+    own = _independent(rng, factors, count)
+    columns = [_as_normal(f, own[f.name]).reshape(count, -1) for f in movable]
+    e, log_mixture = with_wide(rng, np.concatenate(columns, axis=1) if columns else np.zeros((count, 0)))
+    more, ends = len(e) - count, np.cumsum([x.shape[1] for x in columns])
+    out = {n: np.concatenate([x, y]) for (n, x), y in zip(own.items(), _independent(rng, factors, more).values())}
+    for f, stop, x in zip(movable, ends, columns, strict=True):
+        wide = e[count:, stop - x.shape[1] : stop].reshape(more, *f.noise_shape)
+        out[f.name] = np.concatenate([own[f.name], _from_normal(f, wide)])
+    return out, log_mixture
+
+
+def _as_normal(f: FactorFacts, x: np.ndarray) -> np.ndarray:
+    """Noise of a factor as standard normal noise."""
+    return x if f.noise_kind == "normal" else special.ndtri(x)
+
+
+def _from_normal(f: FactorFacts, e: np.ndarray) -> np.ndarray:
+    return e if f.noise_kind == "normal" else np.clip(special.ndtr(e), 1e-300, 1.0 - 2.0**-53)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Noise of a group at the nodes, by factor: (K, *noise shape), and log guide / proposal density (K, N)."""
+
+    noise: dict[str, np.ndarray]
+    log_ratios: np.ndarray
+
+
+def _placed(
+    rng: np.random.Generator, d: Derivation, found: Sequence[Group], shared: Mapping[str, np.ndarray], terms_at: Any
+) -> dict[str, Points]:
+    """Nodes for every element of every group, where its posterior is at a few of the global draws.
+
+    Two rounds of Cauchy nodes find each coordinate's mean and sd; the nodes themselves are normal, a tenth wider.
+    """
+    few = {n: x[:PILOTS] for n, x in shared.items()}
+    centre = {g.plate: np.zeros((g.size, g.dimension)) for g in found}
+    width = {g.plate: np.ones((g.size, g.dimension)) for g in found}
+    for _ in range(2):
+        wide = {g.plate: np.tan(math.pi * (_net(rng, g, PILOT_NODES) - 0.5)) for g in found}
+        points = {g.plate: _at(g, centre[g.plate], width[g.plate], wide[g.plate], log_cauchy) for g in found}
+        by_term = terms_at(PILOTS, few, {n: x for p in points.values() for n, x in p.noise.items()}, PILOT_NODES)
+        for g in found:
+            table = _by_element(d, g, by_term, PILOTS, PILOT_NODES) + points[g.plate].log_ratios
+            weights = special.softmax(np.where(np.isnan(table), -np.inf, table), axis=1).mean(0)[:, :, None]
+            e = centre[g.plate] + width[g.plate] * wide[g.plate]
+            mean = np.sum(weights * e, axis=0)
+            sd = np.sqrt(np.sum(weights * (e - mean) ** 2, axis=0))
+            sure = np.isfinite(mean) & np.isfinite(sd) & (sd > 1e-6)
+            centre[g.plate] = np.where(sure, mean, centre[g.plate])
+            width[g.plate] = np.where(sure, sd, width[g.plate])
+    return {
+        g.plate: _at(g, centre[g.plate], 1.1 * width[g.plate], special.ndtri(_net(rng, g, NODES)), log_normal)
+        for g in found
+    }
+
+
+def _net(rng: np.random.Generator, g: Group, nodes: int) -> np.ndarray:
+    """Evenly spread points of the unit cube for every element: (nodes, N, dimension).
 
     One randomised net for all, with a shift of its own for each element (Cranley and Patterson 1976).
     """
-    sizes = [prod(f.noise_shape) // g.size for f in g.factors]
-    if sum(sizes) == 1:
+    if g.dimension == 1:
         net = (np.arange(nodes)[:, None] + 0.5) / nodes
     else:
         from scipy.stats import qmc
 
-        net = qmc.Sobol(sum(sizes), seed=int(rng.integers(2**31))).random(nodes)
-    u = (net[:, None, :] + rng.random((g.size, sum(sizes)))) % 1.0
-    u = np.clip(u, 1e-12, 1.0 - 1e-12)
+        net = qmc.Sobol(g.dimension, seed=int(rng.integers(2**31))).random(nodes)
+    return np.clip((net[:, None, :] + rng.random((g.size, g.dimension))) % 1.0, 1e-12, 1.0 - 1e-12)
+
+
+def _at(g: Group, centre: np.ndarray, width: np.ndarray, base: np.ndarray, log_density: Any) -> Points:
+    """The nodes centre + width * base, base points being of this density."""
+    e = centre + width * base
+    log_ratios = np.sum(log_normal(e) - log_density(base) + np.log(width), axis=-1)
     out, start = {}, 0
-    for f, size in zip(g.factors, sizes, strict=True):
-        axis = _axis(f, g.plate)
+    for f in g.factors:
+        axis, size = _axis(f, g.plate), prod(f.noise_shape) // g.size
         rest = [n for i, n in enumerate(f.noise_shape) if i != axis]
-        part = u[:, :, start : start + size].reshape(nodes, g.size, *rest)
-        part = np.moveaxis(part, 1, 1 + axis)
-        out[f.name] = special.ndtri(part) if f.noise_kind == "normal" else part
+        part = e[:, :, start : start + size].reshape(len(e), g.size, *rest)
+        out[f.name] = _from_normal(f, np.moveaxis(part, 1, 1 + axis))
         start += size
-    return out
+    return Points(out, log_ratios)
 
 
 def _picked(points: np.ndarray, pick: np.ndarray, axis: int) -> np.ndarray:
@@ -282,20 +463,50 @@ def _picked(points: np.ndarray, pick: np.ndarray, axis: int) -> np.ndarray:
 
 
 # -- the program -----------------------------------------------------------------------------------------
-def _nested(program: Program, d: Derivation, local: set[str], at_nodes: Mapping[str, Any], nodes: int) -> Any:
+def _nested(program: Program, d: Derivation, local: set[str], values: Any, rows: Any) -> Any:
     """Runs the terms for `count` draws: outputs (count, nodes, *rows), what no node moves being computed once."""
     inner = {f.noise_input for f in d.factors if f.name in local}
     outer = {f.noise_input for f in d.factors if f.name not in local}
-    count_inputs = range(len(program.inputs))
-    over_nodes = batch(program, [i in inner for i in count_inputs], nodes) if local else program
-    made: dict[int, Any] = {}
+    inputs = range(len(program.inputs))
+    made: dict[tuple[int, int], Any] = {}
 
-    def run(count: int, values: Any, rows: Any, eps: Mapping[str, Any]) -> tuple:
-        if count not in made:
-            made[count] = compile_program(batch(over_nodes, [i in outer for i in count_inputs], count))
-        return made[count](*d.inputs(values, rows, eps))
+    def run(count: int, own: Mapping[str, Any], at_nodes: Mapping[str, Any], nodes: int) -> tuple:
+        if (count, nodes) not in made:
+            over_nodes = batch(program, [i in inner for i in inputs], nodes) if local else program
+            made[count, nodes] = compile_program(batch(over_nodes, [i in outer for i in inputs], count))
+        try:
+            with np.errstate(all="ignore"):
+                return made[count, nodes](*d.inputs(values, rows, {**own, **at_nodes}))
+        except np.linalg.LinAlgError:  # a wide draw whose matrix has no factor: it alone has no density
+            if count == 1:
+                return tuple(np.full((1, nodes, 1) if local else (1, 1), np.nan) for _ in program.outputs)
+            return one_by_one(count, own, at_nodes, nodes)
+
+    def one_by_one(count: int, own: Mapping[str, Any], at_nodes: Mapping[str, Any], nodes: int) -> tuple:
+        each = [run(1, {n: x[i : i + 1] for n, x in own.items()}, at_nodes, nodes) for i in range(count)]
+        shapes = [np.broadcast_shapes(*(np.shape(x[k]) for x in each)) for k in range(len(program.outputs))]
+        return tuple(np.concatenate([np.broadcast_to(x[k], s) for x in each]) for k, s in enumerate(shapes))
 
     return run
+
+
+def draws_at(
+    d: Derivation, values: Mapping[str, Any], eps: Mapping[str, np.ndarray], names: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Values of sites and deterministics, {name: number of its output}, at this noise: {name: (S, ...)}."""
+    program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
+    rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+    inputs, total = {f.noise_input for f in d.factors}, len(next(iter(eps.values())))
+    flags = [i in inputs for i in range(len(program.inputs))]
+    size = int(np.clip(CHUNK_WORK // max(program.work, 1), 1, total))
+    parts, made = [], {}
+    for start in range(0, total, size):
+        count = min(size, total - start)
+        if count not in made:
+            made[count] = compile_program(batch(program, flags, count))
+        with np.errstate(all="ignore"):
+            parts.append(made[count](*d.inputs(values, rows, {n: x[start : start + count] for n, x in eps.items()})))
+    return {n: np.concatenate([np.asarray(p[i]) for p in parts]) for i, n in enumerate(names)}
 
 
 def _weighted(d: Derivation, term: int, x: Any) -> np.ndarray:

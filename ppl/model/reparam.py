@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ..distributions import TransformedDistribution, constraints
 from ..errors import ModelError
 from .primitives import param, sample
@@ -18,11 +20,12 @@ class LocScaleReparam:
 
     z_dec ~ D(c loc, scale^c),  z = loc + scale^(1-c) (z_dec - c loc).
 
-    `centered=1` leaves the site as it is, 0 is the non-centred form, None learns c per site
-    (Gorinova, Moore and Hoffman 2020, "Automatic reparameterisation of probabilistic programs").
+    `centered=1` leaves the site as it is, 0 is the non-centred form, an array has its own c for
+    every element, None learns them (Gorinova, Moore and Hoffman 2020, "Automatic
+    reparameterisation of probabilistic programs").
     """
 
-    centered: float | None = None
+    centered: Any = None
 
     def __call__(self, site: Site) -> Site:
         if site.is_observed:
@@ -43,14 +46,15 @@ class LocScaleReparam:
                 "Normal, StudentT, Cauchy, Laplace, Logistic or Gumbel",
                 site=site.name,
             )
-        if self.centered == 1:
+        if np.ndim(self.centered) == 0 and self.centered == 1:
             return site
         loc, scale = arguments["loc"], arguments["scale"]
         c: Any = self.centered
-        if c is None:
-            c = param(f"{site.name}_centered", 0.5, constraints.unit_interval)
+        if c is None:  # one for every element; in a plate `param` has the rows by itself
+            own = () if site.plates else core.shape()
+            c = param(f"{site.name}_centered", np.full(own, 0.5), constraints.unit_interval, event_dim=len(own))
         # Written out for c = 0, so that the auxiliary site visibly depends on nothing.
-        plain = self.centered == 0
+        plain = np.ndim(self.centered) == 0 and self.centered == 0
         moved = {"loc": 0.0, "scale": 1.0} if plain else {"loc": c * loc, "scale": scale**c}
         decentred = type(core)(**{**arguments, **moved}).expand(core.batch_shape)
         z = sample(f"{site.name}_decentered", decentred.to_event(site.fn.event_dim - core.event_dim))

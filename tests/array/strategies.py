@@ -189,7 +189,7 @@ ELEMENTWISE = {
         np.real, np.imag, np.isreal, np.iscomplex, np.real_if_close, np.modf, special.log_expit, special.expit,
         special.erf, special.erfc, special.erfcx, special.erfi, special.dawsn, special.ndtr, special.log_ndtr,
         special.i0, special.i1, special.i0e, special.i1e, special.j0, special.j1, special.exprel, special.expm1,
-        special.cosm1, special.exp2, special.exp10, special.wrightomega, op.softplus,
+        special.cosm1, special.exp2, special.exp10, special.wrightomega, op.softplus, A.exp_gap,
     ),
     ("positive",): (
         np.log, np.log1p, np.sqrt, np.cbrt, np.reciprocal, np.log2, np.log10, special.gammaln, special.loggamma,

@@ -20,17 +20,20 @@ def is_float(x) -> bool:
 
 
 def direction(x, seed: int, like=None):
-    """A random direction; for matrices of a multivariate normal, one that keeps their kind."""
+    """A random direction; for a matrix, one that keeps its kind."""
     step = np.random.default_rng(seed).normal(size=np.shape(x))
     if like == "tril":
         return np.tril(step)
     return step + np.swapaxes(step, -2, -1) if like == "symmetric" else step
 
 
+KINDS = {dist.constraints.lower_cholesky: "tril", dist.constraints.positive_definite: "symmetric"}
+
+
 def matrix_kind(d: dist.Distribution, leaf) -> str | None:
-    if not isinstance(d, dist.MultivariateNormal) or np.ndim(leaf) < 2 or leaf is d.loc:
-        return None
-    return "tril" if "scale_tril" in d.parameters else "symmetric"
+    """What a step of a parameter must keep: a triangle, or symmetry."""
+    names = [name for name, value in d.parameters.items() if value is leaf]
+    return KINDS.get(d.arg_constraints.get(names[0])) if names else None
 
 
 def check(fun, inputs, wrt, kinds, tolerance=2e-5):

@@ -234,9 +234,10 @@ def test_mode_is_nowhere_beaten(row):
 def test_moments_of_vectors_are_those_of_draws(row):
     x = row.d.sample(3, (20_000,))
     error = np.sqrt(row.d.variance / len(x))
-    assert np.all(np.abs(x.mean(0) - row.d.mean) < 6.5 * error)  # one in 10^10 per element
+    # One in 10^10 per element; what does not vary, such as a zero above a diagonal, is right but for rounding.
+    assert np.all(np.abs(x.mean(0) - row.d.mean) < 6.5 * error + 1e-12)
     spread = np.sqrt(np.mean((x - row.d.mean) ** 4, axis=0) / len(x))
-    assert np.all(np.abs(x.var(0) - row.d.variance) < 6.5 * spread)
+    assert np.all(np.abs(x.var(0) - row.d.variance) < 6.5 * spread + 1e-12)
 
 
 @rows([row for row in VECTOR_ROWS if row.d.has("entropy")])

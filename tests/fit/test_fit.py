@@ -404,6 +404,20 @@ def test_starting_values_are_taken():
     assert fit.params["mu.loc"] == pytest.approx(7.0, abs=0.5)
 
 
+def test_a_fit_is_a_start_with_its_guide_and_its_form():
+    first = ppl.infer(schools, SIGMA, y=Y, progress=False)
+    assert first.problem.form  # the engine's own choice, which names alone do not tell
+    fit = ppl.infer(schools, SIGMA, y=Y, algorithm=ppl.BBVI(steps=1, init=first), progress=False)
+    assert fit.guide == first.guide and list(fit.params) == list(first.params)
+    assert list(fit.problem.form) == list(first.problem.form)
+    assert fit.elbo == pytest.approx(first.elbo, abs=0.1)
+
+
+def test_a_start_that_is_none_is_an_error():
+    with pytest.raises(ppl.ModelError, match=r"(?s)init='zeros'.*'auto', a fit, or a dict"):
+        ppl.infer(schools, SIGMA, y=Y, algorithm=ppl.BBVI(init="zeros"), progress=False)
+
+
 def test_a_misspelt_starting_value_is_an_error():
     with pytest.raises(ppl.PPLError, match=r"mu\.lok"):
         ppl.infer(schools, SIGMA, y=Y, algorithm=ppl.BBVI(steps=1, init={"mu.lok": 7.0}), progress=False)
