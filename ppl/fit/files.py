@@ -226,7 +226,7 @@ def _judged(saved: Saved) -> Fit:
         return Fit.of(p, saved.guide, s, saved.seed, saved.algorithm)
     ratios = tree["ratios"]
     if not isinstance(ratios, str):
-        ratios = Ratios(*ratios, pointwise(p, saved.guide, s, saved.seed), s.values)
+        ratios = Ratios(*ratios, *pointwise(p, saved.guide, s, saved.seed))
     return Fit(p, saved.guide, s, Bound(*tree["bound"]), ratios, Verdict(*tree["verdict"]), saved.seed, saved.algorithm)
 
 

@@ -110,7 +110,7 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
     moved = ratios.moved if sound else {}
     if bound.broken or lost or moving or not sound or missed > MANY or (k_hat >= GOOD and not converged):
         word = "not trusted"
-    elif k_hat >= GOOD or moved or not converged or warnings:
+    elif moved or not converged or warnings or (k_hat >= GOOD and not ratios.clear):
         word = "usable"
     else:
         word = "trusted"

@@ -23,15 +23,20 @@ from typing import Any
 
 import numpy as np
 from scipy import special
+from scipy.linalg import solve_triangular
 
 from ..algorithms import Solution, noise
 from ..array import Program, Ref, batch, compile_program, prune, reachable, refs
 from ..elbo import Derivation, FactorFacts, Problem, derive
+from .correlated import NONE, Correlated, as_correlated
 from .psis import Smoothed, smooth
 from .wide import log_cauchy, log_normal, with_wide
 
 DRAWS = 2000  # of the global latents, and half as many wide ones
-NODES = 32  # of every element's latents, for each of these
+NODES, MOST_NODES = 32, 256  # of every element's latents, for each of these
+NODE_WORK = 200_000_000  # counted cost up to which there are more nodes than the fewest
+SETS = 8  # of nodes, each for a part of the draws, so that what one set misses averages out
+QUIET = 0.1  # nats by which two sets of nodes may differ, for them to be used side by side
 WORK = 1_000_000_000  # counted cost of all ratios
 CHUNK_WORK = 2_000_000
 PILOTS, PILOT_NODES = 4, 64  # global draws at which, and nodes by which an element's posterior is looked for
@@ -80,6 +85,7 @@ class Ratios:
     seed: int
     derivation: Derivation
     values: Mapping[str, np.ndarray]
+    correlated: Correlated
 
     @cached_property
     def smoothed(self) -> Smoothed:
@@ -95,6 +101,12 @@ class Ratios:
     def sound(self) -> bool:
         """Do the weights settle, and are they worth enough draws, to say what the posterior's moments are?"""
         return self.mixture.k_hat < FAIR and self.mixture.effective_draws >= ENOUGH
+
+    @property
+    def clear(self) -> bool:
+        """Is k-hat below 0.7, and do the weights of wide draws settle so well that moments which agree are right?"""
+        mixture = self.mixture
+        return self.smoothed.k_hat < FAIR and mixture.k_hat < 0.5 and mixture.effective_draws > len(self.mixed) / 3.0
 
     @property
     def discrete(self) -> tuple[str, ...]:
@@ -132,7 +144,7 @@ class Ratios:
         names = {n: i for n, i in names.items() if size * prod(_signature(d, i)[0]) <= SHOWN}
         weighted = draws_at(d, self.values, self.noise, names)
         rng = noise.generator(self.seed, 2, noise.Stream.WEIGHTS)
-        plain = draws_at(d, self.values, _independent(rng, d.factors, len(self.log_ratios)), names)
+        plain = draws_at(d, self.values, self.correlated.draw(rng, d.factors, len(self.log_ratios)), names)
         weights = np.exp(self.mixture.log_weights)
         for name in names:
             shift, stretch = compare_moments(weighted[name], weights, plain[name])
@@ -200,7 +212,7 @@ def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DR
     full = {q.name: q.size for q in d.plates.values() if q.subsampled}
     if sum(full.values()) > ROWS:
         return f"{max(full.values())} rows are too many to weigh every draw by all of them"
-    found = ratios(pointwise(p, guide, solution, seed), solution.values, seed=seed, draws=draws)
+    found = ratios(*pointwise(p, guide, solution, seed), seed=seed, draws=draws)
     return found or "weighing the draws would cost more than the fit"
 
 
@@ -216,7 +228,8 @@ def log_evidence(p: Problem, guide: Any, solution: Solution, seed: int, draws: i
     if not found.elements:
         return found.log_evidence()
     each = -(-len(found.log_ratios) // BLOCKS)
-    again = (ratios(found.derivation, solution.values, seed=seed, draws=each, block=b + 1) for b in range(BLOCKS))
+    args = found.derivation, found.values, found.correlated
+    again = [ratios(*args, seed=seed, draws=each, block=b + 1) for b in range(BLOCKS)]
     return _log_mean(np.array([block.log_evidence()[0] for block in again]))
 
 
@@ -227,14 +240,27 @@ def _log_mean(x: np.ndarray) -> tuple[float, float]:
     return float(top + np.log(w.mean())), float(w.std(ddof=1) / w.mean() / len(w) ** 0.5) if len(w) > 1 else np.nan
 
 
-def pointwise(p: Problem, guide: Any, solution: Solution, seed: int) -> Derivation:
-    """The derivation whose terms are weighed, in float64: plates at their full size, and no closed forms."""
+def pointwise(p: Problem, guide: Any, solution: Solution, seed: int) -> tuple[Derivation, dict[str, Any], Correlated]:
+    """The derivation whose terms are weighed, the parameters, and how its noise is correlated.
+
+    In float64, plates at their full size, and no closed forms.
+    """
     p = replace(p, dtype=np.dtype(np.float64))
     full = {q.name: q.size for q in solution.derivation.plates.values() if q.subsampled}
-    return derive(p, guide, plate_sizes=full, starts=solution.values, pointwise=True, seed=seed)
+    guide, values, correlated = as_correlated(p, guide, solution)
+    d = derive(p, guide, plate_sizes=full, starts=values, pointwise=True, seed=seed)
+    return d, values, correlated
 
 
-def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = DRAWS, block: int = 0) -> Ratios | None:
+def ratios(
+    d: Derivation,
+    values: Mapping[str, Any],
+    correlated: Correlated = NONE,
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    block: int = 0,
+) -> Ratios | None:
     """Ratios of the draws of a pointwise derivation with full plates; None where they cost too much."""
     rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
     found = groups(d, values, rows, seed)
@@ -242,24 +268,28 @@ def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = 
     inner = sorted({i for g in found for i in g.terms})
     outer = [i for i in range(len(d.terms)) if i not in inner]
     program = prune(d.program, tuple(d.program.outputs[d.terms[i].output] for i in (*outer, *inner)))
-    nodes = NODES if found else 1
-    affordable = int(WORK // max(1.5 * program.work * nodes, 1))
+    affordable = int(WORK // max(1.5 * program.work * (NODES if found else 1), 1))
     if affordable < FEWEST_DRAWS:
         return None
     draws = min(draws, affordable)
+    nodes = 1
+    if found:
+        nodes = 2 ** int(np.log2(np.clip(NODE_WORK / (1.5 * draws * program.work), NODES, MOST_NODES)))
     rng = noise.generator(seed, 3 + block, noise.Stream.WEIGHTS)
-    shared, log_mixture = _with_wide(rng, [f for f in d.factors if f.name not in local], draws)
+    drawn = correlated.draw(rng, d.factors, draws)
+    alone = {n: x for n, x in drawn.items() if n in local}  # a draw of the guide for every element
+    outside = [f for f in d.factors if f.name not in local]
+    shared, log_mixture, log_marginal = _with_wide(rng, outside, drawn, correlated)
     run_at = _nested(program, d, local, values, rows)
-    points = _placed(rng, d, found, shared, lambda *a: dict(zip(inner, run_at(*a)[len(outer) :], strict=True)))
-    at_nodes = {n: x for p in points.values() for n, x in p.noise.items()}
-    alone = _independent(rng, [f for g in found for f in g.factors], draws)  # one more draw of every element
+    sets = _placed(rng, d, found, nodes, shared, lambda *a: dict(zip(inner, run_at(*a)[len(outer) :], strict=True)))
     run_once = _nested(program, d, set(), values, rows)
     total = len(log_mixture)
-    size = int(np.clip(CHUNK_WORK // max(program.work * nodes, 1), 1, draws))
-    log_ratios, elements, chosen = np.empty(total), {g.plate: [] for g in found}, {g.plate: [] for g in found}
+    size = int(np.clip(CHUNK_WORK // max(program.work * nodes, 1), 1, -(-draws // len(sets))))
+    log_ratios, elements, picked = np.empty(total), {g.plate: [] for g in found}, {f: [] for f in local}
     starts = [*range(0, draws, size), *range(draws, total, size)]  # the guide's own draws, then the wide ones
-    for start, stop in zip(starts, [*starts[1:], total], strict=True):
-        count = stop - start
+    for turn, (start, stop) in enumerate(zip(starts, [*starts[1:], total], strict=True)):
+        count, points = stop - start, sets[turn % len(sets)]
+        at_nodes = {n: x for p in points.values() for n, x in p.noise.items()}
         own = {n: x[start:stop] for n, x in shared.items()}
         outputs = run_at(count, own, at_nodes, nodes)
         whole = np.zeros(count)
@@ -274,21 +304,22 @@ def ratios(d: Derivation, values: Mapping[str, Any], *, seed: int, draws: int = 
             means[g.plate] = special.logsumexp(table, axis=1) - np.log(nodes)
             whole = whole + means[g.plate].sum(1)
             gumbel = -np.log(-np.log(noise.open_uniform(rng, table.shape)))
-            chosen[g.plate].append(np.argmax(table + gumbel, axis=1))
+            pick = np.argmax(table + gumbel, axis=1)
+            for f in g.factors:
+                picked[f.name].append(_picked(at_nodes[f.name], pick, _axis(f, g.plate)))
         if found and start < draws:
             once = run_once(count, {**own, **{n: x[start:stop] for n, x in alone.items()}}, {}, 1)
             by_term = dict(zip(inner, once[len(outer) :], strict=True))
             for g in found:
                 elements[g.plate].append(_by_element(d, g, by_term, count, 1)[:, 0] - means[g.plate])
         log_ratios[start:stop] = whole
+    log_ratios += log_marginal
     for g in found:
-        pick = np.concatenate(chosen[g.plate])
-        for f in g.factors:
-            shared[f.name] = _picked(at_nodes[f.name], pick, _axis(f, g.plate))
+        elements[g.plate] = np.concatenate(elements[g.plate]) + _log_conditional(correlated, g, outside, drawn)
+    shared |= {n: np.concatenate(x) for n, x in picked.items()}
     for x in shared.values():  # a draw without a density may have no value either
         x[np.isnan(log_ratios)] = x[0]
-    elements = {n: np.concatenate(x) for n, x in elements.items()}
-    return Ratios(log_ratios[:draws], elements, log_ratios - log_mixture, shared, seed, d, values)
+    return Ratios(log_ratios[:draws], elements, log_ratios - log_mixture, shared, seed, d, values, correlated)
 
 
 # -- which latents, which rows -------------------------------------------------------------------------
@@ -367,19 +398,45 @@ def _independent(rng: np.random.Generator, factors: Sequence[FactorFacts], count
 
 
 def _with_wide(
-    rng: np.random.Generator, factors: Sequence[FactorFacts], count: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Noise of these factors, wide draws below the guide's own, and log mixture / guide density of each draw."""
+    rng: np.random.Generator, factors: Sequence[FactorFacts], drawn: Mapping[str, np.ndarray], correlated: Correlated
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Noise of these factors, wide draws below the guide's own; of each draw two log ratios of densities.
+
+    These are mixture / guide, and factorised guide / guide: the second is 0 where no noise is correlated.
+    """
     movable = [f for f in factors if f.noise_kind in ("normal", "uniform")]
-    own = _independent(rng, factors, count)
-    columns = [_as_normal(f, own[f.name]).reshape(count, -1) for f in movable]
-    e, log_mixture = with_wide(rng, np.concatenate(columns, axis=1) if columns else np.zeros((count, 0)))
-    more, ends = len(e) - count, np.cumsum([x.shape[1] for x in columns])
-    out = {n: np.concatenate([x, y]) for (n, x), y in zip(own.items(), _independent(rng, factors, more).values())}
-    for f, stop, x in zip(movable, ends, columns, strict=True):
-        wide = e[count:, stop - x.shape[1] : stop].reshape(more, *f.noise_shape)
-        out[f.name] = np.concatenate([own[f.name], _from_normal(f, wide)])
-    return out, log_mixture
+    count = len(next(iter(drawn.values())))
+    columns = [_as_normal(f, drawn[f.name]).reshape(count, -1) for f in movable]
+    own = np.concatenate(columns, axis=1) if columns else np.zeros((count, 0))
+    root = correlated.of(movable)
+    x, log_mixture = with_wide(rng, solve_triangular(root, own.T, lower=True).T if correlated.places else own)
+    e = x @ root.T if correlated.places else x
+    log_marginal = np.sum(log_normal(e) - log_normal(x), axis=1) + np.sum(np.log(np.diag(root)))
+    more, ends = len(e) - count, np.cumsum([part.shape[1] for part in columns])
+    others = _independent(rng, [f for f in factors if f not in movable], more)
+    out = {n: np.concatenate([drawn[n], y]) for n, y in others.items()}
+    for f, stop, part in zip(movable, ends, columns, strict=True):
+        wide = e[count:, stop - part.shape[1] : stop].reshape(more, *f.noise_shape)
+        out[f.name] = np.concatenate([drawn[f.name], _from_normal(f, wide)])
+    return out, log_mixture, log_marginal
+
+
+def _log_conditional(
+    correlated: Correlated, g: Group, outside: Sequence[FactorFacts], drawn: Mapping[str, np.ndarray]
+) -> np.ndarray | float:
+    """log factorised guide / guide given the global latents, for the elements of a group in a draw: (S, N)."""
+    if not correlated.places:
+        return 0.0
+    given = [f for f in outside if f.name in correlated.places]
+    count = len(drawn[g.factors[0].name])
+    numbers = np.concatenate([np.zeros(0, int), *(correlated.indices(f).ravel() for f in given)])
+    e_given = np.concatenate([np.zeros((count, 0)), *(drawn[f.name].reshape(count, -1) for f in given)], axis=1)
+    each, e = [], []
+    for f in g.factors:
+        axis = _axis(f, g.plate)
+        each.append(np.moveaxis(correlated.indices(f), axis, 0).reshape(g.size, -1))
+        e.append(np.moveaxis(drawn[f.name], 1 + axis, 1).reshape(count, g.size, -1))
+    return correlated.log_conditional(numbers, e_given, np.concatenate(each, axis=1), np.concatenate(e, axis=2))
 
 
 def _as_normal(f: FactorFacts, x: np.ndarray) -> np.ndarray:
@@ -400,12 +457,20 @@ class Points:
 
 
 def _placed(
-    rng: np.random.Generator, d: Derivation, found: Sequence[Group], shared: Mapping[str, np.ndarray], terms_at: Any
-) -> dict[str, Points]:
-    """Nodes for every element of every group, where its posterior is at a few of the global draws.
+    rng: np.random.Generator,
+    d: Derivation,
+    found: Sequence[Group],
+    nodes: int,
+    shared: Mapping[str, np.ndarray],
+    terms_at: Any,
+) -> list[dict[str, Points]]:
+    """Sets of nodes for every element of every group, where its posterior is at a few of the global draws.
 
-    Two rounds of Cauchy nodes find each coordinate's mean and sd; the nodes themselves are normal, a tenth wider.
+    Two rounds of Cauchy nodes find each coordinate's mean and sd; the nodes themselves are normal, a tenth
+    wider. There are several sets where they agree, else one for all draws, whose error is nearly theirs alike.
     """
+    if not found:
+        return [{}]
     few = {n: x[:PILOTS] for n, x in shared.items()}
     centre = {g.plate: np.zeros((g.size, g.dimension)) for g in found}
     width = {g.plate: np.ones((g.size, g.dimension)) for g in found}
@@ -422,10 +487,18 @@ def _placed(
             sure = np.isfinite(mean) & np.isfinite(sd) & (sd > 1e-6)
             centre[g.plate] = np.where(sure, mean, centre[g.plate])
             width[g.plate] = np.where(sure, sd, width[g.plate])
-    return {
-        g.plate: _at(g, centre[g.plate], 1.1 * width[g.plate], special.ndtri(_net(rng, g, NODES)), log_normal)
-        for g in found
-    }
+    sets, totals = [], np.zeros((SETS, PILOTS))
+    for k in range(SETS):
+        points = {
+            g.plate: _at(g, centre[g.plate], 1.1 * width[g.plate], special.ndtri(_net(rng, g, nodes)), log_normal)
+            for g in found
+        }
+        by_term = terms_at(PILOTS, few, {n: x for p in points.values() for n, x in p.noise.items()}, nodes)
+        for g in found:
+            table = _by_element(d, g, by_term, PILOTS, nodes) + points[g.plate].log_ratios
+            totals[k] += np.sum(special.logsumexp(table, axis=1), axis=-1)
+        sets.append(points)
+    return sets if np.mean(np.std(totals, axis=0, ddof=1)) < QUIET else sets[:1]
 
 
 def _net(rng: np.random.Generator, g: Group, nodes: int) -> np.ndarray:
