@@ -109,6 +109,7 @@ def values_of(
     eta = natural["is"] - natural["is"].max(-1, keepdims=True)
     probs = np.exp(eta)
     probs /= probs.sum(-1, keepdims=True)
+    probs = np.maximum(probs, np.finfo(float).tiny)  # no category is impossible: log q stays finite
     if kind == "boolean":
         return {f"{site}.probs": probs[..., 1].reshape(shape)}
     lead = shape[:-1] if kind == "one-hot" else shape
