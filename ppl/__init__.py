@@ -11,7 +11,7 @@
 """
 
 from . import distributions, optim
-from .algorithms import BBVI, CAVI, DADVI, MAP, Laplace
+from .algorithms import BBVI, CAVI, DADVI, MAP, SVI, Laplace
 from .array import stop_gradient
 from .elbo.measure import GradientRecord, gradient
 from .errors import (
@@ -36,6 +36,7 @@ __all__ = [
     "CAVI",
     "DADVI",
     "MAP",
+    "SVI",
     "ConjugacyError",
     "DataError",
     "Fit",

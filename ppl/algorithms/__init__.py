@@ -11,8 +11,9 @@ from .maximum import MAP
 from .progress import Bar
 from .setup import Setup, matching, may_try_others, rewritten, set_up
 from .stages import Info, Keep, Run, Solution, State
+from .svi import SVI
 
-ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
+ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP, "svi": SVI}
 
 __all__ = [
     "ALGORITHMS",
@@ -20,6 +21,7 @@ __all__ = [
     "CAVI",
     "DADVI",
     "MAP",
+    "SVI",
     "Bar",
     "Info",
     "Keep",

@@ -11,8 +11,8 @@ import numpy as np
 from ..conjugacy import Ascent, Execution, State, row_plate
 from ..conjugacy.families import Categories
 from ..elbo import Problem
-from ..errors import ConjugacyError, NumericalError
-from .closed_form import GUIDE, finished, parameters, recognized
+from ..errors import NumericalError
+from .closed_form import GUIDE, check_latent, finished, parameters, recognized
 from .deterministic import check_executor
 from .interrupts import BetweenSteps
 from .noise import Stream, generator
@@ -73,14 +73,7 @@ class CAVI:
         """Sweeps from the best of several starts."""
         check_executor(self.name, executor)
         found = recognized(p, self.name)
-        learned = [b.name for b in found.blocks.values() if b.is_parameter]
-        if learned:
-            raise ConjugacyError(
-                f"the learned parameter '{learned[0]}'",
-                "latent sites alone: CAVI has no point estimates",
-                'algorithm="em"',
-                site=learned[0],
-            )
+        check_latent(found, "CAVI")
         ascent = Ascent(Execution(found, row_plate(found)))
         climb = Climb(ascent, self.steps, self.tolerance, progress(self.steps) if progress else None)
         try:

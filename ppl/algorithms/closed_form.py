@@ -39,6 +39,18 @@ def recognized(p: Problem, name: str, plate_sizes: Mapping[str, int] | None = No
     return found
 
 
+def check_latent(found: Recognized, name: str) -> None:
+    """These have no point estimates."""
+    learned = next((b.name for b in found.blocks.values() if b.is_parameter), None)
+    if learned is not None:
+        raise ConjugacyError(
+            f"the learned parameter '{learned}'",
+            f"latent sites alone: {name} has no point estimates",
+            'algorithm="em"',
+            site=learned,
+        )
+
+
 def _check_plain(p: Problem, name: str) -> None:
     for site in p.sites.values():
         if site.guide is not None:
@@ -64,7 +76,7 @@ def parameters(blocks: Mapping[str, Block], natural: Mapping[tuple[str, str], An
     for n, b in blocks.items():
         if not b.is_parameter:
             eta = {s: np.asarray(natural[n, s]) for s in b.family.statistics}
-            out.update(values_of(family_of(b), eta, b.shape, b.discrete))
+            out.update(values_of(family_of(b), eta, b.full_shape, b.discrete))
     return out
 
 

@@ -7,7 +7,7 @@ A state holds the global mean parameters, what they give the local latents as we
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 from .contraction import contract
 from .execution import Execution, Means
 from .families import Categories, Dirichlets, Normals
-from .shards import Shards
+from .shards import Shard, Shards
 
+Batch = list  # the tables of a minibatch
 FEW = 5  # rows that each category of a start begins with
 
 
@@ -45,33 +46,62 @@ class Ascent:
     shards: Shards | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shards = Shards(self.execution) if self.execution.local else None
+        self.shards = Shards(self.execution) if self.execution.sums else None
 
     # -- steps ------------------------------------------------------------------------------------
-    def step(self, state: State) -> State:
-        """Every local block, then every global one."""
-        if self.shards is None:
-            return self._globals(state, {}, {}, {})
-        done = self.shards.over_all(state.weights, state.local)
-        return self._globals(state, done.sums, done.entropy, done.state)
+    def step(self, state: State, batch: Batch | None = None, rate: float = 1.0, sweeps: int = 1) -> State:
+        """Every local block, then every global one: `eta <- (1 - rate) eta + rate grad F`.
 
-    def _globals(self, state: State, sums: Mapping, entropy: Mapping, local: Mapping) -> State:
-        means, eta, own, terms, weights = self.execution.sweep()(state.means, sums)
+        `batch` are the tables of a minibatch; without one, all rows. Locals that depend on each other are swept
+        several times.
+        """
+        if self.shards is None:
+            return self._globals(state, {}, {}, {}, rate)
+        local, batches = state.local, self.batches(batch)
+        for _ in range(sweeps if self.shards.coupled else 1):
+            done = self.shards.over(batches(), state.weights, local)
+            local = done.state
+        return self._globals(state, done.sums, done.entropy, done.state, rate)
+
+    def batches(self, batch: Batch | None) -> Callable[[], Iterable]:
+        """What a pass goes through: a minibatch, or the shards of all rows."""
+        if batch is None:
+            return self.shards.blocks_of_rows
+        return lambda: [(slice(0, self.shards.count), batch)]
+
+    def _globals(self, state: State, sums: Mapping, entropy: Mapping, local: Mapping, rate: float) -> State:
+        if rate == 1.0:
+            means, eta, own, terms, weights = self.execution.sweep()(state.means, sums)
+        else:
+            sweep = self.execution.sweep(damped=True)
+            means, eta, own, terms, weights = sweep(state.means, sums, state.eta, rate)
         entropy = {**{n: float(x) for n, x in own.items()}, **entropy}
         return State(means, eta, weights, local, entropy, {n: float(x) for n, x in terms.items()})
 
     def naturals(self, state: State) -> dict[tuple[str, str], np.ndarray]:
         """Natural parameters of all blocks: local ones given the global ones as they are."""
         out = {k: np.asarray(x) for k, x in state.eta.items()}
-        if self.shards is not None:
-            e = self.execution
-            for (n, s), x in self.shards.over_all(state.weights, state.local, keep=True).natural.items():
-                b = e.blocks[n]
-                out[n, s] = np.moveaxis(x, 0, b.statistic_axes(s).index(b.axis_of(e.rows)))
+        if self.execution.local:
+            out.update(self.locals(self.shards.over(self.batches(None)(), state.weights, state.local, keep=True)))
+        return out
+
+    def locals(self, done: Shard) -> dict[tuple[str, str], np.ndarray]:
+        """The local natural parameters of a pass, with axes in the order of their sites."""
+        e = self.execution
+        out = {}
+        for (n, s), x in done.natural.items():
+            b = e.blocks[n]
+            out[n, s] = np.moveaxis(x, 0, b.statistic_axes(s).index(b.axis_of(e.rows)))
         return out
 
     # -- starts -----------------------------------------------------------------------------------
-    def start(self, rng: np.random.Generator, init: Mapping[str, Any] | None = None, few: bool = True) -> State:
+    def start(
+        self,
+        rng: np.random.Generator,
+        init: Mapping[str, Any] | None = None,
+        few: bool = True,
+        batch: Batch | None = None,
+    ) -> State:
         """A first state: drawn from the priors, and where local categories are to be told apart, from some rows."""
         e, init = self.execution, dict(init or {})
         means: Means = {}
@@ -85,9 +115,9 @@ class Ascent:
         if any(n in init for n in e.local) or (hot and not any(n in init for n in e.globals)):
             local = self._local_start(rng, init, hot, few, state.local)
             sums: dict[tuple, Any] = {}
-            for rows in self.shards.blocks_of_rows():
+            for rows, tables in self.batches(batch)():
                 part = {k: x[rows] for k, x in local.items()}
-                found = self.shards.gathered([t[rows] for t in self.shards.tables], part, rows.stop - rows.start)
+                found = self.shards.gathered(tables, part, rows.stop - rows.start)
                 sums = {k: x + sums[k] if sums else x for k, x in found.items()}
             made, eta, *_ = e.sweep()(state.means, sums)
             kept = {n for n in e.globals if n in init}
@@ -96,7 +126,11 @@ class Ascent:
         return state
 
     def _rest(self, means: Means, rng: np.random.Generator) -> State:
-        local = {}
+        return State(means, {}, self._weights(means), self.default_local(rng))
+
+    def default_local(self, rng: np.random.Generator) -> dict[tuple[str, str], np.ndarray]:
+        """Local mean parameters to begin with, of latents that need each other's."""
+        local: dict[tuple[str, str], np.ndarray] = {}
         if self.shards is not None:
             for n, s in self.shards._stated:
                 local[n, s] = np.ones(self.shards.state_shape(n, s, self.shards.count))
@@ -109,7 +143,7 @@ class Ascent:
                 if isinstance(family, Normals):
                     x = rng.standard_normal(self.shards.state_shape(n, "x", self.shards.count))
                     local[n, s] = x if s == "x" else self._rows_first_outer(n, x)
-        return State(means, {}, self._weights(means), local)
+        return local
 
     def _rows_first_outer(self, n: str, x: np.ndarray) -> np.ndarray:
         b = self.execution.blocks[n]

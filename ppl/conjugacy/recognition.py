@@ -45,6 +45,14 @@ class Block:
     def axes(self) -> tuple[Label, ...]:
         return tuple(x for x in self.atom.axes if x is not ONE)
 
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        """The shape of its value with every plate at its full size."""
+        shape = list(self.shape)
+        for p in self.plates:
+            shape[len(shape) - self.event_dim + p.dim] = p.size
+        return tuple(shape)
+
     def axis_of(self, plate: str) -> Label | None:
         """The label of a plate's axis."""
         frame = next((p for p in self.plates if p.name == plate), None)

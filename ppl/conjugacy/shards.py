@@ -8,7 +8,7 @@ passes between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -91,10 +91,6 @@ class Shards:
         )
 
     # -- data ------------------------------------------------------------------------------------
-    @cached_property
-    def _sources(self) -> tuple[list[tuple[str, str]], list[Atom]]:
-        return list(self.features), list(self.atoms)
-
     def _feature_table(self, which: tuple[str, str], value_of: Callable[[Atom], Any], count: int) -> Any:
         """Phi: (rows, features) of all sums of a statistic, side by side."""
         columns = []
@@ -111,16 +107,30 @@ class Shards:
 
     @cached_property
     def count(self) -> int:
-        """Rows of the plate in use."""
-        b = self.execution.blocks[self.execution.local[0]]
-        return b.axis_of(self.execution.rows).size
+        """Rows of the plate in use: all, or those of a minibatch."""
+        plate = self.execution.found.recorded.plates.get(self.execution.rows)
+        return plate.subsample_size if plate is not None else 1
 
     @cached_property
     def tables(self) -> list[np.ndarray]:
-        """All tables of a full plate."""
+        """All tables of a full plate, the rows first."""
         value = lambda a: np.asarray(a.value)
         phi = [np.ascontiguousarray(self._feature_table(w, value, self.count)) for w in self.features]
         return phi + [np.ascontiguousarray(np.moveaxis(value(a), self._row_at(a), 0)) for a in self.atoms]
+
+    @cached_property
+    def _rows_program(self) -> Callable:
+        recorded = self.execution.found.recorded
+        outputs = [self._feature_table(w, lambda a: a.value, self.count) for w in self.features]
+        return compile_program(program_of(recorded.tape, [*outputs, *(a.value for a in self.atoms)]))
+
+    def tables_of(self, indices: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The tables of a minibatch, whose rows are fetched now."""
+        recorded = self.execution.found.recorded
+        number = {x: n for n, x in recorded.indices.items() if is_recorded(x)}
+        inputs = [indices[number[x]] if x in number else x.value for x in recorded.tape.inputs]
+        with np.errstate(all="ignore"):
+            return list(self._rows_program(*inputs))
 
     def _row_at(self, atom: Atom) -> int:
         """The axis of a table that runs over the rows."""
@@ -131,18 +141,21 @@ class Shards:
                     return f.labels.index(s.rows)
         return 0
 
-    def blocks_of_rows(self) -> Iterator[slice]:
-        """The full plate in shards."""
+    def blocks_of_rows(self) -> Iterator[tuple[slice, list[np.ndarray]]]:
+        """The full plate in shards: which rows, and their tables."""
         for start in range(0, self.count, SHARD):
-            yield slice(start, min(start + SHARD, self.count))
+            rows = slice(start, min(start + SHARD, self.count))
+            yield rows, [t[rows] for t in self.tables]
 
     # -- one pass --------------------------------------------------------------------------------
-    def over_all(self, weights: Mapping, state: State | None = None, keep: bool = False) -> Shard:
-        """Local updates of all rows, shard by shard."""
+    def over(
+        self, batches: Iterable[tuple[slice, list]], weights: Mapping, state: State | None = None, keep: bool = False
+    ) -> Shard:
+        """Local updates of all these rows, shard by shard."""
         done = []
-        for rows in self.blocks_of_rows():
+        for rows, tables in batches:
             mine = {k: x[rows] for k, x in state.items()} if state else {}
-            done.append(self.update([t[rows] for t in self.tables], weights, mine, rows.stop - rows.start, keep))
+            done.append(self.update(tables, weights, mine, rows.stop - rows.start, keep))
         return total(done)
 
     def update(self, tables: Sequence[Any], weights: Mapping, state: State, count: int, keep: bool = False) -> Shard:
