@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..conjugacy import Block, Recognized, recognize, record
-from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, PowerGammas
+from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, PowerGammas, Wisharts
 from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..errors import ConjugacyError, ModelError
 from ..guides import Families, SiteFamily, values_of
@@ -67,6 +67,8 @@ def family_of(b: Block) -> SiteFamily:
         return SiteFamily(b.name, "normal", tuple(where[i] for i in f.event))
     if isinstance(f, PowerGammas):
         return SiteFamily(b.name, "gamma", (), float(f.power))
+    if isinstance(f, Wisharts):
+        return SiteFamily(b.name, "wishart", (), float(f.power))
     return SiteFamily(b.name, {Betas: "beta", Dirichlets: "dirichlet", Categories: "categories"}[type(f)])
 
 
@@ -76,6 +78,8 @@ def parameters(blocks: Mapping[str, Block], natural: Mapping[tuple[str, str], An
     for n, b in blocks.items():
         if not b.is_parameter:
             eta = {s: np.asarray(natural[n, s]) for s in b.family.statistics}
+            if isinstance(b.family, Wisharts):
+                eta = dict(zip(("freedom", "inverse scale"), b.family.natural(eta), strict=True))
             out.update(values_of(family_of(b), eta, b.full_shape, b.discrete))
     return out
 
@@ -148,4 +152,6 @@ def _in_words(b: Block) -> str:
         )
     if isinstance(f, PowerGammas):
         return {1: "gamma", -1: "inverse gamma"}.get(f.power, f"{b.name}^{f.power:g} is a gamma")
+    if isinstance(f, Wisharts):
+        return "Wishart" if f.power == 1 else "inverse Wishart"
     return {Betas: "beta", Dirichlets: "Dirichlet", Categories: "categories"}[type(f)]

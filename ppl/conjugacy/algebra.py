@@ -297,8 +297,21 @@ class Algebra:
                 self.made[key] = (1.0, self.atom("data", "data", value=value))
             else:
                 self.made[key] = (1.0, self.index_atom(value))
+        atom = self.made[key][1]
         labels = (*own[:at], *by.labels[:-1], *own[at + 1 :])
-        return Factor(self.made[key][1], g.fn, labels if g.is_table else (*labels, g.labels[-1]))
+        return Factor(atom, g.fn, labels) if g.is_table else self.narrowed(atom, labels, g.labels[-1])
+
+    def narrowed(self, atom: Atom, labels: tuple[Label, ...], k: Label) -> Factor:
+        """An index without the axes along which it is the same."""
+        value = atom.value
+        if is_recorded(value) or not labels:
+            return Factor(atom, "is", (*labels, k))
+        same = [i for i in range(len(labels)) if np.all(value == np.take(value, [0], axis=i))]
+        if same:
+            value = np.ascontiguousarray(value[tuple(0 if i in same else slice(None) for i in range(len(labels)))])
+            labels = tuple(x for i, x in enumerate(labels) if i not in same)
+            atom = self.index_atom(value)
+        return Factor(atom, "is", (*labels, k))
 
     def _diagonal(self, f: Factor) -> Factor:
         """A table of which one label stands on two axes, as the table of that diagonal."""

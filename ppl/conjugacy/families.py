@@ -1,7 +1,8 @@
 """What a block does: natural parameters of its statistics in, mean parameters out.
 
 A latent's statistics are named "x" and "xx" (a normal: x and its products along the event axes), "log" and "power"
-(a gamma of x^p), "log" and "log1m" (a beta), "log" (a Dirichlet), "is" (categories). Each family here maps
+(a gamma of x^p), "log" and "log1m" (a beta), "log" (a Dirichlet), "logdet" and "power" (a
+Wishart of X^p), "is" (categories). Each family here maps
 {statistic: natural parameter} to {statistic: mean parameter}, on plain or recorded arrays whose axes are those of
 the latent without axes of length one; formulas are those of the records in `ppl.distributions.exponential`.
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
 from ..distributions import Beta, Dirichlet, Gamma, exponential_family
 
@@ -177,6 +179,47 @@ class Dirichlets:
 
     def at(self, x: Any) -> dict[str, Any]:
         return {"log": np.log(x)}
+
+
+@dataclass(frozen=True)
+class Wisharts:
+    """X^p is a Wishart matrix: for p = 1 a Wishart, for p = -1 an inverse Wishart. Statistics log |X| and X^p."""
+
+    power: float
+    statistics = ("logdet", "power")
+
+    def natural(self, eta: Arrays) -> tuple[Any, Any]:
+        """Degrees of freedom, and minus twice the second parameter: the inverse scale of Y = X^p.
+
+        log |X| = log |Y| / p, and dX = |Y|^-(n + 1) dY for p = -1.
+        """
+        n = np.shape(eta["power"])[-1]
+        own = eta["logdet"] if self.power == 1 else -eta["logdet"] - (n + 1)
+        second = -2.0 * eta["power"]
+        return 2.0 * own + (n + 1), 0.5 * (second + np.swapaxes(second, -1, -2))
+
+    def solve(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
+        freedom, inverse_scale = self.natural(eta)
+        n = np.shape(inverse_scale)[-1]
+        tril = np.linalg.cholesky(inverse_scale)
+        log_det = -2.0 * np.sum(np.log(np.diagonal(tril, axis1=-2, axis2=-1)), axis=-1)  # of the scale
+        half = 0.5 * freedom
+        places = 0.5 * np.arange(float(n))
+        log_y = np.sum(special.digamma(half[..., None] - places), axis=-1) + n * math.log(2.0) + log_det
+        y = freedom[..., None, None] * np.linalg.inv(inverse_scale)
+        log_gamma = np.sum(special.gammaln(half[..., None] - places), axis=-1) + 0.25 * n * (n - 1) * math.log(math.pi)
+        log_z = half * (log_det + n * math.log(2.0)) + log_gamma
+        means = {"logdet": log_y / self.power, "power": y}
+        inner = eta["logdet"] * means["logdet"] + np.sum(eta["power"] * y, axis=(-2, -1))
+        return means, log_z - inner
+
+    def mode(self, eta: Arrays) -> Any:
+        second = 0.5 * (eta["power"] + np.swapaxes(eta["power"], -1, -2))
+        first = eta["logdet"][..., None, None]
+        return -first * np.linalg.inv(second) if self.power == 1 else second / first
+
+    def at(self, x: Any) -> dict[str, Any]:
+        return {"logdet": np.linalg.slogdet(x)[1], "power": x if self.power == 1 else np.linalg.inv(x)}
 
 
 @dataclass(frozen=True)

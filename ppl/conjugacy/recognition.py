@@ -20,7 +20,7 @@ from ..errors import Reason
 from ..graph import RecordedModel, Recorder, latent_input, record_model
 from ..model import Site
 from .algebra import ONE, Algebra, Atom, Factor, Label, show
-from .families import Betas, Categories, Dirichlets, Normals, PowerGammas
+from .families import Betas, Categories, Dirichlets, Normals, PowerGammas, Wisharts
 from .rules import rewritten
 
 
@@ -60,6 +60,8 @@ class Block:
 
     def statistic_axes(self, statistic: str) -> tuple[Label, ...]:
         """The labels of one statistic's mean parameter, the second copy of event axes as labels of its own."""
+        if statistic == "logdet":
+            return self.axes[:-2]
         if statistic != "xx":
             return self.axes
         return (*self.axes, *(Label(self.axes[i].size) for i in self.family.event))
@@ -249,6 +251,10 @@ def _statistic(atom: Atom, factors: list[Factor]) -> tuple[Operand, Any] | str:
         return Operand(name, fn, labels), None
     if atom.support == "positive" and not isinstance(fn, str):
         return Operand(name, "power", labels), fn
+    if atom.support == "matrix" and fn in (1, "inverse"):
+        return Operand(name, "power", labels), 1 if fn == 1 else -1
+    if atom.support == "matrix" and fn == "logdet":
+        return Operand(name, "logdet", labels), None
     kind = {"unit": "a beta", "simplex": "a Dirichlet", "integer": "categories"}.get(atom.support, "its family")
     return f"{text} is no statistic of {kind}, which {name} would be"
 
@@ -258,6 +264,8 @@ def _family(atom: Atom, event: set[int], power: Any) -> Any:
         return Normals(tuple(sorted(event)))
     if atom.support == "positive":
         return PowerGammas(1 if power is None else power)
+    if atom.support == "matrix":
+        return Wisharts(1 if power is None else power)
     return {"unit": Betas, "simplex": Dirichlets, "integer": Categories}.get(atom.support, lambda: None)()
 
 

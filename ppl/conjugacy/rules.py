@@ -271,7 +271,10 @@ def _spread(A: Algebra, a: Poly, shape: Sequence[int]) -> Poly:
     return Poly(tuple(axes), a.terms)
 
 
-@rule(op.reshape.run, example=lambda v: np.reshape(v.x, (6,)) * np.arange(6.0) + v.w[:, None][0])
+@rule(
+    op.reshape.run,
+    example=lambda v: np.reshape(v.x, (6,)) * np.arange(6.0) + np.reshape(np.reshape(v.k, (6, 2)), (3, 2, 2))[1, 0, 1],
+)
 def _reshape(A, node, a, shape):
     old, new = [x for x in a.axes if x is not ONE], [n for n in shape if n != 1]
     if [x.size for x in old] == new:
@@ -281,7 +284,7 @@ def _reshape(A, node, a, shape):
     axes = tuple(map(new_label, shape))
     free = tuple(x for x in axes if x is not ONE)
     places = np.unravel_index(np.arange(math.prod(new)).reshape(new), [x.size for x in old])
-    picks = tuple(Factor(A.index_atom(p), "is", (*free, x)) for p, x in zip(places, old, strict=True))
+    picks = tuple(A.narrowed(A.index_atom(p), free, x) for p, x in zip(places, old, strict=True))
     return A.collect(axes, [A.tidy(c, (*fs, *picks), axes) for c, fs in a.terms])
 
 

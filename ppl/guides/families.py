@@ -6,6 +6,7 @@
 | gamma of x^p | `<site>.concentration`, `<site>.rate` of y = x^p: a Gamma for p = 1, an inverse gamma for p = -1 |
 | beta | `<site>.concentration1`, `<site>.concentration0` |
 | Dirichlet | `<site>.concentration` |
+| Wishart of X^p | `<site>.concentration`, `<site>.rate_matrix`, the inverse of the Wishart's scale matrix |
 | categories | `<site>.probs` |
 """
 
@@ -24,17 +25,19 @@ from ..distributions import (
     Dirichlet,
     Distribution,
     Gamma,
+    InverseWishart,
     MultivariateNormal,
     Normal,
     OneHotCategorical,
     TransformedDistribution,
+    Wishart,
     constraints,
 )
 from ..distributions.transforms import PowerTransform
 from ..errors import GuideError
 from ..graph import Recorder
 from ..model import Site
-from .automatic import full_size, of_site
+from .automatic import full_size, of_site, point
 from .factor import Factor, draw_base, single_site
 
 CLOSED = "closed-form updates"  # the origin of these factors
@@ -45,7 +48,7 @@ class SiteFamily:
     """The family of one site. `event` are the axes of its value that are one vector, `power` that of a gamma."""
 
     site: str
-    kind: str  # "normal", "gamma", "beta", "dirichlet" or "categories"
+    kind: str  # "normal", "gamma", "beta", "dirichlet", "wishart", "categories", or "point"
     event: tuple[int, ...] = ()
     power: float = 1.0
 
@@ -104,6 +107,12 @@ def values_of(
     if f.kind == "beta":
         names = ("log", "concentration1"), ("log1m", "concentration0")
         return {f"{site}.{n}": (natural[s] + 1.0).reshape(shape) for s, n in names}
+    if f.kind == "wishart":
+        freedom, inverse_scale = natural["freedom"], natural["inverse scale"]
+        return {
+            f"{site}.concentration": freedom.reshape(shape[:-2]),
+            f"{site}.rate_matrix": inverse_scale.reshape(shape),
+        }
     if f.kind == "dirichlet":
         return {f"{site}.concentration": (natural["log"] + 1.0).reshape(shape)}
     eta = natural["is"] - natural["is"].max(-1, keepdims=True)
@@ -197,4 +206,29 @@ def _categories(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     return single_site(recorder, site, q.to_event(extra), CLOSED)
 
 
-_MADE = {"normal": _normal, "gamma": _gamma, "beta": _beta, "dirichlet": _dirichlet, "categories": _categories}
+def _wishart(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
+    shape, event_dim = site.fn.shape(), site.fn.event_dim
+    n = shape[-1]
+    many = lambda s: np.full(s, n + 1.0)
+    eye = lambda s: np.broadcast_to(np.eye(n), s).copy()
+    freedom = _parameter(
+        recorder, site, "concentration", shape[:-2], many, constraints.greater_than(n - 1.0), event_dim - 2
+    )
+    rate = _parameter(recorder, site, "rate_matrix", shape, eye, constraints.positive_definite, event_dim)
+    q = Wishart(freedom, rate_matrix=rate) if f.power == 1.0 else InverseWishart(freedom, rate)
+    return single_site(recorder, site, q.to_event(event_dim - 2), CLOSED)
+
+
+def _point(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
+    return point(recorder, site)
+
+
+_MADE = {
+    "point": _point,
+    "wishart": _wishart,
+    "normal": _normal,
+    "gamma": _gamma,
+    "beta": _beta,
+    "dirichlet": _dirichlet,
+    "categories": _categories,
+}

@@ -175,6 +175,31 @@ def walk(y):
         ppl.sample("y", dist.Normal(s, 1.0), obs=y)
 
 
+def precision_matrix(x):
+    mu = ppl.sample("mu", dist.Normal(0.0, 5.0).expand([x.shape[1]]).to_event(1))
+    precision = ppl.sample("precision", dist.Wishart(4.0, 0.5 * np.eye(x.shape[1])))
+    with ppl.plate("n", len(x)):
+        ppl.sample("x", dist.MultivariateNormal(mu, precision_matrix=precision), obs=x)
+
+
+def covariance_matrix(x):
+    mu = ppl.sample("mu", dist.Normal(0.0, 5.0).expand([x.shape[1]]).to_event(1))
+    covariance = ppl.sample("covariance", dist.InverseWishart(4.0, 2.0 * np.eye(x.shape[1])))
+    with ppl.plate("n", len(x)):
+        ppl.sample("x", dist.MultivariateNormal(mu, covariance), obs=x)
+
+
+def full_mixture(x, K=3):
+    d = x.shape[1]
+    pi = ppl.sample("pi", dist.Dirichlet(np.ones(K)))
+    with ppl.plate("k", K):
+        mu = ppl.sample("mu", dist.Normal(0.0, 5.0).expand([d]).to_event(1))
+        precision = ppl.sample("precision", dist.Wishart(d + 1.0, np.eye(d)))
+    with ppl.plate("n", len(x)):
+        z = ppl.sample("z", dist.Categorical(pi))
+        ppl.sample("x", dist.MultivariateNormal(mu[z], precision_matrix=precision[z]), obs=x)
+
+
 Y = RNG.normal(3.0, 2.0, size=80)
 X = np.concatenate([RNG.normal(size=(50, 2)) + c for c in ([0, 0], [5, 1], [-4, 4])])[RNG.permutation(150)]
 D3 = RNG.normal(size=(90, 3))
@@ -202,5 +227,8 @@ MODELS = {
     "lda": (lda, (WORD, DOC, 7)),
     "padded lda": (padded_lda, (RNG.integers(7, size=(70, 5)), 7)),
     "factorization": (factorization, (GROUP, np.arange(90) % 4, RESPONSE)),
+    "precision matrix": (precision_matrix, (X,)),
+    "covariance matrix": (covariance_matrix, (X,)),
+    "full mixture": (full_mixture, (X,)),
     "walk": (walk, (Y[:20],)),
 }

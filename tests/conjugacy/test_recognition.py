@@ -25,6 +25,9 @@ def point(found, rng):
         )
         if b.atom.support == "simplex":
             out[b.name] = rng.dirichlet(np.ones(b.shape[-1]), b.shape[:-1])
+        elif b.atom.support == "matrix":
+            root = rng.normal(size=b.shape)
+            out[b.name] = root @ np.swapaxes(root, -1, -2) + np.eye(b.shape[-1])
         elif b.discrete == "one-hot":
             out[b.name] = np.eye(b.shape[-1], dtype=int)[rng.integers(b.shape[-1], size=b.shape[:-1])]
         elif b.discrete:
