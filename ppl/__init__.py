@@ -11,7 +11,7 @@
 """
 
 from . import distributions, optim
-from .algorithms import BBVI, CAVI, DADVI, MAP, SVI, Laplace
+from .algorithms import BBVI, CAVI, DADVI, EM, MAP, SVI, Laplace
 from .array import stop_gradient
 from .elbo.measure import GradientRecord, gradient
 from .errors import (
@@ -35,6 +35,7 @@ __all__ = [
     "BBVI",
     "CAVI",
     "DADVI",
+    "EM",
     "MAP",
     "SVI",
     "ConjugacyError",

@@ -6,6 +6,7 @@ set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 from .bbvi import BBVI
 from .cavi import CAVI
 from .dadvi import DADVI
+from .em import EM
 from .laplace import Laplace
 from .maximum import MAP
 from .progress import Bar
@@ -13,13 +14,14 @@ from .setup import Setup, matching, may_try_others, rewritten, set_up
 from .stages import Info, Keep, Run, Solution, State
 from .svi import SVI
 
-ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP, "svi": SVI}
+ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "em": EM, "laplace": Laplace, "map": MAP, "svi": SVI}
 
 __all__ = [
     "ALGORITHMS",
     "BBVI",
     "CAVI",
     "DADVI",
+    "EM",
     "MAP",
     "SVI",
     "Bar",

@@ -117,16 +117,18 @@ class Climb:
     converged: bool = False
     notes: list[str] = field(default_factory=list)
 
-    def best_of(self, starts: int, init: Mapping[str, Any] | None, seed: int) -> None:
+    def best_of(
+        self, starts: int, init: Mapping[str, Any] | None, seed: int, defaults: Mapping[str, Any] | None = None
+    ) -> None:
         """Begin from the start that is best after some sweeps."""
         bounds = []
         for number in range(starts):
             rng = generator(seed, number, Stream.STARTS)
             other = Climb(self.ascent, min(PILOT, self.steps), self.tolerance)
-            other.state = self.ascent.start(rng, init, few=number % 2 == 0)
             try:
+                other.state = self.ascent.start(rng, init, few=number % 2 == 0, defaults=defaults)
                 other.on()
-            except NumericalError:
+            except (NumericalError, np.linalg.LinAlgError):
                 if starts == 1:
                     raise
                 continue
@@ -154,7 +156,16 @@ class Climb:
             self.reason = "the bound stands still"
 
     def _sweep(self) -> None:
-        after = self.ascent.step(self.state)
+        try:
+            after = self.ascent.step(self.state)
+        except np.linalg.LinAlgError as error:
+            raise NumericalError(
+                f"a matrix that is not positive definite, in sweep {len(self.history) + 1}",
+                "more rows than dimensions in every component",
+                "proper priors, or other starts by seed=1",
+                state=self.state,
+                history=np.array(self.history),
+            ) from error
         bound = after.bound
         if not np.isfinite(bound):
             broken = [n for n, x in {**after.terms, **after.entropy}.items() if not np.isfinite(x)]

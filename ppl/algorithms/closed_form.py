@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,9 +97,12 @@ def finished(
     converged: bool,
     notes: Sequence[str] = (),
     seed: int = 0,
+    points: Collection[str] = (),
+    no_weights: str = "",
 ) -> Solution:
     """The solution with the guide of the families that were found."""
-    guide = Families(tuple(family_of(b) for b in found.blocks.values() if not b.is_parameter))
+    latent = [b for b in found.blocks.values() if not b.is_parameter]
+    guide = Families(tuple(SiteFamily(b.name, "point") if b.name in points else family_of(b) for b in latent))
     exact = replace(p, dtype=np.dtype(np.float64))
     d = derive(exact, guide, seed=seed)
     by_text = _by_text(d, terms, entropy)
@@ -111,10 +114,11 @@ def finished(
         len(history),
         Objective(d, choose(d)),
         "numpy",
-        (*_described(found), *notes),
+        (*_described(found, points), *notes),
         guide=guide,
         bound=bound,
         terms=by_text,
+        no_weights=no_weights,
     )
 
 
@@ -132,14 +136,16 @@ def _by_text(d: Derivation, terms: Mapping[str, float], entropy: Mapping[str, fl
     return out
 
 
-def _described(found: Recognized) -> list[str]:
+def _described(found: Recognized, points: Collection[str]) -> list[str]:
     """Which block is updated how, in words."""
     by_family: dict[str, list[str]] = {}
     for b in found.blocks.values():
-        if not b.is_parameter:
+        if b.name in points:
+            by_family.setdefault("a point", []).append(b.name)
+        elif not b.is_parameter:
             by_family.setdefault(_in_words(b), []).append(b.name)
     each = "; ".join(f"{', '.join(names)}: {family}" for family, names in by_family.items())
-    return [f"every latent site has a closed-form update: {each}"] if each else []
+    return [f"closed-form updates of everything: {each}"] if each else []
 
 
 def _in_words(b: Block) -> str:

@@ -69,6 +69,7 @@ class Solution:
     guide: Any = None  # where it is another than the one that was asked for
     bound: float | None = None  # where it is known without draws
     terms: Mapping[str, float] = field(default_factory=dict)  # the terms of that bound, by their text
+    no_weights: str = ""  # where draws of the guide are not to be weighed: why
 
     derivation = property(lambda self: self.objective.derivation)
     plan = property(lambda self: self.objective.plan)

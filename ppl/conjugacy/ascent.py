@@ -19,7 +19,7 @@ from .families import Categories, Dirichlets, Normals
 from .shards import Shard, Shards
 
 Batch = list  # the tables of a minibatch
-FEW = 5  # rows that each category of a start begins with
+FEW, MOST = 5, 50  # rows that each category of a start begins with, and more of these for long vectors
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,17 @@ class Ascent:
         init: Mapping[str, Any] | None = None,
         few: bool = True,
         batch: Batch | None = None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> State:
-        """A first state: drawn from the priors, and where local categories are to be told apart, from some rows."""
+        """A first state: drawn from the priors, and where local categories are to be told apart, from some rows.
+
+        `init` are values to keep, `defaults` stand in where there is no prior to draw from.
+        """
         e, init = self.execution, dict(init or {})
+        given = {**(defaults or {}), **init}
         means: Means = {}
         for n in e.globals:
-            made = self._given(n, init[n]) if n in init else self._from_prior(n, means, rng)
+            made = self._given(n, given[n]) if n in given else self._from_prior(n, means, rng)
             means.update({(n, s): x for s, x in made.items()})
         state = self._rest(means, rng)
         if self.shards is None:
@@ -213,7 +218,8 @@ class Ascent:
                 kinds = shape[-1]
                 picks = np.eye(kinds)[rng.integers(kinds, size=shape[:-1])]
                 if few:
-                    share = min(1.0, FEW * kinds / shards.count)
+                    widest = max((x.size for g in e.globals for x in e.blocks[g].axes[-1:]), default=0)
+                    share = min(1.0, (FEW + min(widest, MOST)) * kinds / shards.count)
                     picks = picks * (rng.random((shards.count, *(1,) * (len(shape) - 1))) < share)
                 out[n, "is"] = picks
             else:
