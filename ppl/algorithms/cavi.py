@@ -14,6 +14,7 @@ from ..elbo import Problem
 from ..errors import NumericalError
 from .closed_form import GUIDE, check_latent, finished, parameters, recognized
 from .deterministic import check_executor
+from .hybrid import Hybrid
 from .interrupts import BetweenSteps
 from .noise import Stream, generator
 from .stages import INTERRUPTED, Solution
@@ -28,7 +29,8 @@ class CAVI:
 
     F(mu) is the expected log joint as a function of the mean parameters of the guide's exponential-family
     factors, found from the model itself. Each update is the exact maximum in its block, so the bound never falls;
-    `fit.elbo` is exact. Models with one term that has no closed form are refused, with the term.
+    `fit.elbo` is exact. Latent sites of terms that have no closed form get Normals on the unconstrained axis, and
+    after each sweep some quasi-Newton steps on fixed draws; `fit.explain()` names the factors that block.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ class CAVI:
     Raises
     ------
     ConjugacyError
-        where a term has no closed form; the message names the sites and factors that block.
+        where no site has a closed form, or one that has none is discrete; the message names what blocks.
 
     Source: Bishop, Pattern Recognition and Machine Learning (2006), section 10.4; Winn and Bishop (2005).
 
@@ -72,9 +74,10 @@ class CAVI:
     ) -> Solution:
         """Sweeps from the best of several starts."""
         check_executor(self.name, executor)
-        found = recognized(p, self.name)
+        found = recognized(p, self.name, hybrid=True)
         check_latent(found, "CAVI")
-        ascent = Ascent(Execution(found, row_plate(found)))
+        ascent = Ascent(Execution(found, None if found.free else row_plate(found)))
+        ascent = Hybrid(ascent) if found.free else ascent
         climb = Climb(ascent, self.steps, self.tolerance, progress(self.steps) if progress else None)
         try:
             climb.best_of(self._starts(ascent), None if self.init == "auto" else self.init, seed)
@@ -85,8 +88,8 @@ class CAVI:
         return finished(
             p,
             found,
-            parameters(found.blocks, ascent.naturals(state)),
-            bound=state.bound,
+            {**parameters(found.blocks, ascent.naturals(state)), **state.free},
+            bound=None if found.free else state.bound,
             terms=state.terms,
             entropy=state.entropy,
             history=climb.history,

@@ -10,24 +10,29 @@ import numpy as np
 
 from ..conjugacy import Block, Recognized, recognize, record
 from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, PowerGammas, Wisharts
+from ..conjugacy.recognition import MISSING
 from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..errors import ConjugacyError, ModelError
 from ..guides import Families, SiteFamily, values_of
 from .stages import Solution
 
+MOST = 6  # reasons that are shown
 GUIDE = "conjugate"  # what an algorithm with closed-form updates names as its guide
 
 
-def recognized(p: Problem, name: str, plate_sizes: Mapping[str, int] | None = None) -> Recognized:
-    """The model's products and blocks; ConjugacyError with every reason where some of it has no closed form."""
+def recognized(p: Problem, name: str, plate_sizes: Mapping[str, int] | None = None, hybrid: bool = False) -> Recognized:
+    """The model's products and blocks; ConjugacyError with every reason where some of it has no closed form.
+
+    In a `hybrid` latents without a closed form may stand beside those that have one, if they can be drawn smoothly.
+    """
     _check_plain(p, name)
     sizes = {q.name: q.size for q in p.graph.plates.values()} if plate_sizes is None else plate_sizes
     found = recognize(record(p.model, p.args, p.kwargs, sizes))
-    if not any(not b.is_parameter for b in found.blocks.values()) and not found.blocks:
+    if not found.blocks and not found.free:
         raise ModelError(
             "a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"'
         )
-    if not found.whole:
+    if not found.whole and not (hybrid and _may_mix(p, found)):
         reasons = "; ".join(str(r) for r in found.blocked[:4])
         more = f"; and {len(found.blocked) - 4} more" if len(found.blocked) > 4 else ""
         raise ConjugacyError(
@@ -37,6 +42,14 @@ def recognized(p: Problem, name: str, plate_sizes: Mapping[str, int] | None = No
             site=found.blocked[0].site,
         )
     return found
+
+
+def _may_mix(p: Problem, found: Recognized) -> bool:
+    """Are there blocks beside the free latents, and have these a bijection from the real line?"""
+    whole = not any(r.why == MISSING for r in found.blocked) and found.blocks
+    known = all(a.kind == "latent" or a.node is not None for a, _ in found.free_factors)
+    smooth = all(n in p.sites and not p.sites[n].fn.is_discrete for n in found.free)
+    return bool(whole and known and smooth and not any(q.subsampled for q in p.graph.plates.values()))
 
 
 def check_latent(found: Recognized, name: str) -> None:
@@ -145,7 +158,10 @@ def _described(found: Recognized, points: Collection[str]) -> list[str]:
         elif not b.is_parameter:
             by_family.setdefault(_in_words(b), []).append(b.name)
     each = "; ".join(f"{', '.join(names)}: {family}" for family, names in by_family.items())
-    return [f"closed-form updates of everything: {each}"] if each else []
+    if not found.free:
+        return [f"closed-form updates of everything: {each}"] if each else []
+    rest = f"{', '.join(found.free)}: Normals on the unconstrained axis, by quasi-Newton steps on fixed draws"
+    return [f"closed-form updates of some sites: {each}", rest, *(f"no closed form: {r}" for r in found.blocked[:MOST])]
 
 
 def _in_words(b: Block) -> str:

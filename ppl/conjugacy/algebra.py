@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..array import Recorded, is_recorded
+from ..array import is_recorded
 
 MOST_TERMS = 4000  # of one product of two sums: more are left as they are
 ORDERS = 48  # of equal factors that are tried for like terms
@@ -707,24 +707,26 @@ def value_at(f: Factor, point: Mapping[Atom, Any]) -> np.ndarray:
             return x.reshape(sizes).astype(float)  # a one-hot vector
         return (x.reshape(sizes[:-1])[..., None] == np.arange(n)).astype(float)
     x = x.reshape([y.size for y in f.labels]) if f.fn not in ("logdet", "log diagonal") else x
-    if f.fn == "log":
-        return np.log(x)
-    if f.fn == "log1m":
-        return np.log1p(-x)
-    if f.fn == "inverse":
-        return np.linalg.inv(x)
-    if f.fn == "log diagonal":
-        return np.log(np.diagonal(np.linalg.cholesky(x), axis1=-2, axis2=-1))
-    if f.fn == "logdet":
-        return np.linalg.slogdet(x)[1]
-    if f.fn in ("chol", "inverse chol", "upper chol"):
-        if f.fn == "upper chol":
+    return value_of(f.fn, x)
+
+
+def value_of(fn: Any, x: Any) -> Any:
+    """A function of a factor at values of its latent."""
+    match fn:
+        case "log":
+            return np.log(x)
+        case "log1m":
+            return np.log1p(-x)
+        case "inverse":
+            return np.linalg.inv(x)
+        case "logdet":
+            return np.linalg.slogdet(x)[1]
+        case "chol":
+            return np.linalg.cholesky(x)
+        case "inverse chol":
+            return np.linalg.inv(np.linalg.cholesky(x))
+        case "upper chol":
             return np.linalg.cholesky(x[..., ::-1, ::-1])[..., ::-1, ::-1]
-        lower = np.linalg.cholesky(x)
-        return lower if f.fn == "chol" else np.linalg.inv(lower)
-    return np.power(x, f.fn)
-
-
-def recorded_in(a: Poly) -> list[Recorded]:
-    """Recorded tables and indices of a poly."""
-    return [f.atom.value for _, fs in a.terms for f in fs if is_recorded(f.atom.value)]
+        case "log diagonal":
+            return np.log(np.diagonal(np.linalg.cholesky(x), axis1=-2, axis2=-1))
+    return x if fn == 1 else x**fn

@@ -16,8 +16,10 @@ import numpy as np
 from .contraction import contract
 from .execution import Execution, Means
 from .families import Categories, Dirichlets, Normals
+from .free import Free
 from .shards import Shard, Shards
 
+FREE = "free latents"
 Batch = list  # the tables of a minibatch
 FEW, MOST = 5, 50  # rows that each category of a start begins with, and more of these for long vectors
 
@@ -32,6 +34,7 @@ class State:
     local: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
     entropy: Mapping[str, float] = field(default_factory=dict)
     terms: Mapping[str, float] = field(default_factory=dict)
+    free: Mapping[str, np.ndarray] = field(default_factory=dict)  # parameters of latents without a closed form
 
     @property
     def bound(self) -> float | None:
@@ -40,13 +43,18 @@ class State:
 
 @dataclass(eq=False)
 class Ascent:
-    """The steps of a recognized model: `start` makes a state, `step` the next one."""
+    """The steps of a recognized model: `start` makes a state, `step` the next one.
+
+    Latents without a closed form stay as they are in `state.free`; `moved` changes them.
+    """
 
     execution: Execution
     shards: Shards | None = field(init=False)
+    free: Free | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.shards = Shards(self.execution) if self.execution.sums else None
+        self.free = Free(self.execution) if self.execution.found.free else None
 
     # -- steps ------------------------------------------------------------------------------------
     def step(self, state: State, batch: Batch | None = None, rate: float = 1.0, sweeps: int = 1) -> State:
@@ -76,7 +84,16 @@ class Ascent:
             sweep = self.execution.sweep(damped=True)
             means, eta, own, terms, weights = sweep(state.means, sums, state.eta, rate)
         entropy = {**{n: float(x) for n, x in own.items()}, **entropy}
-        return State(means, eta, weights, local, entropy, {n: float(x) for n, x in terms.items()})
+        tables = {k: x for k, x in state.means.items() if k not in means}  # of free latents
+        terms = {n: float(x) for n, x in terms.items()}
+        return State({**means, **tables}, eta, weights, local, entropy, terms, state.free)
+
+    def moved(self, state: State, values: Mapping[str, np.ndarray]) -> State:
+        """The state with other parameters of the free latents."""
+        entropy, tables = self.free.moments(values)
+        means = {**state.means, **tables}
+        terms = {n: float(x) for n, x in self.execution.sweep(())(means, {})[3].items()}
+        return replace(state, means=means, terms=terms, entropy={**state.entropy, FREE: entropy}, free=values)
 
     def naturals(self, state: State) -> dict[tuple[str, str], np.ndarray]:
         """Natural parameters of all blocks: local ones given the global ones as they are."""
@@ -110,10 +127,13 @@ class Ascent:
         e, init = self.execution, dict(init or {})
         given = {**(defaults or {}), **init}
         means: Means = {}
+        values = {} if self.free is None else self.free.start(given)
+        if self.free is not None:
+            means.update(self.free.moments(values)[1])
         for n in e.globals:
             made = self._given(n, given[n]) if n in given else self._from_prior(n, means, rng)
             means.update({(n, s): x for s, x in made.items()})
-        state = self._rest(means, rng)
+        state = replace(self._rest(means, rng), free=values)
         if self.shards is None:
             return state
         hot = [n for n in e.local if isinstance(e.blocks[n].family, Categories)]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..array import operation
+from ..array.derivatives import PULLS
 from ..array.recording import SHAPES
 from .algebra import Label, aligned
 
@@ -59,6 +60,7 @@ def _ndim_of(index, x):
     return count
 
 
+PULLS[sum_by.run] = {2: lambda g, y, index, size, x: g[index]}
 SHAPES[sum_by.run] = lambda index, size, x: ((size, *np.shape(x)[np.ndim(index) :]), np.dtype(float))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..array import Tape, compile_program, is_recorded, program_of
-from .algebra import Factor, Label, labels_of
+from .algebra import ONE, Atom, Factor, Label, labels_of
 from .contraction import Piece, contract
 from .families import Normals
 from .recognition import Operand, Product, Recognized
@@ -222,6 +222,10 @@ class Execution:
         for n, s in self.names:
             shape = tuple(x.size for x in self.blocks[n].statistic_axes(s))
             means[n, s] = tape.input(np.ones(shape), f"{n}.{s}")
+        for a, fn in self.found.free_factors:
+            shape = (self.found.draws.size, *_free_shape(a, fn))
+            means[self.found.free_name(a, fn)] = tape.input(np.ones(shape), a.name)
+        given = list(means)
         sums = {k: tape.input(np.ones(self.sum_shape(k)), f"sum {i}") for i, k in enumerate(self.sums)}
         before: Means = {}
         rate = tape.input(np.ones(()), "rate") if damped else None
@@ -243,7 +247,7 @@ class Execution:
         run = compile_program(program)
 
         def call(means: Means, sums: Mapping, before: Means | None = None, rate: float = 1.0) -> list[dict]:
-            inputs = [means[k] for k in self.names] + [sums[k] for k in self.sums]
+            inputs = [means[k] for k in given] + [sums[k] for k in self.sums]
             if damped:
                 inputs += [np.asarray(float(rate)), *(before[k] for k in self.names)]
             with np.errstate(all="ignore"):
@@ -251,6 +255,14 @@ class Execution:
             return [{k: next(out) for k in g} for g in groups]
 
         return call
+
+
+def _free_shape(a: Atom, fn: Any) -> tuple[int, ...]:
+    """The shape of a function of a free latent, or of an opaque one, without axes of length one."""
+    if a.kind == "opaque":
+        return tuple(n for n in a.node.shape if n != 1)
+    axes = a.axes[: len(a.axes) - {"logdet": 2, "log diagonal": 1}.get(fn, 0)]
+    return tuple(x.size for x in axes if x is not ONE)
 
 
 def _without_diagonals(operands: Sequence[Operand]) -> tuple[list[Operand], list[Piece]]:

@@ -23,6 +23,8 @@ from .algebra import ONE, Algebra, Atom, Factor, Label, show
 from .families import Betas, Categories, Dirichlets, Normals, PowerGammas, Wisharts
 from .rules import rewritten
 
+MISSING = "entries of an observation that are missing"
+
 
 @dataclass(frozen=True)
 class Block:
@@ -88,12 +90,24 @@ class Product:
 
 @dataclass(frozen=True)
 class Recognized:
-    """The log joint as products, where all of it could be matched; else what blocks."""
+    """The log joint as products of statistics, and what blocks closed forms.
+
+    `free` are the latents whose functions are of no family. In products these are tables over `draws` of them:
+    operands whose block is no block, of the functions `free_factors`.
+    """
 
     blocks: dict[str, Block]
     products: tuple[Product, ...]
     blocked: tuple[Reason, ...]
     recorded: RecordedModel = field(repr=False)
+    free: tuple[str, ...] = ()
+    draws: Label | None = None
+    free_factors: tuple[tuple[Atom, Any], ...] = ()
+
+    @staticmethod
+    def free_name(atom: Atom, fn: Any) -> tuple[str, str]:
+        """What a function of a free latent is called among the mean parameters."""
+        return f"{atom.name} (free {atom.number})", str(fn)
 
     @property
     def whole(self) -> bool:
@@ -107,17 +121,15 @@ def record(
     return record_model(model, args, kwargs, Recorder(Tape(), latent_input, plate_sizes=plate_sizes, starts=starts))
 
 
-def recognize(recorded: RecordedModel) -> Recognized:
-    """Match a recorded model against the families."""
+def recognize(recorded: RecordedModel, draws: int = 64) -> Recognized:
+    """Match a recorded model against the families; `draws` are for what is left free."""
     algebra, roots = Algebra(), {}
     sites: dict[str, tuple[Atom, Any]] = {}
     blocked: list[Reason] = []
     for s in recorded.of_kind(observed=False):
         support, categories = _support(s.fn.support, s)
         if "part_of" in s.options or "gaps" in s.options:
-            blocked.append(
-                Reason(s.name, "entries of an observation that are missing", "rows without gaps, or another algorithm")
-            )
+            blocked.append(Reason(s.name, MISSING, "rows without gaps, or another algorithm"))
         if not isinstance(s.value, Recorded):
             continue  # a handler gave it its value
         atom, roots[s.value] = algebra.latent(s.name, s.fn.shape(), support, categories)
@@ -133,32 +145,35 @@ def recognize(recorded: RecordedModel) -> Recognized:
         for s, poly in zip(random, rewritten(algebra, roots, outputs), strict=True):
             whole = algebra.total(poly, range(len(poly.axes)))
             products += [(s.name, c * s.plate_scale, fs) for c, fs in whole.terms]
-    matched, events, powers = _match(products, blocked)
-    blocks = {}
-    for name, (atom, s) in sites.items():
-        family = _family(atom, events.get(atom, set()), powers.get(atom))
-        if isinstance(s, Site):
-            kind = {"boolean": "boolean", "one-hot": "one-hot"}.get(_support(s.fn.support, s)[0], "")
-            kind = (
-                "boolean"
-                if s.fn.support == constraints.boolean
-                else kind or ("integer" if atom.support == "integer" else "")
-            )
-            blocks[name] = Block(
-                name, atom, family, s.fn.shape(), s.fn.event_dim, s.plates, s.plate_scale / s.scale, False, kind
-            )
-        else:
-            blocks[name] = Block(name, atom, family, s.node.shape, s.node.ndim, (), 1.0, True)
-    found = []
-    for site, c, operands, data in matched:
-        wrong = [(o.block, p) for o, p in operands if p is not None and p != powers[blocks[o.block].atom]]
-        for name, p in wrong:
-            best = powers[blocks[name].atom]
-            why = f"{name}^{p:g} here, and {name}^{best:g} elsewhere: no family has both"
-            blocked.append(Reason(site, why, "a prior of the power that the likelihood has", f"{name}^{p:g}"))
-        if not wrong:
-            found.append(Product(site, c, tuple(_with_event(o, blocks[o.block]) for o, _ in operands), data))
-    return Recognized(blocks, tuple(found), tuple(dict.fromkeys(blocked)), recorded)
+    free: dict[Atom, None] = {}
+    while True:
+        matched, events, powers, more = _match(products, free, blocked)
+        if not more:
+            break
+        free.update(dict.fromkeys(more))
+    blocks = {n: _block(n, atom, s, events, powers) for n, (atom, s) in sites.items() if atom not in free}
+    axis = Label(draws)
+    found, functions = [], {}
+    for site, c, operands, factors in matched:
+        own = [f for f in factors if f.atom in free or f.atom.kind == "opaque"]
+        functions.update(dict.fromkeys((f.atom, f.fn) for f in own))
+        data = tuple(f for f in factors if f.atom.kind in ("data", "index"))
+        tables = [Operand(*Recognized.free_name(f.atom, f.fn), (axis, *f.labels)) for f in own]
+        fixed = [_with_event(o, blocks[o.block]) for o in operands]
+        found.append(Product(site, c / draws if own else c, (*fixed, *tables), data))
+    names = tuple(n for n, (atom, _) in sites.items() if atom in free)
+    return Recognized(blocks, tuple(found), tuple(dict.fromkeys(blocked)), recorded, names, axis, tuple(functions))
+
+
+def _block(name: str, atom: Atom, s: Any, events: Mapping, powers: Mapping) -> Block:
+    family = _family(atom, events.get(atom, set()), powers.get(atom))
+    if not isinstance(s, Site):
+        return Block(name, atom, family, s.node.shape, s.node.ndim, (), 1.0, True)
+    kind = ""
+    if atom.support == "integer":
+        one_hot = _support(s.fn.support, s)[0] == "one-hot"
+        kind = "boolean" if s.fn.support == constraints.boolean else "one-hot" if one_hot else "integer"
+    return Block(name, atom, family, s.fn.shape(), s.fn.event_dim, s.plates, s.plate_scale / s.scale, False, kind)
 
 
 def _support(support: Any, site: Site | None) -> tuple[str, int | None]:
@@ -190,42 +205,49 @@ def _support(support: Any, site: Site | None) -> tuple[str, int | None]:
     return "other", None
 
 
-def _match(products: Sequence[tuple], blocked: list[Reason]):
-    """Each product's statistics; the event axes of normal latents; the powers that positive latents enter with."""
-    matched, events, votes = [], {}, {}
+def _match(products: Sequence[tuple], free: Mapping[Atom, None], blocked: list[Reason]) -> tuple:
+    """Each product's statistics, the event axes of normal latents, the powers of positive ones, and what is free.
+
+    Latents of `free` are not matched; those that fit no family are found here, with the reason.
+    """
+    matched, events, votes, more = [], {}, {}, {}
     for site, c, factors in products:
-        opaque = [f for f in factors if f.atom.kind == "opaque"]
-        if opaque:
-            for f in opaque:
+        for f in factors:
+            if f.atom.kind == "opaque" and not f.atom.reads <= set(free):
                 names = ", ".join(sorted(a.name for a in f.atom.reads))
                 blocked.append(
                     Reason(site, f"{f.atom.name} of {names} has no closed-form expectation", "", f.atom.name)
                 )
-            continue
+                more.update(dict.fromkeys(sorted(f.atom.reads - set(free), key=lambda a: a.number)))
         by_latent: dict[Atom, list[Factor]] = {}
         for f in factors:
-            if f.atom.kind == "latent":
+            if f.atom.kind == "latent" and f.atom not in free:
                 by_latent.setdefault(f.atom, []).append(f)
-        operands, fine = [], True
+        operands = []
         for atom, own in by_latent.items():
             o = _statistic(atom, own)
             if isinstance(o, str):
                 blocked.append(Reason(site, o, "", show([(1.0, tuple(own))])))
-                fine = False
+                more[atom] = None
                 continue
-            operands.append(o)
-        if not fine:
-            continue
-        for (o, p), atom in zip(operands, by_latent, strict=True):
-            if o.statistic == "xx":
-                n = len(o.labels) // 2
-                events.setdefault(atom, set()).update(i for i in range(n) if o.labels[i] is not o.labels[n + i])
-            if p is not None:
-                votes.setdefault(atom, {}).setdefault(p, []).append(site != atom.name)
-        matched.append((site, c, tuple(operands), tuple(f for f in factors if f.atom.kind in ("data", "index"))))
-    # Where two powers clash, the one that the likelihood needs stays.
-    powers = {a: max(v, key=lambda p: (sum(v[p]), len(v[p]), p == 1)) for a, v in votes.items()}
-    return matched, events, powers
+            operands.append(o[0])
+            if o[0].statistic == "xx":
+                n = len(o[0].labels) // 2
+                events.setdefault(atom, set()).update(i for i in range(n) if o[0].labels[i] is not o[0].labels[n + i])
+            if o[1] is not None:
+                votes.setdefault(atom, {}).setdefault(o[1], []).append(site)
+        matched.append((site, c, tuple(operands), factors))
+    for atom, powers in votes.items():
+        if len(powers) > 1:
+            best = max(powers, key=lambda p: (sum(s != atom.name for s in powers[p]), len(powers[p]), p == 1))
+            for p, sites in powers.items():
+                if p != best:
+                    why = f"{atom.name}^{p:g} here, and {atom.name}^{best:g} elsewhere: no family has both"
+                    blocked.append(
+                        Reason(sites[0], why, "a prior of the power that the likelihood has", f"{atom.name}^{p:g}")
+                    )
+            more[atom] = None
+    return matched, events, {a: next(iter(v)) for a, v in votes.items()}, more
 
 
 def _statistic(atom: Atom, factors: list[Factor]) -> tuple[Operand, Any] | str:

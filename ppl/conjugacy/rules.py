@@ -112,11 +112,15 @@ def _of_node(algebra: Algebra, node: Recorded, known: dict[Recorded, Poly]) -> P
             done = found.rewrite(algebra, node, *args, **{k: value(v) for k, v in node.kwargs.items()})
         except NotImplementedError:
             done = None
-        if done is not None:
+        if done is not None and all(
+            f.atom.node is not None for _, fs in done.terms for f in fs if f.atom.kind == "opaque"
+        ):
             return done
     polys = [x for x in _flat(args) if isinstance(x, Poly)]
     if isinstance(node.fun, np.ufunc) and len(args) == 1:
-        return algebra.apply(node.fun, args[0], node)
+        done = algebra.apply(node.fun, args[0], node)
+        if all(f.atom.node is not None for _, fs in done.terms for f in fs if f.atom.kind == "opaque"):
+            return done
     reads = frozenset().union(*(p.latents for p in polys))
     name = getattr(node.fun, "__name__", str(node.fun))
     inner = ", ".join(str(p) for p in polys)
@@ -159,7 +163,7 @@ def _multiply(A, node, a, b):
 def _divide(A, node, a, b):
     if not isinstance(b, Poly):
         return A.multiply(a, A.data(1.0 / np.asarray(b) if not is_recorded(b) else 1.0 / b))
-    return A.multiply(_poly(A, a), A.apply(-1, b, node))
+    return A.multiply(_poly(A, a), A.apply(-1, b, 1.0 / node.args[1]))
 
 
 @rule(np.power, np.float_power, example=lambda v: v.s**-0.5 + v.t**2)
@@ -203,14 +207,14 @@ def _exp(A, node, a):
 def _xlogy(A, node, a, b):
     if not isinstance(b, Poly):
         return A.multiply(a, A.data(np.log(b)))
-    return A.multiply(_poly(A, a), A.apply("log", b, node))
+    return A.multiply(_poly(A, a), A.apply("log", b, np.log(node.args[1])))
 
 
 @rule(special.xlog1py, example=lambda v: special.xlog1py(np.arange(3.0), -v.p))
 def _xlog1py(A, node, a, b):
     if not isinstance(b, Poly):
         return A.multiply(a, A.data(np.log1p(b)))
-    return A.multiply(_poly(A, a), A.apply("log", A.add(A.data(1.0), b), node))
+    return A.multiply(_poly(A, a), A.apply("log", A.add(A.data(1.0), b), np.log1p(node.args[1])))
 
 
 @rule(np.absolute, np.fabs, example=lambda v: np.abs(2.0 * v.s))
