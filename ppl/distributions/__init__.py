@@ -24,12 +24,7 @@ from ppl.distributions.bounded import (
 )
 from ppl.distributions.categories import DirichletMultinomial, Multinomial, OrderedLogistic, OrderedProbit
 from ppl.distributions.chains import AR, CAR, GaussianRandomWalk, GaussianStateSpace
-from ppl.distributions.combinators import (
-    Delta,
-    ImproperUniform,
-    TransformedDistribution,
-    Unit,
-)
+from ppl.distributions.combinators import Delta, ImproperUniform, TransformedDistribution, Unit
 from ppl.distributions.discrete import (
     Bernoulli,
     BetaBinomial,
@@ -46,6 +41,7 @@ from ppl.distributions.discrete import (
 )
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
 from ppl.distributions.exponential import ExponentialFamily, Statistic, exponential_family
+from ppl.distributions.joint import NormalGamma
 from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
 from ppl.distributions.mixtures import Mixture, MixtureGeneral, MixtureSameFamily
 from ppl.distributions.multivariate import (
@@ -103,6 +99,7 @@ from ppl.distributions.spellings import (
     NegativeBinomialProbs,
 )
 from ppl.distributions.transforms import biject_to
+from ppl.distributions.truncated import TruncatedCauchy, TruncatedDistribution
 from ppl.distributions.zeros import (
     HurdleDistribution,
     ZeroInflatedDistribution,
@@ -112,86 +109,8 @@ from ppl.distributions.zeros import (
 
 FAMILIES: dict[str, type[Distribution]] = {
     family.__name__: family
-    for family in (
-        AR,
-        AsymmetricLaplace,
-        Bernoulli,
-        Beta,
-        BetaBinomial,
-        BetaNegativeBinomial,
-        Binomial,
-        CAR,
-        Categorical,
-        Cauchy,
-        Chi2,
-        Delta,
-        Dirichlet,
-        DirichletMultinomial,
-        DiscreteUniform,
-        Erlang,
-        Exponential,
-        FisherSnedecor,
-        Gamma,
-        GammaPoisson,
-        GaussianRandomWalk,
-        GaussianStateSpace,
-        Geometric,
-        Gompertz,
-        Gumbel,
-        HalfCauchy,
-        HalfNormal,
-        HalfStudentT,
-        HurdleDistribution,
-        ImproperUniform,
-        Independent,
-        InverseGamma,
-        InverseWishart,
-        Kumaraswamy,
-        LKJ,
-        LKJCholesky,
-        Laplace,
-        Levy,
-        LogLogistic,
-        LogNormal,
-        LogUniform,
-        Logistic,
-        LogisticNormal,
-        LogitNormal,
-        LowRankMultivariateNormal,
-        MaskedDistribution,
-        MatrixNormal,
-        MixtureGeneral,
-        MixtureSameFamily,
-        Multinomial,
-        MultivariateNormal,
-        MultivariateStudentT,
-        NegativeBinomial,
-        NegativeBinomial2,
-        Normal,
-        OneHotCategorical,
-        OrderedLogistic,
-        OrderedProbit,
-        Pareto,
-        Poisson,
-        Rayleigh,
-        SkewNormal,
-        SoftLaplace,
-        StudentT,
-        TransformedDistribution,
-        Triangular,
-        TruncatedNormal,
-        Uniform,
-        Unit,
-        VonMises,
-        Wald,
-        Weibull,
-        Wishart,
-        WishartCholesky,
-        ZeroInflatedDistribution,
-        ZeroInflatedNegativeBinomial2,
-        ZeroInflatedPoisson,
-        ZeroSumNormal,
-    )
+    for family in tuple(globals().values())
+    if isinstance(family, type) and issubclass(family, Distribution) and family is not Distribution
 }
 
 __all__ = [
@@ -268,6 +187,7 @@ __all__ = [
     "NegativeBinomialLogits",
     "NegativeBinomialProbs",
     "Normal",
+    "NormalGamma",
     "OneHotCategorical",
     "OrderedLogistic",
     "OrderedProbit",
@@ -280,6 +200,8 @@ __all__ = [
     "StudentT",
     "TransformedDistribution",
     "Triangular",
+    "TruncatedCauchy",
+    "TruncatedDistribution",
     "TruncatedNormal",
     "Uniform",
     "Unit",

@@ -52,6 +52,14 @@ def as_integer(x: Array) -> Array:
     return x if x.dtype == np.int64 else x.astype(np.int64)
 
 
+def as_float(x: Array, kind: np.dtype) -> Array:
+    """Whole numbers as floating ones of a type; anything else as it is."""
+    x = as_array(x)
+    if isinstance(x, (int, float)):
+        return float(x)
+    return x.astype(kind) if x.dtype.kind in "iu" else x
+
+
 def float_type(x: Array) -> np.dtype:
     """The floating type of `x`, for constants that meet it: float32 stays float32."""
     dtype = getattr(x, "dtype", None)
@@ -83,6 +91,16 @@ def log_beta_half(x: Array) -> Array:
     return special.betaln(x, float_type(x).type(0.5))
 
 
+def is_infinite(bound: Array | None, infinity: float) -> bool:
+    """Is this no bound: None, or the infinity on its side?"""
+    return bound is None or (not is_recorded(bound) and np.ndim(bound) == 0 and bound == infinity)
+
+
+def cotangent(angle: Array) -> Array:
+    """`1 / tan(angle)` between 0 and pi, in functions that are smooth everywhere."""
+    return -np.sinh(np.log(np.sin(0.5 * angle)) - np.log(np.cos(0.5 * angle)))
+
+
 def within_unit(x: Array) -> Array:
     """`x` kept between the smallest normal number and the largest below 1 of its floating type.
 
@@ -90,6 +108,22 @@ def within_unit(x: Array) -> Array:
     """
     kind = float_type(x)
     return np.minimum(np.maximum(x, np.finfo(kind).tiny), kind.type(1.0) - np.finfo(kind).epsneg)
+
+
+def exp_within(x: Array) -> Array:
+    """`exp(x)`, kept between the smallest normal and the largest number of its floating type.
+
+    For positive draws: those of a tiny shape lie outside of what a float can hold.
+    """
+    kind = np.finfo(float_type(x))
+    return np.exp(np.minimum(np.maximum(x, _ends(kind)[0]), _ends(kind)[1]))
+
+
+def _ends(kind: np.finfo) -> tuple[float, float]:
+    """Logarithms whose exponentials are normal numbers, rounding included."""
+    few = 4.0 * float(kind.eps)
+    low, high = np.log(float(kind.tiny)), np.log(float(kind.max))
+    return float(low * (1.0 - few)), float(high * (1.0 - few))
 
 
 def scaled_exp1(x: Array) -> Array:

@@ -43,18 +43,20 @@ def pick(table: Array, x: Array) -> Array:
     return np.take_along_axis(table, broadcast(index, batch)[..., None], axis=-1)[..., 0]
 
 
-def log_factorial_excess(n: Array) -> Array:
-    """`log n! - n log n + n`, the part of `log n!` that grows slowly.
+def split_log_factorial(n: Array) -> tuple[Array, Array]:
+    """`scale` and `rest` of `log n! = n log(scale) + rest`, where `rest` is no larger than n.
 
-    Masses of large counts are written in it, so that terms of size `n log n` need not cancel. From 16 on by
-    Stirling's series (DLMF 5.11.1), whose first term left out is below 1e-15.
+    A mass takes `scale` into its probabilities, so that terms of size `n log n` need not cancel: large counts keep
+    their digits. Below 16 the scale is 1; from there on it is n, and the rest Stirling's series (DLMF 5.11.1), whose
+    first term left out is below 2e-14.
     """
     small, large = np.minimum(n, 16.0), np.maximum(n, 16.0)
-    below = special.gammaln(small + 1.0) - special.xlogy(small, small) + small
     r = 1.0 / large
     r2 = r * r
-    series = r * (1.0 / 12.0 - r2 * (1.0 / 360.0 - r2 * (1.0 / 1260.0 - r2 * (1.0 / 1680.0 - r2 / 1188.0))))
-    return np.where(n < 16.0, below, 0.5 * np.log(large) + _HALF_LOG_2PI + series)
+    series = r * (1.0 / 12.0 - r2 * (1.0 / 360.0 - r2 * (1.0 / 1260.0 - r2 / 1680.0)))
+    above = 0.5 * np.log(large) + (_HALF_LOG_2PI + series) - large
+    few = n < 16.0
+    return np.where(few, 1.0, large), np.where(few, special.gammaln(small + 1.0), above)
 
 
 def log_choose(x: Array, rest: Array) -> Array:

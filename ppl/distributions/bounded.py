@@ -8,15 +8,14 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import is_recorded, stop_gradient
+from ppl.array import agreeing, logit_beta_quantile, von_mises_quantile
 from ppl.distributions import constraints
-from ppl.distributions._arrays import broadcast, within_unit
+from ppl.distributions._arrays import broadcast, float_type, is_infinite, within_unit
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _EULER = 0.5772156649015329  # Euler's constant
-_NARROW = 1e-100  # of the width: a side that no noise falls on
 
 
 class Uniform(Distribution):
@@ -73,12 +72,17 @@ class Beta(Distribution):
 
     `log p(x) = (a - 1) log x + (b - 1) log(1 - x) - log B(a, b)`, on the unit interval.
 
+    A draw is the quantile of its noise, and moves with both concentrations by implicit reparameterization. It lies
+    between 2.2e-308 and 1 - 1.1e-16 (1.2e-38 and 1 - 6e-8 in float32); small concentrations put mass on these ends.
+
     >>> float(Beta(1.0, 3.0).mean)
     0.25
     """
 
     arg_constraints: ClassVar = {"concentration1": constraints.positive, "concentration0": constraints.positive}
     support = constraints.unit_interval
+    reparameterized = True
+    noise = "uniform"
     concentration1: Array
     concentration0: Array
 
@@ -86,13 +90,22 @@ class Beta(Distribution):
         arguments = {"concentration1": concentration1, "concentration0": concentration0}
         super().__init__(arguments, validate_args=validate_args)
 
+    def from_noise(self, noise: Array) -> Array:
+        return within_unit(special.expit(logit_beta_quantile(self.concentration1, self.concentration0, noise)))
+
     def _log_density(self, x):
         a, b = self.concentration1, self.concentration0
         return special.xlogy(a - 1.0, x) + special.xlog1py(b - 1.0, -x) - special.betaln(a, b)
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
-        return rng.beta(broadcast(self.concentration1, shape), broadcast(self.concentration0, shape))
+        return within_unit(rng.beta(broadcast(self.concentration1, shape), broadcast(self.concentration0, shape)))
+
+    def _log_survival(self, x):
+        return np.log(special.betaincc(self.concentration1, self.concentration0, np.clip(x, 0.0, 1.0)))
+
+    def _isf_exp(self, log_q):
+        return special.betainccinv(self.concentration1, self.concentration0, np.exp(log_q))
 
     def _cdf(self, x):
         return special.betainc(self.concentration1, self.concentration0, np.clip(x, 0.0, 1.0))
@@ -153,8 +166,8 @@ class TruncatedNormal(Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        self.low = None if _is_infinite(low, -np.inf) else low
-        self.high = None if _is_infinite(high, np.inf) else high
+        self.low = None if is_infinite(low, -np.inf) else low
+        self.high = None if is_infinite(high, np.inf) else high
         bounds = {name: b for name, b in (("low", self.low), ("high", self.high)) if b is not None}
         super().__init__({"loc": loc, "scale": scale, **bounds}, validate_args=validate_args)
         if validate_args is not False and len(bounds) == 2:
@@ -204,13 +217,13 @@ class TruncatedNormal(Distribution):
         if self.high is None:
             return -special.ndtri_exp(np.log1p(-q) + self._log_mass())
         # From the lower bound, or mirrored from the upper one: whichever lies in the lower tail.
-        mirrored = stop_gradient(self._standard(self.low) + self._standard(self.high)) > 0.0
-        q = np.where(mirrored, 1.0 - q, q)
+        side = self._standard(self.low) + self._standard(self.high)
+        q = agreeing(side, 1.0 - q, q)
         below, above = self._mirrored_bounds()
         log_above = special.log_ndtr(above)
         ratio = np.exp(special.log_ndtr(below) - log_above)
         z = special.ndtri_exp(log_above + np.log(q + (1.0 - q) * ratio))
-        return np.where(mirrored, -z, z)
+        return agreeing(side, -z, z)
 
     def _cdf(self, x):
         z = self._standard(x)
@@ -341,8 +354,9 @@ class Triangular(Distribution):
     def from_noise(self, noise: Array) -> Array:
         # The rising side up to its end, then the falling side; a side of no width is never divided by.
         rise, fall, width = self.peak - self.low, self.high - self.peak, self.high - self.low
-        up = np.sqrt(np.minimum(noise * (width / np.maximum(rise, _NARROW * width)), 1.0))
-        down = np.sqrt(np.minimum((1.0 - noise) * (width / np.maximum(fall, _NARROW * width)), 1.0))
+        narrow = float(np.finfo(float_type(noise)).tiny) ** (1.0 / 3.0) * np.abs(width)
+        up = np.sqrt(np.minimum(noise * (width / np.maximum(rise, narrow)), 1.0))
+        down = np.sqrt(np.minimum((1.0 - noise) * (width / np.maximum(fall, narrow)), 1.0))
         return self.low + rise * up + fall * (1.0 - down)
 
     def _log_density(self, x):
@@ -473,18 +487,28 @@ class VonMises(Distribution):
     `log p(x) = concentration cos(x - loc) - log(2 pi I_0(concentration))`, for x in [-pi, pi].
 
     The mean is the mean direction and the variance the circular one, `1 - I_1 / I_0`; the cdf counts from -pi.
+    So does the quantile that makes a draw: it moves with both parameters and never jumps from pi to -pi. It costs
+    some 30 us, a hundred times a Gamma's.
 
     >>> float(VonMises(0.0, 2.0).entropy().round(4))
     1.2853
     """
 
     arg_constraints: ClassVar = {"loc": constraints.real, "concentration": constraints.positive}
-    support = constraints.interval(-math.pi, math.pi)
+    support = constraints.circular
+    reparameterized = True
+    noise = "uniform"
     loc: Array
     concentration: Array
 
     def __init__(self, loc: Array = 0.0, concentration: Array = 1.0, *, validate_args: bool | None = None) -> None:
         super().__init__({"loc": loc, "concentration": concentration}, validate_args=validate_args)
+
+    def from_noise(self, noise: Array) -> Array:
+        return von_mises_quantile(self.loc, self.concentration, noise)
+
+    def _icdf(self, q):
+        return self.from_noise(q)
 
     def _log_density(self, x):
         half = np.sin(0.5 * (x - self.loc))
@@ -511,10 +535,6 @@ class VonMises(Distribution):
 
 
 # -- helpers -----------------------------------------------------------------------------------
-
-
-def _is_infinite(bound: Array | None, infinity: float) -> bool:
-    return bound is None or (not is_recorded(bound) and np.ndim(bound) == 0 and bound == infinity)
 
 
 def _ramp(up: Array, length: Array) -> Array:

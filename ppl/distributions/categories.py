@@ -10,7 +10,7 @@ from scipy import special
 from ppl.array import softplus
 from ppl.distributions import constraints
 from ppl.distributions._arrays import as_array, broadcast
-from ppl.distributions._counting import log_factorial_excess, log_ways, one_of, pick
+from ppl.distributions._counting import log_ways, one_of, pick, split_log_factorial
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 from ppl.distributions.discrete import Categorical, WithProbabilities
@@ -46,14 +46,14 @@ class Multinomial(WithProbabilities):
         return constraints.multinomial(self.total_count)
 
     def _log_density(self, x):
-        # n! and x! without their parts n log n, which the probabilities take in: large counts keep their digits.
-        given, n = self._arguments, self.total_count
-        share = np.expand_dims(np.maximum(n, 1.0), -1) / np.maximum(x, 1.0)
+        given = self._arguments
+        (n_scale, n_rest), (scale, rest) = split_log_factorial(self.total_count), split_log_factorial(x)
+        share = np.expand_dims(n_scale, -1) / scale
         if "probs" in given:
             each = special.xlogy(x, given["probs"] * share)
         else:
             each = x * (np.where(x > 0, self.logits, 0.0) + np.log(share))
-        return log_factorial_excess(n) + np.sum(each - log_factorial_excess(x), axis=-1)
+        return n_rest + np.sum(each - rest, axis=-1)
 
     def _draw(self, rng, sample_shape):
         probs = np.asarray(self.probs, float)

@@ -15,7 +15,7 @@ from scipy import special
 from ppl.array import is_recorded, logsumexp, softplus
 from ppl.distributions import constraints
 from ppl.distributions._arrays import Shape, above, as_array, as_integer, broadcast, quiet
-from ppl.distributions._counting import least_reaching, log_choose, log_factorial_excess, log_ways, one_of, pick
+from ppl.distributions._counting import least_reaching, log_choose, log_ways, one_of, pick, split_log_factorial
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 from ppl.errors import ModelError
@@ -304,7 +304,8 @@ class Poisson(Distribution):
         super().__init__({"rate": rate}, validate_args=validate_args)
 
     def _log_density(self, x):
-        return special.xlogy(x, self.rate / np.maximum(x, 1.0)) + (x - self.rate) - log_factorial_excess(x)
+        scale, rest = split_log_factorial(x)
+        return special.xlogy(x, self.rate / scale) - (self.rate + rest)
 
     def _draw(self, rng, sample_shape):
         return rng.poisson(broadcast(self.rate, self.shape(sample_shape)))

@@ -9,15 +9,17 @@
 5. independent axes, whose divergences add up, and normal vectors however their covariance is given;
 6. the entropy of q and the moments that log p needs: normal, Laplace, uniform, gamma-like, log-normal p.
 
-Near equality the terms of a textbook formula cancel. The gaps of `ppl.array` do not (how far a convex function lies
-above its tangent: `exp_gap(x) = exp(x) - 1 - x`, `xlogx_gap(x, y) = x log(x / y) - x + y`, and that of log Gamma), and
-the rows of the table are written as sums of them.
+Near equality the terms of a textbook formula cancel: the divergence is of second order in the difference of the
+parameters, and they are not. The rows of the table are sums of gaps instead (how far a convex function lies above
+its tangent: of exp, of x log x, of log Gamma), whose relative error is that of the difference: where two parameters
+agree to six digits the divergence, some 1e-12, has nine of its own. The third and sixth way have the absolute error
+of their terms.
 
 >>> from ppl.distributions import Normal
 >>> float(kl_divergence(Normal(0.0, 1.0), Normal(1.0, 1.0)))
 0.5
->>> float(kl_divergence(Normal(0.0, 1.0 + 1e-9), Normal(0.0, 1.0)) / 1e-18)
-1.00000016...
+>>> float((kl_divergence(Normal(0.0, 1.0 + 2.0**-20), Normal(0.0, 1.0)) * 2.0**40).round(5))
+1.0
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ppl.array import exp_gap, gammaln_gap, triangular_solve, xlogx_gap
+from ppl.array import gammaln_gap, triangular_solve, xlogx_gap
 from ppl.distributions import constraints
 from ppl.distributions._arrays import broadcast, float_type, quiet, sum_last
 from ppl.distributions._triangular import log_diagonal, solve_rows, squared_distance, transpose
@@ -51,6 +53,7 @@ from ppl.distributions.discrete import (
     Poisson,
     _Failures,
 )
+from ppl.distributions.joint import NormalGamma
 from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
 from ppl.distributions.multivariate import (
     Dirichlet,
@@ -251,6 +254,11 @@ def _exponential_family(q: Distribution, p: Distribution) -> Array:
     return record.log_normalizer(*other) - record.log_normalizer(*eta) - energy
 
 
+def _exp_gap(x: Array) -> Array:
+    """`exp(x) - 1 - x`."""
+    return np.expm1(x) - x
+
+
 # -- the table ----------------------------------------------------------------------------------------
 
 
@@ -259,14 +267,14 @@ def _exponential_family(q: Distribution, p: Distribution) -> Array:
 @register_kl(Normal, Normal)
 def _normal(q, p):
     shift = (q.loc - p.loc) / p.scale
-    return 0.5 * (exp_gap(2.0 * np.log(q.scale / p.scale)) + shift * shift)
+    return 0.5 * (_exp_gap(2.0 * np.log(q.scale / p.scale)) + shift * shift)
 
 
 @register_kl(GaussianRandomWalk, GaussianRandomWalk)
 @register_kl(ZeroSumNormal, ZeroSumNormal)
 def _normal_scale(q, p):
     dimensions = q._dimensions if isinstance(q, ZeroSumNormal) else q.num_steps
-    return 0.5 * dimensions * exp_gap(2.0 * np.log(q.scale / p.scale))
+    return 0.5 * dimensions * _exp_gap(2.0 * np.log(q.scale / p.scale))
 
 
 @register_kl(Cauchy, Cauchy)
@@ -279,7 +287,7 @@ def _cauchy(q, p):
 @register_kl(Laplace, Laplace)
 def _laplace(q, p):
     log_ratio, distance = np.log(q.scale / p.scale), np.abs(q.loc - p.loc) / q.scale
-    return exp_gap(log_ratio) + np.exp(log_ratio) * exp_gap(-distance)
+    return _exp_gap(log_ratio) + np.exp(log_ratio) * _exp_gap(-distance)
 
 
 @register_kl(Normal, Laplace)
@@ -319,28 +327,28 @@ def _normal_gumbel(q, p):
 def _pareto(q, p):
     higher = q.scale >= p.scale
     climb = p.alpha * np.log(np.where(higher, q.scale / p.scale, 1.0))
-    return np.where(higher, exp_gap(np.log(p.alpha / q.alpha)) + climb, np.inf)
+    return np.where(higher, _exp_gap(np.log(p.alpha / q.alpha)) + climb, np.inf)
 
 
 @register_kl(Wald, Wald)
 def _wald(q, p):
     mean, ratio = q.mean, (q.mean - p.mean) / p.mean
-    return 0.5 * (exp_gap(np.log(p.concentration / q.concentration)) + p.concentration * ratio * ratio / mean)
+    return 0.5 * (_exp_gap(np.log(p.concentration / q.concentration)) + p.concentration * ratio * ratio / mean)
 
 
 @register_kl(Levy, Levy, alike=lambda d: d.loc)
 def _levy(q, p):
-    return 0.5 * exp_gap(np.log(p.scale / q.scale))  # 1 / (x - loc) is a gamma draw
+    return 0.5 * _exp_gap(np.log(p.scale / q.scale))  # 1 / (x - loc) is a gamma draw
 
 
 @register_kl(Kumaraswamy, Kumaraswamy, alike=lambda d: d.concentration1)
 def _kumaraswamy(q, p):
-    return exp_gap(np.log(p.concentration0 / q.concentration0))  # -log(1 - x^a) is an exponential draw
+    return _exp_gap(np.log(p.concentration0 / q.concentration0))  # -log(1 - x^a) is an exponential draw
 
 
 @register_kl(Gompertz, Gompertz, alike=lambda d: d.rate)
 def _gompertz(q, p):
-    return exp_gap(np.log(p.concentration / q.concentration))  # exp(rate x) - 1 is an exponential draw
+    return _exp_gap(np.log(p.concentration / q.concentration))  # exp(rate x) - 1 is an exponential draw
 
 
 @register_kl(VonMises, VonMises)
@@ -447,7 +455,7 @@ def _ratio_of_trils(q_tril, p_tril):
 def _gap_of_ratio(ratio):
     logs = 2.0 * np.log(np.diagonal(ratio, axis1=-2, axis2=-1))
     below = ratio * np.tri(np.shape(ratio)[-1], k=-1, dtype=float_type(ratio))
-    return np.sum(exp_gap(logs), axis=-1) + np.sum(below * below, axis=(-2, -1)), np.sum(logs, axis=-1)
+    return np.sum(_exp_gap(logs), axis=-1) + np.sum(below * below, axis=(-2, -1)), np.sum(logs, axis=-1)
 
 
 @register_kl(WishartCholesky, WishartCholesky)
@@ -514,7 +522,7 @@ def _generalized_gamma(q, p):
     (a, k, s), (b, j, t) = (_entry(_GENERALIZED_GAMMA, d)(d) for d in (q, p))
     log_ratio = j * np.log(s / t)
     if isinstance(k, float) and isinstance(j, float) and k == j:
-        return gammaln_gap(b, a) + a * exp_gap(log_ratio) + (a - b) * log_ratio
+        return gammaln_gap(b, a) + a * _exp_gap(log_ratio) + (a - b) * log_ratio
     opposite = (isinstance(k, float) and k < 0.0) != (isinstance(j, float) and j < 0.0)
     ratio = j / k
     ratio = _like(ratio, log_ratio) if isinstance(ratio, float) else ratio
@@ -524,8 +532,8 @@ def _generalized_gamma(q, p):
 def _powers_of_gammas(a, b, r, c):
     """Of concentrations a and b, the ratio r of the powers, and `c = log((s / t)^j)` of the scales s and t."""
     grown = c + (special.gammaln(a + r) - special.gammaln(a + 1.0))
-    bent = gammaln_gap(b, a) + a * gammaln_gap(a + r, a + 1.0) + exp_gap(np.log(r))
-    return a * exp_gap(grown) + bent + (a - b) * (c + (r - 1.0) * special.digamma(a))
+    bent = gammaln_gap(b, a) + a * gammaln_gap(a + r, a + 1.0) + _exp_gap(np.log(r))
+    return a * _exp_gap(grown) + bent + (a - b) * (c + (r - 1.0) * special.digamma(a))
 
 
 def _opposite_powers_of_gammas(a, b, r, c):
@@ -534,6 +542,13 @@ def _opposite_powers_of_gammas(a, b, r, c):
     moment = np.exp(c + special.gammaln(np.where(finite, a + r, 1.0)) - special.gammaln(a))
     rest = special.gammaln(b) - special.gammaln(a) + (a - b * r) * special.digamma(a) - b * c - a - np.log(-r)
     return np.where(finite, rest + moment, np.inf)
+
+
+@register_kl(NormalGamma, NormalGamma)
+def _normal_gamma(q, p):
+    away = q.loc - p.loc
+    given = _exp_gap(np.log(p.count / q.count)) + p.count * away * away * (q.concentration / q.rate)
+    return 0.5 * given + _generalized_gamma(q.precision, p.precision)
 
 
 # -- normal vectors ---------------------------------------------------------------------------------------

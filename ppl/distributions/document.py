@@ -48,6 +48,7 @@ EXAMPLES: dict[str, dist.Distribution] = {
         dist.ImproperUniform(constraints.real),
         dist.Independent(_NORMALS, 1),
         dist.MaskedDistribution(_NORMALS, True),
+        dist.TruncatedDistribution(dist.Normal(0.3, 1.2), low=0.1, high=2.9),
         dist.TransformedDistribution(_NORMALS, dist.transforms.ExpTransform()),
         dist.MixtureSameFamily(_HALVES, _NORMALS),
         dist.MixtureGeneral(_HALVES, [dist.Normal(0.3, 1.2), dist.Laplace(0.3, 1.2)]),
@@ -82,9 +83,10 @@ SUPPORTS = {
     "OrderedLogistic": "an integer in [0, K - 1]",
     "OrderedProbit": "an integer in [0, K - 1]",
     "TransformedDistribution": "the image of the base's",
+    "TruncatedDistribution": "a number in [low, high]",
 }
 DRAWS = {"Delta": "explicit", "Unit": "explicit"} | dict.fromkeys(
-    ("Independent", "MaskedDistribution", "TransformedDistribution"), "the base's"
+    ("Independent", "MaskedDistribution", "TransformedDistribution", "TruncatedDistribution"), "the base's"
 )
 
 
@@ -101,7 +103,7 @@ def example(family: type[dist.Distribution]) -> dist.Distribution:
     for more in options:
         try:
             return family(**given, **more)
-        except PPLError:
+        except (PPLError, TypeError):
             continue
     raise LookupError(f"an example of {family.__name__}, to be written into EXAMPLES")
 

@@ -8,7 +8,8 @@ distribution. Conjugate updates, natural gradients and divergences are written i
 families. Three conventions make records easy to match and to compare:
 
 - A statistic is named by its formula in x ("log x", "x x^T"); the base measure never holds a multiple of one of the
-  statistics, so eta_i is the whole factor of t_i in the log density. A gamma has `eta = (a - 1, -b)`.
+  statistics, so eta_i is the whole factor of t_i in the log density. A gamma has `eta = (a - 1, -b)`; so where
+  concentrations are far below 1, eta holds them to 1e-16 and no better.
 - Constants stand in A, so that h = 1 (`is_flat`) wherever nothing else depends on x.
 - What must be known for the family to be exponential (the trials of a binomial) is `fixed`, by name.
 
@@ -17,6 +18,8 @@ broadcast. Independent axes, masks and expansions are the business of whoever ho
 `d.core`, whose batch axes hold the elements.
 
 Source: Wainwright and Jordan, Graphical models, exponential families, and variational inference (2008), section 3.
+
+The records themselves are in `records.py`.
 
 >>> from ppl.distributions import Gamma
 >>> record = exponential_family(Gamma(3.0, 2.0))

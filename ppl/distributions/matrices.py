@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
+from ppl.array import log_gamma_quantile
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, above, as_array, float_type
+from ppl.distributions._arrays import Shape, above, as_array, float_type, log_beta_half
 from ppl.distributions._triangular import (
     ROOT_KINDS,
     Root,
@@ -21,7 +22,6 @@ from ppl.distributions._triangular import (
 )
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array
-from ppl.distributions.multivariate import log_gamma_quantile
 from ppl.distributions.transforms import LowerCholeskyTransform
 from ppl.errors import ShapeError
 
@@ -99,7 +99,7 @@ class _Bartlett(Distribution):
 
     `T A A' T'` is a Wishart draw where the elements of A below the diagonal are standard normal and A_ii^2,
     i = 0..p-1, is chi-squared with `concentration - i` degrees of freedom (Bartlett 1933). The noise is uniform:
-    p (p - 1) / 2 numbers for the normals, then two for each element of the diagonal.
+    p (p - 1) / 2 numbers for the normals, then one for each element of the diagonal.
     """
 
     arg_constraints: ClassVar = {
@@ -153,9 +153,9 @@ class _Bartlett(Distribution):
 
     @property
     def noise_shape(self) -> Shape:
-        """A number for each element below the diagonal of a factor, and two for each element on it."""
+        """A number for each element of a factor."""
         p = self.event_shape[0]
-        return (*self.batch_shape, p * (p - 1) // 2 + 2 * p)
+        return (*self.batch_shape, p * (p + 1) // 2)
 
     def _bartlett(self, noise: Array) -> Array:
         normals, log_roots = _triangle_noise(0.5 * self._degrees, noise)
@@ -209,8 +209,7 @@ class WishartCholesky(_Bartlett):
 
     def _expected_diagonal(self):
         """`E[A_ii]`, the mean of a chi draw."""
-        half = 0.5 * self._degrees
-        return math.sqrt(2.0) * np.exp(special.gammaln(half + 0.5) - special.gammaln(half))
+        return math.sqrt(2.0 * math.pi) * np.exp(-log_beta_half(0.5 * self._degrees))
 
     def _mode(self):
         return self.scale_tril * np.sqrt(np.maximum(self._degrees - 1.0, 0.0))[..., None, :]
@@ -335,7 +334,7 @@ class _Correlations(Distribution):
     Row i, i = 1..n-1, is `(e_1, ..., e_i, c) / |(e_1, ..., e_i, c)|` with standard normal e and c^2 chi-squared with
     `2 b_i` degrees of freedom, `b_i = concentration + (n - 1 - i) / 2`: so its last element squared is
     Beta(b_i, i / 2), as in the onion method (Lewandowski, Kurowicka and Joe 2009, section 3.2). The noise is
-    uniform, n (n - 1) / 2 numbers for the normals and two for each c.
+    uniform, n (n - 1) / 2 numbers for the normals and one for each c.
     """
 
     arg_constraints: ClassVar = {"concentration": constraints.positive}
@@ -360,9 +359,9 @@ class _Correlations(Distribution):
 
     @property
     def noise_shape(self) -> Shape:
-        """A number for each element below the diagonal, and two for each row but the first."""
+        """A number for each element of a factor but the first, which is 1."""
         n = self.dimension
-        return (*self.batch_shape, n * (n - 1) // 2 + 2 * (n - 1))
+        return (*self.batch_shape, n * (n + 1) // 2 - 1)
 
     def _factor(self, noise: Array) -> Array:
         normals, log_roots = _triangle_noise(self._shapes, noise)
@@ -435,7 +434,9 @@ class LKJCholesky(_Correlations):
     def _variance(self):
         b, mean = self._shapes, self._expected_diagonal()
         below = np.tri(self.dimension, k=-1, dtype=float_type(self.concentration))
-        return self._on_diagonal(0.0, b / (b + 0.5 * self._rows) - mean * mean) + self._spread * below
+        # Of a large concentration, where the diagonal is nearly 1, rounding is all that is left of the difference.
+        of_diagonal = np.maximum(b / (b + 0.5 * self._rows) - mean * mean, 0.0)
+        return self._on_diagonal(0.0, of_diagonal) + self._spread * below
 
     def _entropy(self):
         return self._log_normalizer() - np.sum((2.0 * self._shapes - 2.0) * self._expected_logs, axis=-1)
@@ -481,6 +482,5 @@ def _triangle_noise(shapes: Array, noise: Array) -> tuple[Array, Array]:
     A root stays above e^-350, for its square to be a positive double and a factor to be one.
     """
     chis = np.shape(shapes)[-1]
-    normals = np.shape(noise)[-1] - 2 * chis
-    log_gamma = log_gamma_quantile(shapes, noise[..., normals:-chis], noise[..., -chis:])
-    return special.ndtri(noise[..., :normals]), np.maximum(0.5 * (log_gamma + _LOG_2), _LEAST_LOG)
+    normals = special.ndtri(noise[..., :-chis])
+    return normals, np.maximum(0.5 * (log_gamma_quantile(shapes, noise[..., -chis:]) + _LOG_2), _LEAST_LOG)

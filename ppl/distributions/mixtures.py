@@ -214,7 +214,7 @@ class MixtureSameFamily(_Mixture):
             )
         super().__init__(
             {"mixing_distribution": mixing_distribution, "component_distribution": component_distribution},
-            batch_shape=np.broadcast_shapes(mixing_distribution.batch_shape, shape[:-1]),
+            batch_shape=self._together({"weights": mixing_distribution.batch_shape, "components": shape[:-1]}),
             event_shape=component_distribution.event_shape,
         )
 
@@ -295,10 +295,12 @@ class MixtureGeneral(_Mixture):
                 expected="all discrete or all continuous, as a mass and a density do not add up",
                 hint="two sites, one of them the choice",
             )
+        shapes = {f"component {k}": part.batch_shape for k, part in enumerate(parts)}
+        shapes["weights"] = mixing_distribution.batch_shape
         arguments = {"mixing_distribution": mixing_distribution, "component_distributions": parts}
         super().__init__(
             arguments if support is None else arguments | {"support": support},
-            batch_shape=np.broadcast_shapes(mixing_distribution.batch_shape, *(part.batch_shape for part in parts)),
+            batch_shape=self._together(shapes),
             event_shape=parts[0].event_shape,
         )
 

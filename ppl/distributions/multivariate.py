@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import is_recorded, logsumexp
+from ppl.array import is_recorded, log_gamma_quantile, logsumexp
 from ppl.distributions import constraints
 from ppl.distributions._arrays import Shape, above, as_array, as_shape, broadcast, float_type
 from ppl.distributions._triangular import (
@@ -38,7 +38,6 @@ __all__ = [
     "MultivariateStudentT",
     "ZeroSumNormal",
     "log_diagonal",
-    "log_gamma_quantile",
     "squared_distance",
 ]
 
@@ -243,7 +242,7 @@ class MultivariateStudentT(Distribution):
 
     `log p(x) = -(df + n) / 2 log(1 + |z|^2 / df) - sum_i log L_ii - n / 2 log(df pi) + log Gamma((df + n) / 2)
     - log Gamma(df / 2)`, where `L z = x - loc` and L is `scale_tril`. The mean exists for df > 1, the variance
-    `df / (df - 2) (L L')_ii` is finite for df > 2. Its noise is uniform, n elements for the direction and two
+    `df / (df - 2) (L L')_ii` is finite for df > 2. Its noise is uniform, n elements for the direction and one
     for the width: `x = loc + L e / sqrt(g / df)`, g chi-squared by its quantiles, which have a derivative in df.
 
     >>> MultivariateStudentT(4.0, np.zeros(2), np.eye(2)).variance
@@ -276,8 +275,8 @@ class MultivariateStudentT(Distribution):
 
     @property
     def noise_shape(self) -> Shape:
-        """Room for the direction and, with two numbers, the width."""
-        return (*self.batch_shape, self.event_shape[0] + 2)
+        """Room for the direction and the width."""
+        return (*self.batch_shape, self.event_shape[0] + 1)
 
     @property
     def covariance_matrix(self) -> Array:
@@ -292,9 +291,9 @@ class MultivariateStudentT(Distribution):
 
     def from_noise(self, noise: Array) -> Array:
         half = 0.5 * self.df
-        log_chi2 = log_gamma_quantile(half, noise[..., -2], noise[..., -1]) + math.log(2.0)
+        log_chi2 = log_gamma_quantile(half, noise[..., -1]) + math.log(2.0)
         width = np.exp(0.5 * (np.log(self.df) - log_chi2))
-        return self.loc + width[..., None] * self._root.times(special.ndtri(noise[..., :-2]))
+        return self.loc + width[..., None] * self._root.times(special.ndtri(noise[..., :-1]))
 
     def _log_density(self, x):
         n = self.event_shape[0]
@@ -467,8 +466,8 @@ class Dirichlet(Distribution):
     """Dirichlet distribution of probabilities: `concentration` holds a count for each part.
 
     `log p(x) = sum_k (a_k - 1) log x_k - sum_k log Gamma(a_k) + log Gamma(sum_k a_k)`, on the simplex.
-    Draws are gamma draws divided by their sum, each by its quantile of two uniform numbers, on the log scale;
-    so they have derivatives in the counts. Without a count above 1 the density is greatest in corners; the mode
+    Draws are gamma draws divided by their sum, each by its quantile on the log scale, which has a derivative in its
+    count. Without a count above 1 the density is greatest in corners; the mode
     is then the corner of the largest count.
 
     >>> Dirichlet(np.array([1.0, 3.0])).mean
@@ -495,14 +494,8 @@ class Dirichlet(Distribution):
         a = self.concentration
         return np.sum(special.gammaln(a), axis=-1) - special.gammaln(np.sum(a, axis=-1))
 
-    @property
-    def noise_shape(self) -> Shape:
-        """Two numbers for each part."""
-        return (*self.batch_shape, 2 * self.event_shape[0])
-
     def from_noise(self, noise: Array) -> Array:
-        n = self.event_shape[0]
-        log_gamma = log_gamma_quantile(self.concentration, noise[..., :n], noise[..., n:])
+        log_gamma = log_gamma_quantile(self.concentration, noise)
         return np.exp(log_gamma - logsumexp(log_gamma, axis=-1)[..., None])
 
     def _mode(self):
@@ -527,14 +520,6 @@ class Dirichlet(Distribution):
 
 
 # -- shared ------------------------------------------------------------------------------------------
-
-
-def log_gamma_quantile(concentration: Array, first: Array, second: Array) -> Array:
-    """The log of a standard gamma draw, from two uniform numbers, with its derivative in the concentration.
-
-    A Gamma(a) draw is a Gamma(a + 1) draw times `u^(1/a)`: on the log scale, small concentrations do not vanish.
-    """
-    return np.log(special.gammaincinv(concentration + 1.0, first)) + np.log(second) / concentration
 
 
 def _located(loc: Array, matrix: Array, family: str) -> Array:

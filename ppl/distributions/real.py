@@ -16,9 +16,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import softplus
+from ppl.array import logit_beta_quantile, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import above, broadcast, log_beta_half
+from ppl.distributions._arrays import above, broadcast, cotangent, exp_within, log_beta_half
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array
 
@@ -52,6 +52,18 @@ class Normal(Distribution):
     def _log_density(self, x):
         z = (x - self.loc) / self.scale
         return -0.5 * z * z - (np.log(self.scale) + _HALF_LOG_2PI)
+
+    def _log_cdf(self, x):
+        return special.log_ndtr((x - self.loc) / self.scale)
+
+    def _log_survival(self, x):
+        return special.log_ndtr((self.loc - x) / self.scale)
+
+    def _icdf_exp(self, log_q):
+        return self.loc + self.scale * special.ndtri_exp(log_q)
+
+    def _isf_exp(self, log_q):
+        return self.loc - self.scale * special.ndtri_exp(log_q)
 
     def _cdf(self, x):
         return special.ndtr((x - self.loc) / self.scale)
@@ -97,6 +109,15 @@ class Cauchy(Distribution):
         z = (x - self.loc) / self.scale
         return -np.log1p(z * z) - (np.log(self.scale) + math.log(math.pi))
 
+    def _log_survival(self, x):
+        return np.log(np.arctan2(1.0, (x - self.loc) / self.scale) / math.pi)
+
+    def _icdf_exp(self, log_q):
+        return self.loc - self.scale * cotangent(math.pi * np.exp(log_q))
+
+    def _isf_exp(self, log_q):
+        return self.loc + self.scale * cotangent(math.pi * np.exp(log_q))
+
     def _cdf(self, x):
         return np.arctan2(1.0, (self.loc - x) / self.scale) / math.pi  # exact in the lower tail too
 
@@ -122,12 +143,20 @@ class StudentT(Distribution):
 
     arg_constraints: ClassVar = {"df": constraints.positive, "loc": constraints.real, "scale": constraints.positive}
     support = constraints.real
+    reparameterized = True
+    noise = "uniform"
     df: Array
     loc: Array
     scale: Array
 
     def __init__(self, df: Array, loc: Array = 0.0, scale: Array = 1.0, *, validate_args: bool | None = None) -> None:
         super().__init__({"df": df, "loc": loc, "scale": scale}, validate_args=validate_args)
+
+    def from_noise(self, noise: Array) -> Array:
+        # df / t^2 are the odds of a Beta(df / 2, 1 / 2) draw; both tails are the lower one of the noise.
+        tail = np.minimum(2.0 * noise, 2.0 - 2.0 * noise)
+        size = 0.5 * (np.log(self.df) - logit_beta_quantile(0.5 * self.df, 0.5, tail)) + np.log(self.scale)
+        return self.loc + np.sign(noise - 0.5) * exp_within(size)
 
     def _log_density(self, x):
         z = (x - self.loc) / self.scale
@@ -136,6 +165,12 @@ class StudentT(Distribution):
 
     def _draw(self, rng, sample_shape):
         return self.loc + self.scale * rng.standard_t(broadcast(self.df, self.shape(sample_shape)))
+
+    def _log_survival(self, x):
+        return np.log(special.stdtr(self.df, (self.loc - x) / self.scale))
+
+    def _isf_exp(self, log_q):
+        return self.loc - self.scale * special.stdtrit(self.df, np.exp(log_q))
 
     def _cdf(self, x):
         return special.stdtr(self.df, (x - self.loc) / self.scale)
@@ -186,6 +221,24 @@ class Laplace(Distribution):
     def _log_density(self, x):
         return -np.abs((x - self.loc) / self.scale) - (np.log(self.scale) + math.log(2.0))
 
+    def _log_cdf(self, x):
+        z = (x - self.loc) / self.scale
+        return np.minimum(z, 0.0) + np.log1p(-0.5 * np.exp(-np.maximum(z, 0.0)))
+
+    def _log_survival(self, x):
+        z = (self.loc - x) / self.scale
+        return np.minimum(z, 0.0) + np.log1p(-0.5 * np.exp(-np.maximum(z, 0.0)))
+
+    def _icdf_exp(self, log_q):
+        half = math.log(0.5)
+        below, above = np.minimum(log_q, half) - half, np.log(-np.expm1(np.maximum(log_q, half))) - half
+        return self.loc + self.scale * (below - above)
+
+    def _isf_exp(self, log_q):
+        half = math.log(0.5)
+        above, below = np.minimum(log_q, half) - half, np.log(-np.expm1(np.maximum(log_q, half))) - half
+        return self.loc + self.scale * (below - above)
+
     def _cdf(self, x):
         z = (x - self.loc) / self.scale
         tail = 0.5 * np.exp(-np.abs(z))
@@ -232,6 +285,18 @@ class Logistic(Distribution):
         z = (x - self.loc) / self.scale
         return z - 2.0 * softplus(z) - np.log(self.scale)  # even in z, so the sign is free
 
+    def _log_cdf(self, x):
+        return -softplus((self.loc - x) / self.scale)
+
+    def _log_survival(self, x):
+        return -softplus((x - self.loc) / self.scale)
+
+    def _icdf_exp(self, log_q):
+        return self.loc + self.scale * (log_q - np.log(-np.expm1(log_q)))
+
+    def _isf_exp(self, log_q):
+        return self.loc - self.scale * (log_q - np.log(-np.expm1(log_q)))
+
     def _cdf(self, x):
         return special.expit((x - self.loc) / self.scale)
 
@@ -275,6 +340,18 @@ class Gumbel(Distribution):
     def _log_density(self, x):
         z = (self.loc - x) / self.scale
         return z - np.exp(z) - np.log(self.scale)
+
+    def _log_cdf(self, x):
+        return -np.exp((self.loc - x) / self.scale)
+
+    def _log_survival(self, x):
+        return np.log(-np.expm1(-np.exp((self.loc - x) / self.scale)))
+
+    def _icdf_exp(self, log_q):
+        return self.loc - self.scale * np.log(-log_q)
+
+    def _isf_exp(self, log_q):
+        return self.loc - self.scale * np.log(-np.log1p(-np.exp(log_q)))
 
     def _cdf(self, x):
         return np.exp(-np.exp((self.loc - x) / self.scale))
@@ -326,7 +403,7 @@ class SkewNormal(Distribution):
         return (*self.batch_shape, 2)
 
     def from_noise(self, noise: Array) -> Array:
-        length = np.hypot(1.0, self.alpha)
+        length = np.sqrt(1.0 + self.alpha * self.alpha)
         leaning = (self.alpha / length) * np.abs(noise[..., 0]) + noise[..., 1] / length
         return self.loc + self.scale * leaning
 
@@ -339,7 +416,7 @@ class SkewNormal(Distribution):
         return special.ndtr(z) - 2.0 * special.owens_t(z, self.alpha)
 
     def _standard_mean(self):
-        return math.sqrt(2.0 / math.pi) * (self.alpha / np.hypot(1.0, self.alpha))
+        return math.sqrt(2.0 / math.pi) * (self.alpha / np.sqrt(1.0 + self.alpha * self.alpha))
 
     def _mean(self):
         return self.loc + self.scale * self._standard_mean()

@@ -32,6 +32,7 @@ from ppl.distributions.discrete import (
     Poisson,
 )
 from ppl.distributions.exponential import ExponentialFamily, Statistic, register_exponential_family
+from ppl.distributions.joint import NormalGamma
 from ppl.distributions.matrices import InverseWishart, MatrixNormal, Wishart
 from ppl.distributions.multivariate import Dirichlet, MultivariateNormal
 from ppl.distributions.positive import (
@@ -460,7 +461,7 @@ def _softmax(eta):
     return np.exp(eta - logsumexp(eta, axis=-1)[..., None])
 
 
-@register_exponential_family(Categorical, size=lambda d: np.shape(d.logits)[-1])
+@register_exponential_family(Categorical, size=lambda d: d._number)
 def _categorical(size):
     def one_hot(x):
         return np.where(np.expand_dims(as_integer(x), -1) == np.arange(size), 1.0, 0.0)
@@ -645,4 +646,42 @@ def _matrix_normal(scale_tril_row, scale_tril_column):
         build_from_mean=lambda loc: MatrixNormal(loc, scale_tril_row, scale_tril_column),
         log_base_measure=log_base_measure,
         fixed={"scale_tril_row": scale_tril_row, "scale_tril_column": scale_tril_column},
+    )
+
+
+# -- several quantities together --------------------------------------------------------------------------
+
+
+@register_exponential_family(NormalGamma)
+def _normal_gamma():
+    def parameters(log_precision, precision, weighted, square):
+        """loc, count, concentration and rate."""
+        loc = -0.5 * weighted / square
+        return loc, -2.0 * square, log_precision + 0.5, -precision - 0.5 * weighted * loc
+
+    def log_normalizer(*eta):
+        _, count, a, b = parameters(*eta)
+        return _gamma_normalizer(a, b) + 0.5 * (_LOG_2PI - np.log(count))
+
+    def mean_parameters(*eta):
+        loc, count, a, b = parameters(*eta)
+        return special.digamma(a) - np.log(b), a / b, loc * a / b, 1.0 / count + loc * loc * a / b
+
+    return ExponentialFamily(
+        NormalGamma,
+        (
+            Statistic("log t", lambda x: np.log(x[..., 1]), 0, constraints.greater_than(-0.5), constraints.real),
+            Statistic("t", lambda x: x[..., 1], 0, negative, constraints.positive),
+            Statistic("t m", lambda x: x[..., 1] * x[..., 0], 0, constraints.real, constraints.real),
+            Statistic("t m^2", lambda x: x[..., 1] * np.square(x[..., 0]), 0, negative, constraints.positive),
+        ),
+        to_natural=lambda d: (
+            d.concentration - 0.5,
+            -d.rate - 0.5 * d.count * d.loc * d.loc,
+            d.count * d.loc,
+            -0.5 * d.count,
+        ),
+        log_normalizer=log_normalizer,
+        mean_parameters=mean_parameters,
+        build=lambda *eta: NormalGamma(*parameters(*eta)),
     )

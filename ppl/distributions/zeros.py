@@ -14,7 +14,7 @@ from ppl.distributions._counting import least_reaching, one_of
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 from ppl.distributions.discrete import NegativeBinomial2, Poisson
-from ppl.errors import ModelError, ShapeError
+from ppl.errors import ModelError
 
 
 class _Gated(Distribution):
@@ -37,15 +37,8 @@ class _Gated(Distribution):
     def _begin(self, base_dist: Distribution, arguments: dict[str, Array], validate_args: bool | None) -> None:
         self.base_dist = base_dist
         self._check_base()
-        shape = np.shape(as_array(arguments.get("gate", arguments.get("gate_logits"))))
-        try:
-            batch_shape = np.broadcast_shapes(base_dist.batch_shape, shape)
-        except ValueError:
-            raise ShapeError(
-                got=f"{self._family} with a gate of shape {shape} and counts of batch shape {base_dist.batch_shape}",
-                expected="shapes that broadcast together",
-                hint="a gate of the batch's shape, or with axes of length 1",
-            ) from None
+        gate = as_array(arguments.get("gate", arguments.get("gate_logits")))
+        batch_shape = self._together({"gate": np.shape(gate), "counts": base_dist.batch_shape})
         super().__init__(arguments, batch_shape=batch_shape, validate_args=validate_args)
 
     def _check_base(self) -> None:

@@ -22,7 +22,7 @@ from scipy import special
 
 import ppl.array as A
 from ppl.array import operations as op
-from ppl.array import specials
+from ppl.array import quantiles, specials
 from ppl.array.recording import METHODS
 from ppl.array.rows import Rows, rows_of
 from ppl.array.scan import scan_rows
@@ -189,7 +189,7 @@ ELEMENTWISE = {
         np.real, np.imag, np.isreal, np.iscomplex, np.real_if_close, np.modf, special.log_expit, special.expit,
         special.erf, special.erfc, special.erfcx, special.erfi, special.dawsn, special.ndtr, special.log_ndtr,
         special.i0, special.i1, special.i0e, special.i1e, special.j0, special.j1, special.exprel, special.expm1,
-        special.cosm1, special.exp2, special.exp10, special.wrightomega, op.softplus, A.exp_gap,
+        special.cosm1, special.exp2, special.exp10, special.wrightomega, op.softplus,
     ),
     ("positive",): (
         np.log, np.log1p, np.sqrt, np.cbrt, np.reciprocal, np.log2, np.log10, special.gammaln, special.loggamma,
@@ -215,10 +215,12 @@ ELEMENTWISE = {
     ),
     ("above one", "unit"): (special.binom,),
     ("positive", "real"): (special.huber,),
-    ("shape", "unit"): (special.gammaincinv, special.gammainccinv),
+    ("shape", "unit"): (
+        special.gammaincinv, special.gammainccinv, quantiles.log_gamma_quantile, quantiles.log_wald_quantile,
+    ),
     ("shape", "positive"): (specials.gammainc_slope,),
+    ("shape", "real"): (special.stdtr, quantiles.gamma_shift),
     ("above one", "positive"): (specials.ZETA,),
-    ("shape", "real"): (special.stdtr,),
 }  # fmt: skip
 ELEMENTWISE[("shape", "unit")] += (special.stdtrit,)
 ELEMENTWISE[("shape", "positive")] += (special.iv, special.ive, special.kv, special.kve, special.jv, special.yv)
@@ -227,11 +229,14 @@ ELEMENTWISE[("positive", "shape", "unit")] = (
     special.betaincc,
     special.betaincinv,
     special.betainccinv,
+    quantiles.logit_beta_quantile,
 )
+ELEMENTWISE[("positive", "shape", "real")] = (quantiles.beta_shift,)
+ELEMENTWISE[("real", "shape", "unit")] = (quantiles.von_mises_quantile,)
+ELEMENTWISE[("real", "shape", "real")] = (quantiles.von_mises_shift,)
 # Those whose derivative is known in the last argument alone, or in the first.
 LAST = {
-    specials.ZETA, special.stdtr, special.stdtrit, specials.gammainc_slope, special.betainc, special.betaincc,
-    special.betaincinv, special.betainccinv, special.iv, special.ive, special.kv, special.kve, special.jv, special.yv,
+    specials.ZETA, special.iv, special.ive, special.kv, special.kve, special.jv, special.yv,
 }  # fmt: skip
 FIRST = {special.inv_boxcox, special.inv_boxcox1p}
 for _domains, _functions in ELEMENTWISE.items():
@@ -267,6 +272,11 @@ def raising(draw, f):
     domains = draw(st.sampled_from([("positive", "positive"), ("with zeros", "count"), ("positive", "count")]))
     known = frozenset((1,)) if domains[0] == "with zeros" else None  # no derivative in an exponent of zero
     return Call(f, broadcasting(draw, domains), known=known)
+
+
+@draws(op.agreeing)
+def choosing_between_formulas(draw, f):
+    return Call(f, broadcasting(draw, ("real",) * 3, smooth=(False, True, True)))
 
 
 @draws(np.left_shift, np.right_shift)

@@ -43,7 +43,8 @@ def check(fun, inputs, wrt, kinds, tolerance=2e-5):
     value, *gradients = A.compile_program(A.gradient(program, wrt))(*inputs)
     np.testing.assert_allclose(value, np.sum(fun(*inputs)), rtol=1e-9)
     for i, gradient, kind in zip(wrt, gradients, kinds, strict=True):
-        step = direction(inputs[i], i, kind) * np.where(np.abs(inputs[i]) > 1e3, np.abs(inputs[i]), 1.0)
+        size = np.abs(inputs[i])
+        step = direction(inputs[i], i, kind) * np.where((size > 1e3) | ((size < 0.05) & (size > 0.0)), size, 1.0)
         ends = [run(*inputs[:i], inputs[i] + sign * STEP * step, *inputs[i + 1 :])[0] for sign in (1, -1)]
         numerical = (ends[0] - ends[1]) / (2 * STEP)
         scale = max(abs(numerical), np.max(np.abs(gradient), initial=0.0), abs(float(value)) * 1e-4, 1.0)

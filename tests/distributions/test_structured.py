@@ -9,7 +9,6 @@ from scipy import integrate, sparse, special, stats
 
 import ppl.distributions as dist
 from ppl import array as A
-from ppl.distributions.multivariate import log_gamma_quantile
 from ppl.errors import ModelError, ShapeError, SupportError
 
 from .registry.chains import CHAINS, CHAINS_SHAPES
@@ -221,6 +220,17 @@ def test_moments_that_are_infinite_or_not_there():
     assert inverse.variance[4, 0, 0] == pytest.approx(stats.invgamma(2.5, scale=1.0).var())
 
 
+def test_moments_of_factors_at_extreme_parameters():
+    # A chi draw of many degrees of freedom has variance 1/2, one of few has that of its square.
+    factor = dist.WishartCholesky(np.array([1e8, 1.0 + 1e-8]), np.eye(2))
+    assert factor.variance[0, 0, 0] == pytest.approx(0.5, abs=1e-6)
+    assert factor.variance[1, 1, 1] == pytest.approx(1e-8, rel=1e-6)
+    flat, narrow = dist.LKJCholesky(3, 1e-8), dist.LKJCholesky(3, 1e8)
+    assert flat.variance[2, 0] == pytest.approx(0.5, rel=1e-6)
+    assert np.all(narrow.variance >= 0)
+    np.testing.assert_allclose(narrow.mean, np.eye(3), atol=1e-8)
+
+
 MODES = [row for row in WITH_ORACLE if row.d.has("mode") and np.all(row.d.support(row.d.mode))]
 
 
@@ -350,22 +360,6 @@ def test_a_wrong_path_is_caught():
     assert abs(found - exact) > 6.5 * error
 
 
-@pytest.mark.parametrize("a", [1e-3, 0.02, 0.5, 3.7, 250.0, 1e4])
-@pytest.mark.parametrize("q", [1e-6, 0.3, 1 - 1e-6])
-def test_slope_of_a_gamma_quantile_in_its_shape(a, q):
-    program = A.record(lambda a: (log_gamma_quantile(a, q, 0.7),), [a])
-    value, slope = A.compile_program(A.gradient(program, [0]))(a)
-    with mpmath.workdps(40):
-        first = lambda s: mpmath.findroot(
-            lambda t: mpmath.gammainc(s, 0, mpmath.exp(t), regularized=True) - q,
-            mpmath.log(special.gammaincinv(float(s), q)),
-        )
-        step, shape = mpmath.mpf("1e-12"), mpmath.mpf(a) + 1
-        exact = (first(shape + step) - first(shape - step)) / (2 * step) - mpmath.log(0.7) / mpmath.mpf(a) ** 2
-    assert value == pytest.approx(float(first(shape)) + np.log(0.7) / a, rel=1e-9)
-    assert slope == pytest.approx(float(exact), rel=1e-7)
-
-
 # -- tails, and parameters far from 1 --------------------------------------------------------------------------
 
 
@@ -465,16 +459,14 @@ def test_a_part_of_zero_has_no_density():
 
 @rows(ALL)
 def test_single_precision_is_accurate(row):
-    """The log density of float32 numbers, against that of the same numbers in double: 1e-4 of its parts."""
+    """The log density of float32 numbers against that of the same numbers in double, to 1e-5."""
     leaves, rebuild = row.d.tree_flatten()
     narrow = [np.float32(leaf) for leaf in leaves]
     x = np.float32(row.d.sample(4, (5,)))
     wide = rebuild([np.float64(leaf) for leaf in narrow]).log_prob_inside(np.float64(x))
     found = rebuild(narrow).log_prob_inside(x)
     assert found.dtype == np.float32
-    # In float32 the conditioning of a matrix draw costs digits.
-    tolerance = 2e-2 if row in MATRICES + MATRICES_SHAPES else 1e-3
-    np.testing.assert_allclose(found, wide, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(found, wide, rtol=1e-5, atol=1e-5)
 
 
 # -- cost ---------------------------------------------------------------------------------------------------

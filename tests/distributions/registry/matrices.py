@@ -88,7 +88,7 @@ MATRICES = [
         "MatrixNormal-0",
     ),
     Row(dist.Wishart(7.5, _SCALE), stats.wishart(7.5, _SCALE), "Wishart-scale_matrix"),
-    Row(dist.Wishart(2.6, scale_tril=_TRIL), stats.wishart(2.6, _SCALE), "Wishart-near-boundary"),
+    Row(dist.Wishart(3.2, scale_tril=_TRIL), stats.wishart(3.2, _SCALE), "Wishart-scale_tril"),
     Row(dist.Wishart(4.0, rate_matrix=np.linalg.inv(_SCALE)), stats.wishart(4.0, _SCALE), "Wishart-rate_matrix"),
     Row(dist.WishartCholesky(7.5, _SCALE), FactorOf(7.5, _SCALE), "WishartCholesky-scale_matrix"),
     Row(dist.WishartCholesky(2.6, scale_tril=_TRIL), FactorOf(2.6, _SCALE), "WishartCholesky-near-boundary"),

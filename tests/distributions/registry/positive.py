@@ -10,6 +10,7 @@ from .row import (
     LOCATION_SCALE,
     SCALE,
     array,
+    over_logs,
     rows,
 )
 
@@ -18,16 +19,23 @@ class HalfT:
     """Twice a Student's t distribution, on the positive numbers."""
 
     def __init__(self, df, scale):
-        self.t, self.args, self.kwds, self.dist = stats.t(df, scale=scale), (), {"df": df, "scale": scale}, HalfT
+        self.t, self.args, self.dist, self.df = stats.t(df, scale=scale), (), HalfT, df
+        self.kwds = {"df": df, "scale": scale}
 
     def logpdf(self, x):
         return self.t.logpdf(x) + np.log(2.0)
 
     def cdf(self, x):
-        return np.where(x > 0, 1.0 - 2.0 * self.t.sf(x), 0.0)
+        return np.where(x > 1e-7, 1.0 - 2.0 * self.t.sf(x), 2.0 * np.maximum(x, 0.0) * self.t.pdf(0.0))
 
     def ppf(self, q):
-        return self.t.isf(0.5 - 0.5 * q)
+        return np.where(q > 1e-7, self.t.isf(0.5 - 0.5 * q), 0.5 * q / self.t.pdf(0.0))
+
+    def mean(self):
+        return np.where(np.asarray(self.df) > 1.0, over_logs(self, lambda x: x), np.inf)
+
+    def var(self):
+        return np.where(np.asarray(self.df) > 2.0, over_logs(self, lambda x: x * x) - self.mean() ** 2, np.inf)
 
     def entropy(self):
         return self.t.entropy() - np.log(2.0)
