@@ -7,7 +7,19 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from .algorithms import ALGORITHMS, BBVI, DADVI, Bar, Setup, matching, may_try_others, rewritten, set_up
+from .algorithms import (
+    ALGORITHMS,
+    BBVI,
+    CAVI,
+    DADVI,
+    Bar,
+    Setup,
+    has_closed_forms,
+    matching,
+    may_try_others,
+    rewritten,
+    set_up,
+)
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
@@ -16,6 +28,8 @@ from .fit import Fit, continued, evaluate, judge, keeping, kept
 from .model.calls import refuse_own_names
 
 UNCHANGED = ("point", "conjugate")  # guides of algorithms that fit the sites as they are written
+WORDS = ("not trusted", "usable", "trusted")
+WHY_CAVI = "coordinate ascent in closed form: discrete sites have exact updates here, and score functions are noisy"
 OWN = ("guide", "algorithm", "seed", "progress", "executor")
 
 
@@ -80,6 +94,11 @@ def infer(
             raise
         p = problem(model, args, kwargs, eager=True, seed=seed)
         executor = "eager"
+    first = None
+    if algorithm == "auto" and guide is None and executor == "auto" and has_closed_forms(p):
+        first = _fitted(CAVI(), Setup(p, CAVI.guide, None, (WHY_CAVI,)), seed, executor, bar)
+        if first.verdict.word != "not trusted" or first.solution.interrupted:
+            return first
     setup, init = Setup(p, guide, None, ()), getattr(chosen, "init", None)
     if isinstance(init, Fit):  # its parameters, and with its guide also its form of the model
         form = init.problem.form if guide in (None, init.guide) else {}
@@ -100,8 +119,8 @@ def infer(
     fit = _fitted(chosen, setup, seed, executor, bar)
     chooses = guide is None and algorithm == "auto" and fit.executor == "numpy" and may_try_others(setup)
     if chooses and fit.verdict.word == "not trusted" and not fit.solution.interrupted:
-        return _second_opinion(fit, chosen, setup, seed, executor, bar)
-    return fit
+        fit = _second_opinion(fit, chosen, setup, seed, executor, bar)
+    return fit if first is None else _better(first, fit)
 
 
 def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
@@ -117,9 +136,13 @@ def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fi
     return fit
 
 
+def _better(a: Fit, b: Fit) -> Fit:
+    """The one that is trusted more; of equals the one with the higher bound."""
+    return max((a, b), key=lambda x: (WORDS.index(x.verdict.word), x.elbo))
+
+
 def _second_opinion(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
     """A fit that is not trusted against others, in order: a full-rank guide, then fixed draws with linear response."""
-    words = ("not trusted", "usable", "trusted")
     for name, algorithm, guide in (("full-rank guide", chosen, "fullrank"), ("fixed draws", DADVI(), DADVI.guide)):
         if fit.verdict.word != "not trusted":
             break
@@ -132,7 +155,7 @@ def _second_opinion(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: st
             found = _fitted(algorithm, other, seed, executor, bar)
         except PPLError:  # it has no gradient, or no start: the fit that there is remains
             continue
-        ranks = [(words.index(x.verdict.word), x.elbo) for x in (fit, found)]
+        ranks = [(WORDS.index(x.verdict.word), x.elbo) for x in (fit, found)]
         fit = found if ranks[1] > ranks[0] else fit
     return fit
 

@@ -5,6 +5,7 @@ set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 
 from .bbvi import BBVI
 from .cavi import CAVI
+from .closed_form import has_closed_forms
 from .dadvi import DADVI
 from .em import EM
 from .laplace import Laplace
@@ -32,6 +33,7 @@ __all__ = [
     "Setup",
     "Solution",
     "State",
+    "has_closed_forms",
     "matching",
     "may_try_others",
     "rewritten",

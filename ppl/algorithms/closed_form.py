@@ -12,7 +12,7 @@ from ..conjugacy import Block, Recognized, recognize, record
 from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, PowerGammas, Wisharts
 from ..conjugacy.recognition import MISSING
 from ..elbo import Derivation, Objective, Problem, choose, derive
-from ..errors import ConjugacyError, ModelError
+from ..errors import ConjugacyError, ModelError, PPLError
 from ..guides import Families, SiteFamily, values_of
 from .stages import Solution
 
@@ -42,6 +42,18 @@ def recognized(p: Problem, name: str, plate_sizes: Mapping[str, int] | None = No
             site=found.blocked[0].site,
         )
     return found
+
+
+def has_closed_forms(p: Problem) -> bool:
+    """Has a model with discrete latent sites, on full plates, closed-form updates of everything?"""
+    latent = [s for s in p.sites.values() if s.type == "sample" and not s.is_observed]
+    plain = not any(s.guide is not None for s in latent) and not any(q.subsampled for q in p.graph.plates.values())
+    if not plain or not any(s.fn.is_discrete for s in latent) or any(s.type == "param" for s in p.sites.values()):
+        return False
+    try:
+        return recognize(record(p.model, p.args, p.kwargs)).whole
+    except PPLError:
+        return False
 
 
 def _may_mix(p: Problem, found: Recognized) -> bool:

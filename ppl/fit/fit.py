@@ -64,7 +64,7 @@ class Fit:
             bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
         else:
             bound = Bound(solution.bound, 0.0, 0, {t: (x, 0.0) for t, x in solution.terms.items()})
-        ratios = weigh(p, guide, solution, seed)
+        ratios = solution.no_weights or weigh(p, guide, solution, seed)
         verdict = judge(solution, bound, ratios, p.graph.warnings)
         return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
 

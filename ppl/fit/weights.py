@@ -161,8 +161,6 @@ def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DR
         return "control flow depends on a draw"
     if not d.factors:
         return "there are no latent sites"
-    if solution.no_weights:
-        return solution.no_weights
     if guide == "point":
         return "a point has no spread to weigh; ELBO is log p(data, latent sites) at the point, not a bound"
     full = {q.name: q.size for q in d.plates.values() if q.subsampled}

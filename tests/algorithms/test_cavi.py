@@ -254,3 +254,24 @@ def test_predictions_have_the_shape_of_the_data():
 def test_the_same_seed_gives_the_same_fit():
     a, b = (cavi(m.mixture, m.X, tolerance=1e-6) for _ in range(2))
     assert all(np.array_equal(a.params[k], b.params[k]) for k in a.params)
+
+
+# -- chosen by itself ------------------------------------------------------------------------------------
+def test_auto_takes_closed_forms_where_sites_are_discrete():
+    y = m.RNG.integers(2, size=40)
+
+    def model(y):
+        p = ppl.sample("p", dist.Beta(2.0, 3.0))
+        with ppl.plate("n", len(y)):
+            z = ppl.sample("z", dist.Bernoulli(p))
+            ppl.sample("y", dist.Bernoulli(0.9 * z + 0.05), obs=y)
+
+    fit = ppl.infer(model, y, progress=False)
+    assert isinstance(fit.algorithm, ppl.CAVI)
+    assert "coordinate ascent in closed form: discrete sites" in fit.explain()
+    assert fit.verdict.k_hat is not None
+
+
+def test_auto_keeps_gradients_where_sites_are_continuous():
+    fit = ppl.infer(m.regression, m.D3, m.RESPONSE, progress=False)
+    assert not isinstance(fit.algorithm, ppl.CAVI)
