@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..array import Tape, compile_program, is_recorded, program_of
-from .algebra import Atom, Factor, Label, labels_of
+from .algebra import Atom, Factor, Label, aligned, labels_of
 from .contraction import Piece, contract
 from .execution import SHARD, Execution, Sum
 from .families import Categories, Normals
+
+LARGEST_PRODUCT = 1 << 25  # elements of a product of tables that is kept
 
 State = dict[tuple[str, str], np.ndarray]
 
@@ -79,16 +81,17 @@ class Shards:
 
     def _is_feature(self, s: Sum) -> bool:
         """One local statistic times a table of rows by features that the rest reads: `Phi W`."""
-        if len(s.operands) != 1 or any(f.fn == "is" for f in s.data) or len(s.data) > 1:
+        if len(s.operands) != 1 or any(f.fn == "is" or s.rows not in f.labels for f in s.data):
             return False
-        own = set(s.operands[0].labels) - {s.rows}
-        free = labels_of(s.data) - {s.rows}
-        return (
-            (bool(s.data) and s.rows in s.data[0].labels and not own & free and own | free == set(s.interface))
-            or (not s.data and own == set(s.interface))
-        ) and not (
-            isinstance(self.execution.blocks[s.operands[0].block].family, Normals) and s.operands[0].statistic == "xx"
-        )
+        (o,) = s.operands
+        if isinstance(self.execution.blocks[o.block].family, Normals) and o.statistic == "xx":
+            return False
+        own, free = set(o.labels) - {s.rows}, set(_feature_labels(s))
+        width = prod(x.size for x in free)
+        several = len(s.data) > 1  # a product of tables is written out where that is not too large
+        if several and width * self.count > LARGEST_PRODUCT:
+            return False
+        return not own & free and own | free == set(s.interface)
 
     # -- data ------------------------------------------------------------------------------------
     def _feature_table(self, which: tuple[str, str], value_of: Callable[[Atom], Any], count: int) -> Any:
@@ -99,10 +102,12 @@ class Shards:
             if not s.data:
                 columns.append(np.ones((count, 1)))
                 continue
-            (f,) = s.data
-            x, at = value_of(f.atom), f.labels.index(s.rows)
-            x = np.moveaxis(x, at, 0) if at else x
-            columns.append(np.reshape(x, (np.shape(x)[0], -1)))
+            out = (s.rows, *_feature_labels(s))
+            x: Any = None
+            for f in s.data:
+                y = aligned(value_of(f.atom), f.labels, out)
+                x = y if x is None else x * y
+            columns.append(np.reshape(x, (np.shape(x)[0], prod(np.shape(x)[1:]))))
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
     @cached_property
@@ -240,7 +245,7 @@ class Shards:
 
     def _width(self, key: tuple) -> int:
         s = self.execution.sums[key]
-        return prod(x.size for f in s.data for x in f.labels if x is not s.rows)
+        return prod(x.size for x in _feature_labels(s))
 
 
 @dataclass(eq=False)
@@ -285,7 +290,7 @@ class Local:
                 s = e.sums[k]
                 (o,) = s.operands
                 own = [x for x in o.labels if x is not s.rows]
-                features = [x for f in s.data for x in f.labels if x is not s.rows]
+                features = _feature_labels(s)
                 order = [s.interface.index(x) for x in (*features, *own)]
                 w = self.weights[k] if order == list(range(len(order))) else np.transpose(self.weights[k], order)
                 columns.append(np.reshape(w, (prod(x.size for x in features), prod(x.size for x in own))))
@@ -395,7 +400,7 @@ class Local:
                 s = e.sums[k]
                 width = self.shards._width(k)
                 own = [x for x in s.operands[0].labels if x is not s.rows]
-                features = [x for f in s.data for x in f.labels if x is not s.rows]
+                features = _feature_labels(s)
                 part = np.reshape(whole[start : start + width], [x.size for x in (*features, *own)])
                 back = [(*features, *own).index(x) for x in s.interface]
                 out[k] = np.transpose(part, back) if back != list(range(len(back))) else part
@@ -428,6 +433,11 @@ class Local:
         value = np.broadcast_to(value, shape) if np.shape(value) != shape else value
         at = axes.index(row)
         return np.moveaxis(value, at, 0) if at else value
+
+
+def _feature_labels(s: Sum) -> list[Label]:
+    """The axes of a sum's tables beside the rows, in order."""
+    return list(dict.fromkeys(x for f in s.data for x in f.labels if x is not s.rows))
 
 
 def total(shards: Sequence[Shard]) -> Shard:
