@@ -42,6 +42,9 @@ class CAVI:
         seeded starts, compared after 20 sweeps; by default 4 where categories are latent, else 1.
     init
         values of some sites to start from: `{"mu": array}`.
+    blocks
+        pairs of a location and its precision that keep their dependence: `[("mu", "tau")]` makes q(mu, tau) a
+        normal-gamma, or a normal-Wishart.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class CAVI:
     tolerance: float = 1e-10
     restarts: int | None = None
     init: Any = "auto"
+    blocks: tuple[tuple[str, str], ...] = ()
 
     name = "cavi"
     guide = GUIDE
@@ -74,7 +78,7 @@ class CAVI:
     ) -> Solution:
         """Sweeps from the best of several starts."""
         check_executor(self.name, executor)
-        found = recognized(p, self.name, hybrid=True)
+        found = recognized(p, self.name, hybrid=True, blocks=self.blocks)
         check_latent(found, "CAVI")
         ascent = Ascent(Execution(found, None if found.free else row_plate(found)))
         ascent = Hybrid(ascent) if found.free else ascent

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..conjugacy import Block, Recognized, recognize, record
-from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, PowerGammas, Wisharts
+from ..conjugacy import Block, Joint, Recognized, recognize, record
+from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, NormalWisharts, PowerGammas, Wisharts
 from ..conjugacy.recognition import MISSING
 from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..errors import ConjugacyError, ModelError, PPLError
@@ -20,14 +20,20 @@ MOST = 6  # reasons that are shown
 GUIDE = "conjugate"  # what an algorithm with closed-form updates names as its guide
 
 
-def recognized(p: Problem, name: str, plate_sizes: Mapping[str, int] | None = None, hybrid: bool = False) -> Recognized:
+def recognized(
+    p: Problem,
+    name: str,
+    plate_sizes: Mapping[str, int] | None = None,
+    hybrid: bool = False,
+    blocks: Sequence[tuple[str, str]] = (),
+) -> Recognized:
     """The model's products and blocks; ConjugacyError with every reason where some of it has no closed form.
 
     In a `hybrid` latents without a closed form may stand beside those that have one, if they can be drawn smoothly.
     """
     _check_plain(p, name)
     sizes = {q.name: q.size for q in p.graph.plates.values()} if plate_sizes is None else plate_sizes
-    found = recognize(record(p.model, p.args, p.kwargs, sizes))
+    found = recognize(record(p.model, p.args, p.kwargs, sizes), blocks=blocks)
     if not found.blocks and not found.free:
         raise ModelError(
             "a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"'
@@ -101,12 +107,47 @@ def parameters(blocks: Mapping[str, Block], natural: Mapping[tuple[str, str], An
     """The guide's parameters at natural parameters."""
     out: dict[str, np.ndarray] = {}
     for n, b in blocks.items():
-        if not b.is_parameter:
+        if isinstance(b, Joint):
+            out.update(_of_joint(b, {s: np.asarray(natural[n, s]) for s in b.family.statistics}))
+        elif not b.is_parameter:
             eta = {s: np.asarray(natural[n, s]) for s in b.family.statistics}
             if isinstance(b.family, Wisharts):
                 eta = dict(zip(("freedom", "inverse scale"), b.family.natural(eta), strict=True))
             out.update(values_of(family_of(b), eta, b.full_shape, b.discrete))
     return out
+
+
+def _of_joint(b: Joint, eta: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The guide's parameters of a location and its precision."""
+    x, y = families_of(b)
+    out: dict[str, np.ndarray] = {}
+    if isinstance(b.family, NormalWisharts):
+        mean, k = b.family.conditional(eta)
+        freedom, inverse_scale = Wisharts(1).natural(b.family.marginal(eta))
+        out.update(values_of(y, {"freedom": freedom, "inverse scale": inverse_scale}, b.y.shape))
+        out[f"{b.x.name}.precision_scale"] = k.reshape(b.x.shape[:-1])
+    else:
+        mean, covariance, _, _ = b.family.conditional(eta)
+        log_y, rate = b.family.marginal(eta)
+        out.update(values_of(y, {"log": log_y, "power": rate}, b.y.shape))
+        if x.event:
+            tril = np.linalg.cholesky(covariance.reshape(*b.x.shape, b.x.shape[-1]))
+            out[f"{b.x.name}.scale_tril"] = tril
+        else:
+            out[f"{b.x.name}.precision_scale"] = 1.0 / covariance.reshape(b.x.shape)
+    out[f"{b.x.name}.loc"] = mean.reshape(b.x.shape)
+    return out
+
+
+def families_of(b: Block | Joint) -> tuple[SiteFamily, ...]:
+    """The guide's families of a block: two where it is joint, the precision first."""
+    if not isinstance(b, Joint):
+        return (family_of(b),)
+    matrix = isinstance(b.family, NormalWisharts)
+    event = () if matrix or not b.family.event else (len(b.x.shape) - 1,)
+    return SiteFamily(b.x.name, "normal given", event, 1.0, b.y.name), SiteFamily(
+        b.y.name, "wishart" if matrix else "gamma"
+    )
 
 
 def finished(
@@ -127,7 +168,10 @@ def finished(
 ) -> Solution:
     """The solution with the guide of the families that were found."""
     latent = [b for b in found.blocks.values() if not b.is_parameter]
-    guide = Families(tuple(SiteFamily(b.name, "point") if b.name in points else family_of(b) for b in latent))
+    own = (() if b.name in points else families_of(b) for b in latent)
+    guide = Families(
+        (*(f for fs in own for f in fs), *(SiteFamily(b.name, "point") for b in latent if b.name in points))
+    )
     exact = replace(p, dtype=np.dtype(np.float64))
     d = derive(exact, guide, seed=seed)
     by_text = _by_text(d, terms, entropy)
@@ -178,6 +222,8 @@ def _described(found: Recognized, points: Collection[str]) -> list[str]:
 
 def _in_words(b: Block) -> str:
     f = b.family
+    if isinstance(b, Joint):
+        return "one block, a normal given its precision"
     if isinstance(f, Normals):
         return (
             f"normal, with a full covariance along {'its axes' if len(f.event) > 1 else 'an axis'}"

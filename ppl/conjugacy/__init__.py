@@ -5,13 +5,14 @@ recorded log densities --rewrite--> sums of products --recognize--> blocks --Exe
 
 from .ascent import Ascent, State
 from .execution import Execution, row_plate
-from .recognition import Block, Recognized, recognize, record
+from .recognition import Block, Joint, Recognized, recognize, record
 from .shards import Shard, Shards
 
 __all__ = [
     "Ascent",
     "Block",
     "Execution",
+    "Joint",
     "Recognized",
     "Shard",
     "Shards",

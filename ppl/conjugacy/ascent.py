@@ -15,8 +15,9 @@ import numpy as np
 
 from .contraction import contract
 from .execution import Execution, Means
-from .families import Categories, Dirichlets, Normals
+from .families import Categories, Dirichlets, Normals, diagonal
 from .free import Free
+from .recognition import Block, Joint
 from .shards import Shard, Shards
 
 FREE = "free latents"
@@ -131,7 +132,11 @@ class Ascent:
         if self.free is not None:
             means.update(self.free.moments(values)[1])
         for n in e.globals:
-            made = self._given(n, given[n]) if n in given else self._from_prior(n, means, rng)
+            b = e.blocks[n]
+            if isinstance(b, Joint) and all(site in given for site in b.sites):
+                made = b.family.at(*(_flat(c, given[c.name]) for c in (b.x, b.y)))
+            else:
+                made = self._given(n, given[n]) if n in given else self._from_prior(n, means, rng)
             means.update({(n, s): x for s, x in made.items()})
         state = replace(self._rest(means, rng), free=values)
         if self.shards is None:
@@ -196,16 +201,19 @@ class Ascent:
         eta = {s: np.zeros([x.size for x in b.statistic_axes(s)]) for s in b.family.statistics}
         for part in e.parts:
             known = all(o.block == n or (o.block, o.statistic) in means for o in part.operands)
-            if part.site == n and known and part.sum is None:
+            if part.site in b.sites and known and part.sum is None:
                 for i, o in enumerate(part.operands):
                     if o.block == n:
-                        stand_in = {**{k: 0.0 for k in [(n, o.statistic)]}, **means}
+                        stand_in = {(n, o.statistic): 0.0, **means}
                         g = contract(part.rest(stand_in, {}, without=i), o.labels, {}, also=part.labels)
                         eta[o.statistic] = eta[o.statistic] + part.coefficient * g
+        if isinstance(b, Joint):
+            z = rng.standard_normal([x.size for x in b.x.axes])
+            return b.family.solve(b.family.noisy(eta, z))[0]
         shape = tuple(x.size for x in b.axes)
         if isinstance(b.family, Normals):
             with np.errstate(all="ignore"):
-                sd = np.sqrt(-0.5 / _diagonal(b.family, eta["xx"]))
+                sd = np.sqrt(-0.5 / diagonal(b.family, eta["xx"]))
                 loc = eta["x"] * sd * sd
             proper = np.all(np.isfinite(sd)) and np.all(sd > 0)
             x = rng.standard_normal(shape)
@@ -249,10 +257,6 @@ class Ascent:
         return out
 
 
-def _diagonal(family: Normals, second: np.ndarray) -> np.ndarray:
-    """The diagonal of second-order parameters along the event axes."""
-    if not family.event:
-        return second
-    matrices = family._matrix(second)
-    like = second[(..., *(0,) * len(family.event))]
-    return family._unvector(np.diagonal(matrices, axis1=-2, axis2=-1), like)
+def _flat(b: Block, value: Any) -> np.ndarray:
+    """A site's value without axes of length one."""
+    return np.asarray(value, float).reshape([x.size for x in b.axes])

@@ -223,6 +223,105 @@ class Wisharts:
 
 
 @dataclass(frozen=True)
+class NormalGammas:
+    """x and a precision y together: y a gamma, x given y a normal of precision y P along the axes `event` of x."""
+
+    event: tuple[int, ...]
+    statistics = ("yxx", "yx", "y", "log")
+
+    def conditional(self, eta: Arrays) -> tuple[Any, Any, Any, Any]:
+        """Mean of x, its covariance at y = 1, the log determinant of that, and how many elements a vector has."""
+        found, entropy = Normals(self.event).moments({"x": eta["yx"], "xx": eta["yxx"]})
+        n = math.prod(np.shape(found.mean)[i] for i in self.event)
+        return found.mean, found.covariance, 2.0 * entropy - n * (1.0 + _LOG_2PI), n
+
+    def marginal(self, eta: Arrays) -> tuple[Any, Any]:
+        """Natural parameters of y."""
+        mean, _, _, n = self.conditional(eta)
+        return eta["log"] - 0.5 * n, eta["y"] + 0.5 * np.sum(eta["yx"] * mean, axis=self.event)
+
+    def solve(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
+        mean, covariance, log_det, n = self.conditional(eta)
+        own = self.marginal(eta)
+        log_y, y = _GAMMA.mean_parameters(*own)
+        spread = np.reshape(y, [1 if i in self.event else k for i, k in enumerate(np.shape(mean))])
+        yx = spread * mean
+        second = Normals(self.event).outer(mean)
+        wide = np.reshape(spread, (*np.shape(spread), *(1,) * len(self.event)))
+        entropy = _GAMMA.log_normalizer(*own) - own[0] * log_y - own[1] * y
+        entropy = entropy + 0.5 * (n * (1.0 + _LOG_2PI - log_y) + log_det)
+        return {"yxx": covariance + wide * second, "yx": yx, "y": y, "log": log_y}, entropy
+
+    def noisy(self, eta: Arrays, z: Any) -> dict[str, Any]:
+        """With another mean of x, drawn by standard normal z."""
+        log_y, y = self.marginal(eta)
+        at = np.reshape(-y / (log_y + 1.0), [1 if i in self.event else k for i, k in enumerate(np.shape(z))])
+        _, covariance, _, _ = self.conditional(eta)
+        sd = np.sqrt(diagonal(Normals(self.event), covariance) * at)
+        precision = -2.0 * diagonal(Normals(self.event), eta["yxx"])
+        return {
+            **eta,
+            "yx": eta["yx"] + precision * sd * z,
+            "y": eta["y"] - 0.5 * np.sum(precision * (sd * z) ** 2, axis=self.event),
+        }
+
+    def at(self, x: Any, y: Any) -> dict[str, Any]:
+        """The statistics of a point."""
+        spread = np.reshape(y, [1 if i in self.event else k for i, k in enumerate(np.shape(x))])
+        wide = np.reshape(spread, (*np.shape(spread), *(1,) * len(self.event)))
+        return {"yxx": wide * Normals(self.event).outer(x), "yx": spread * x, "y": y, "log": np.log(y)}
+
+
+@dataclass(frozen=True)
+class NormalWisharts:
+    """A vector x and a precision matrix Y together: Y a Wishart, x given Y a normal of precision k Y."""
+
+    statistics = ("yxx", "yx", "power", "logdet")
+
+    def conditional(self, eta: Arrays) -> tuple[Any, Any]:
+        """Mean of x, and k."""
+        k = -2.0 * eta["yxx"]
+        return eta["yx"] / k[..., None], k
+
+    def marginal(self, eta: Arrays) -> dict[str, Any]:
+        """Natural parameters of Y."""
+        mean, k = self.conditional(eta)
+        outer = mean[..., :, None] * mean[..., None, :]
+        return {"power": eta["power"] + 0.5 * k[..., None, None] * outer, "logdet": eta["logdet"] - 0.5}
+
+    def solve(self, eta: Arrays) -> tuple[dict[str, Any], Any]:
+        mean, k = self.conditional(eta)
+        own, entropy = Wisharts(1).solve(self.marginal(eta))
+        y, log_det, n = own["power"], own["logdet"], np.shape(mean)[-1]
+        yx = np.sum(y * mean[..., None, :], axis=-1)
+        means = {"yxx": n / k + np.sum(mean * yx, axis=-1), "yx": yx, "power": y, "logdet": log_det}
+        return means, entropy + 0.5 * (n * (1.0 + _LOG_2PI - np.log(k)) - log_det)
+
+    def noisy(self, eta: Arrays, z: Any) -> dict[str, Any]:
+        """With another mean of x, drawn by standard normal z."""
+        own = self.marginal(eta)
+        mean, k = self.conditional(eta)
+        freedom, inverse_scale = Wisharts(1).natural(own)
+        spread = np.diagonal(inverse_scale, axis1=-2, axis2=-1) / freedom[..., None] / k[..., None]
+        mean = mean + np.sqrt(spread) * z
+        outer = mean[..., :, None] * mean[..., None, :]
+        return {**eta, "yx": k[..., None] * mean, "power": own["power"] - 0.5 * k[..., None, None] * outer}
+
+    def at(self, x: Any, y: Any) -> dict[str, Any]:
+        """The statistics of a point."""
+        yx = np.sum(y * x[..., None, :], axis=-1)
+        return {"yxx": np.sum(x * yx, axis=-1), "yx": yx, "power": y, "logdet": np.linalg.slogdet(y)[1]}
+
+
+def diagonal(family: Normals, second: Any) -> Any:
+    """The diagonal of second-order parameters along the event axes."""
+    if not family.event:
+        return second
+    like = second[(..., *(0,) * len(family.event))]
+    return family._unvector(np.diagonal(family._matrix(second), axis1=-2, axis2=-1), like)
+
+
+@dataclass(frozen=True)
 class Categories:
     """Categories, as indicators along the last axis."""
 

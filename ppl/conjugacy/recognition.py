@@ -16,11 +16,11 @@ from typing import Any
 
 from ..array import Recorded, Tape
 from ..distributions import constraints
-from ..errors import Reason
+from ..errors import ConjugacyError, Reason
 from ..graph import RecordedModel, Recorder, latent_input, record_model
 from ..model import Site
 from .algebra import ONE, Algebra, Atom, Factor, Label, show
-from .families import Betas, Categories, Dirichlets, Normals, PowerGammas, Wisharts
+from .families import Betas, Categories, Dirichlets, NormalGammas, Normals, NormalWisharts, PowerGammas, Wisharts
 from .rules import rewritten
 
 MISSING = "entries of an observation that are missing"
@@ -48,6 +48,10 @@ class Block:
         return tuple(x for x in self.atom.axes if x is not ONE)
 
     @property
+    def sites(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
     def full_shape(self) -> tuple[int, ...]:
         """The shape of its value with every plate at its full size."""
         shape = list(self.shape)
@@ -67,6 +71,41 @@ class Block:
         if statistic != "xx":
             return self.axes
         return (*self.axes, *(Label(self.axes[i].size) for i in self.family.event))
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Two latents that are one block: x given y is a normal whose precision is y (times what is known)."""
+
+    name: str
+    x: Block
+    y: Block
+    family: Any
+    plates: tuple[Any, ...] = ()
+    scale: float = 1.0
+    is_parameter: bool = False
+    discrete: str = ""
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return (self.x.name, self.y.name)
+
+    @property
+    def axes(self) -> tuple[Label, ...]:
+        return self.x.axes
+
+    def axis_of(self, plate: str) -> None:
+        """It is never local."""
+        return None
+
+    def statistic_axes(self, statistic: str) -> tuple[Label, ...]:
+        """The labels of one statistic's mean parameter."""
+        matrix = isinstance(self.family, NormalWisharts)
+        if statistic == "yx":
+            return self.x.axes
+        if statistic == "yxx" and not matrix:
+            return (*self.x.axes, *(Label(self.x.axes[i].size) for i in self.family.event))
+        return self.y.axes[:-2] if matrix and statistic != "power" else self.y.axes
 
 
 @dataclass(frozen=True)
@@ -121,8 +160,11 @@ def record(
     return record_model(model, args, kwargs, Recorder(Tape(), latent_input, plate_sizes=plate_sizes, starts=starts))
 
 
-def recognize(recorded: RecordedModel, draws: int = 64) -> Recognized:
-    """Match a recorded model against the families; `draws` are for what is left free."""
+def recognize(recorded: RecordedModel, draws: int = 64, blocks: Sequence[tuple[str, str]] = ()) -> Recognized:
+    """Match a recorded model against the families; `draws` are for what is left free.
+
+    `blocks` are pairs of a location and its precision that are to be one block each.
+    """
     algebra, roots = Algebra(), {}
     sites: dict[str, tuple[Atom, Any]] = {}
     blocked: list[Reason] = []
@@ -146,12 +188,14 @@ def recognize(recorded: RecordedModel, draws: int = 64) -> Recognized:
             whole = algebra.total(poly, range(len(poly.axes)))
             products += [(s.name, c * s.plate_scale, fs) for c, fs in whole.terms]
     free: dict[Atom, None] = {}
+    joint = _pairs(sites, blocks)
     while True:
-        matched, events, powers, more = _match(products, free, blocked)
+        matched, events, powers, more = _match(products, free, blocked, joint)
         if not more:
             break
         free.update(dict.fromkeys(more))
-    blocks = {n: _block(n, atom, s, events, powers) for n, (atom, s) in sites.items() if atom not in free}
+    made = {n: _block(n, atom, s, events, powers) for n, (atom, s) in sites.items() if atom not in free}
+    blocks = _joined(made, joint, matched)
     axis = Label(draws)
     found, functions = [], {}
     for site, c, operands, factors in matched:
@@ -205,7 +249,78 @@ def _support(support: Any, site: Site | None) -> tuple[str, int | None]:
     return "other", None
 
 
-def _match(products: Sequence[tuple], free: Mapping[Atom, None], blocked: list[Reason]) -> tuple:
+def _pairs(sites: Mapping[str, tuple[Atom, Any]], blocks: Sequence[tuple[str, str]]) -> dict[Atom, tuple[Atom, Atom]]:
+    """For each latent of a block that is asked for, the location and the precision."""
+    out: dict[Atom, tuple[Atom, Atom]] = {}
+    for names in blocks:
+        atoms = [sites[n][0] for n in names if n in sites]
+        kinds = [a.support for a in atoms]
+        if len(names) != 2 or kinds not in (["real", "positive"], ["real", "matrix"]):
+            raise ConjugacyError(
+                f"a block of {names}",
+                "a real site and the positive site or matrix that is its precision, in this order",
+                'blocks=[("mu", "tau")]',
+            )
+        out.update(dict.fromkeys(atoms, (atoms[0], atoms[1])))
+    return out
+
+
+def _joined(
+    blocks: dict[str, Block], joint: Mapping[Atom, tuple[Atom, Atom]], matched: Sequence[tuple]
+) -> dict[str, Any]:
+    """The blocks with pairs in the place of their members."""
+    out: dict[str, Any] = {}
+    for n, b in blocks.items():
+        if b.atom not in joint:
+            out[n] = b
+            continue
+        x, y = (blocks[a.name] for a in joint[b.atom])
+        name = f"{x.name}, {y.name}"
+        if y.atom.support == "matrix":
+            out[name] = Joint(name, x, y, NormalWisharts())
+            continue
+        apart = len(x.axes) - len(y.axes)  # event axes: those that x has, and y has not
+        event = tuple(range(len(x.axes) - apart, len(x.axes))) if apart > 0 else ()
+        out[name] = Joint(name, x, y, NormalGammas(event))
+    return out
+
+
+def _joint_statistic(x: Atom, y: Atom, factors: Sequence[Factor]) -> Operand | str:
+    """The statistic of a pair that its factors in a product are, or why they are none."""
+    of_x = [f for f in factors if f.atom is x]
+    of_y = [f for f in factors if f.atom is y]
+    name, text = f"{x.name}, {y.name}", show([(1.0, tuple(factors))])
+    why = f"{text} is no statistic of the block ({name}): a normal whose precision is {y.name}"
+    logs = {"log", "logdet"}
+    if not of_x and len(of_y) == 1 and of_y[0].fn in logs:
+        return Operand(name, of_y[0].fn, of_y[0].labels)
+    if len(of_y) != 1 or of_y[0].fn != 1 or sum(f.fn if f.fn in (1, 2) else 3 for f in of_x) > 2:
+        return why
+    own = of_y[0].labels
+    if not of_x:
+        return Operand(name, "power" if y.support == "matrix" else "y", own)
+    labels = [f.labels for f in of_x for _ in range(f.fn)]
+    if y.support == "matrix":
+        i, j = own[-2:]
+        ends = [q[-1] for q in labels]
+        if any(q[:-1] != own[:-2] for q in labels) or not set(ends) <= {i, j} or len(set(ends)) < len(ends):
+            return why
+        if len(labels) == 2:
+            return Operand(name, "yxx", own[:-2])
+        return Operand(name, "yx", (*own[:-2], j if ends[0] is i else i))
+    if any(q[: len(own)] != own for q in labels):
+        return why
+    if len(labels) == 1:
+        return Operand(name, "yx", labels[0])
+    return Operand(name, "yxx", (*labels[0], *labels[1][len(own) :]))
+
+
+def _match(
+    products: Sequence[tuple],
+    free: Mapping[Atom, None],
+    blocked: list[Reason],
+    joint: Mapping[Atom, tuple[Atom, Atom]],
+) -> tuple:
     """Each product's statistics, the event axes of normal latents, the powers of positive ones, and what is free.
 
     Latents of `free` are not matched; those that fit no family are found here, with the reason.
@@ -221,9 +336,16 @@ def _match(products: Sequence[tuple], free: Mapping[Atom, None], blocked: list[R
                 more.update(dict.fromkeys(sorted(f.atom.reads - set(free), key=lambda a: a.number)))
         by_latent: dict[Atom, list[Factor]] = {}
         for f in factors:
-            if f.atom.kind == "latent" and f.atom not in free:
+            if f.atom.kind == "latent" and f.atom not in free and f.atom not in joint:
                 by_latent.setdefault(f.atom, []).append(f)
         operands = []
+        for x, y in dict.fromkeys(joint[f.atom] for f in factors if f.atom in joint):
+            o = _joint_statistic(x, y, [f for f in factors if f.atom in (x, y)])
+            if isinstance(o, str):
+                raise ConjugacyError(
+                    f"site '{site}': {o}", "a prior of the location that scales with its precision", site=site
+                )
+            operands.append(o)
         for atom, own in by_latent.items():
             o = _statistic(atom, own)
             if isinstance(o, str):
@@ -293,7 +415,7 @@ def _family(atom: Atom, event: set[int], power: Any) -> Any:
 
 def _with_event(o: Operand, block: Block) -> Operand:
     """The labels of second moments: those of the latent, and the event axes once more."""
-    if o.statistic != "xx":
+    if o.statistic != "xx" or isinstance(block, Joint):
         return o
     n = len(o.labels) // 2
     return Operand(o.block, "xx", (*o.labels[:n], *(o.labels[n + i] for i in block.family.event)))

@@ -66,7 +66,9 @@ def placed(
         by_term = terms_at(PILOTS, few, {n: x for p in points.values() for n, x in p.noise.items()}, PILOT_NODES)
         for g in found:
             table = by_element(d, g, by_term, PILOTS, PILOT_NODES) + points[g.plate].log_ratios
-            weights = special.softmax(np.where(np.isnan(table), -np.inf, table), axis=1).mean(0)[:, :, None]
+            table = np.where(np.isnan(table), -np.inf, table)
+            impossible = np.max(table, axis=1, keepdims=True) == -np.inf  # at every node of an element
+            weights = special.softmax(np.where(impossible, 0.0, table), axis=1).mean(0)[:, :, None]
             e = centre[g.plate] + width[g.plate] * wide[g.plate]
             mean = np.sum(weights * e, axis=0)
             sd = np.sqrt(np.sum(weights * (e - mean) ** 2, axis=0))
@@ -84,7 +86,8 @@ def placed(
             table = by_element(d, g, by_term, PILOTS, nodes) + points[g.plate].log_ratios
             totals[k] += np.sum(special.logsumexp(table, axis=1), axis=-1)
         sets.append(points)
-    return sets if np.mean(np.std(totals, axis=0, ddof=1)) < QUIET else sets[:1]
+    possible = totals[:, np.all(totals > -np.inf, axis=0)]  # without pilots whose elements are impossible
+    return sets if possible.size and np.mean(np.std(possible, axis=0, ddof=1)) < QUIET else sets[:1]
 
 
 def _net(rng: np.random.Generator, g: Group, nodes: int) -> np.ndarray:

@@ -154,6 +154,9 @@ def _signature(d: Derivation, output: int) -> tuple[tuple[int, ...], np.dtype]:
     return d.program.signature(x) if isinstance(x, Ref) else (np.shape(x), np.asarray(x).dtype)
 
 
+NOWHERE = "every draw has a part that a double cannot hold, as weights of a Dirichlet near zero are"
+
+
 def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DRAWS) -> Ratios | str:
     """Ratios of the draws of a fitted guide, or in words why there are none."""
     d = solution.derivation
@@ -214,7 +217,7 @@ def ratios(
     seed: int,
     draws: int = DRAWS,
     block: int = 0,
-) -> Ratios | None:
+) -> Ratios | str | None:
     """Ratios of the draws of a pointwise derivation with full plates; None where they cost too much."""
     rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
     found = groups(d, values, rows, seed)
@@ -273,6 +276,8 @@ def ratios(
         elements[g.plate] = np.concatenate(elements[g.plate]) + _log_conditional(correlated, g, outside, drawn)
     shared |= {n: np.concatenate(x) for n, x in picked.items()}
     mixed = log_ratios - log_mixture
+    if not np.any(np.isfinite(mixed)):
+        return NOWHERE
     for x in shared.values():  # a draw without weight may have no finite value either
         x[~(np.exp(mixed - np.nanmax(mixed)) > 0.0)] = x[np.nanargmax(mixed)]
     return Ratios(log_ratios[:draws], elements, mixed, shared, seed, d, values, correlated)

@@ -4,6 +4,7 @@
 |---|---|
 | normal | `<site>.loc`, `<site>.scale`; vectors: `<site>.loc`, `<site>.scale_tril`, their axes last and joined |
 | gamma of x^p | `<site>.concentration`, `<site>.rate` of y = x^p: a Gamma for p = 1, an inverse gamma for p = -1 |
+| normal given its precision y | `<site>.loc`; `<site>.precision_scale` k of k y, or `<site>.scale_tril` at y = 1 |
 | beta | `<site>.concentration1`, `<site>.concentration0` |
 | Dirichlet | `<site>.concentration` |
 | Wishart of X^p | `<site>.concentration`, `<site>.rate_matrix`, the inverse of the Wishart's scale matrix |
@@ -51,6 +52,7 @@ class SiteFamily:
     kind: str  # "normal", "gamma", "beta", "dirichlet", "wishart", "categories", or "point"
     event: tuple[int, ...] = ()
     power: float = 1.0
+    given: str = ""  # the site that is the precision of a "normal given" it
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ class Families:
 
     @classmethod
     def of(cls, rows: Any) -> Families:
-        """From `[site, kind, event, power]` for each site, as files hold them."""
-        return cls(tuple(SiteFamily(s, k, tuple(int(i) for i in e), float(p)) for s, k, e, p in rows))
+        """From `[site, kind, event, power, given]` for each site, as files hold them."""
+        return cls(tuple(SiteFamily(s, k, tuple(int(i) for i in e), float(p), g) for s, k, e, p, g in rows))
 
     def rows(self) -> list[list]:
         """What `of` makes it from."""
-        return [[f.site, f.kind, list(f.event), f.power] for f in self.sites]
+        return [[f.site, f.kind, list(f.event), f.power, f.given] for f in self.sites]
 
     def find(self, site: str) -> SiteFamily | None:
         """The family of a site, if it has one."""
@@ -223,7 +225,27 @@ def _point(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     return point(recorder, site)
 
 
+def _normal_given(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
+    """x given its precision y: scale (k y)^-1/2, or a factor of the inverse of k Y, or vectors of scale y^-1/2 tril."""
+    shape, event_dim = site.fn.shape(), site.fn.event_dim
+    y, other = recorder.sites[f.given].value, recorder.sites[f.given].fn.shape()
+    loc = _parameter(recorder, site, "loc", shape, np.zeros, constraints.real, event_dim)
+    if len(other) == len(shape) + 1:
+        k = _parameter(recorder, site, "precision_scale", shape[:-1], np.ones, constraints.positive, event_dim - 1)
+        q: Distribution = MultivariateNormal(loc, precision_matrix=k[..., None, None] * y)
+        return single_site(recorder, site, q.to_event(event_dim - 1), CLOSED)
+    if not f.event:
+        k = _parameter(recorder, site, "precision_scale", shape, np.ones, constraints.positive, event_dim)
+        return single_site(recorder, site, Normal(loc, (k * y) ** -0.5).to_event(event_dim), CLOSED)
+    n = shape[-1]
+    eye = lambda s: np.broadcast_to(np.eye(n), s).copy()
+    tril = _parameter(recorder, site, "scale_tril", (*shape, n), eye, constraints.lower_cholesky, event_dim + 1)
+    q = MultivariateNormal(loc, scale_tril=tril * (y**-0.5)[..., None, None])
+    return single_site(recorder, site, q.to_event(event_dim - 1), CLOSED)
+
+
 _MADE = {
+    "normal given": _normal_given,
     "point": _point,
     "wishart": _wishart,
     "normal": _normal,
