@@ -121,7 +121,7 @@ class Ascent:
         batch: Batch | None = None,
         defaults: Mapping[str, Any] | None = None,
     ) -> State:
-        """A first state: drawn from the priors, and where local categories are to be told apart, from some rows.
+        """A first state: drawn from the priors; with `few`, where local categories are to be told apart, from rows.
 
         `init` are values to keep, `defaults` stand in where there is no prior to draw from.
         """
@@ -142,7 +142,7 @@ class Ascent:
         if self.shards is None:
             return state
         hot = [n for n in e.local if isinstance(e.blocks[n].family, Categories)]
-        if any(n in init for n in e.local) or (hot and not any(n in init for n in e.globals)):
+        if any(n in init for n in e.local) or (few and hot and not any(n in init for n in e.globals)):
             local = self._local_start(rng, init, hot, few, state.local)
             sums: dict[tuple, Any] = {}
             for rows, tables in self.batches(batch)():
@@ -223,7 +223,7 @@ class Ascent:
             return {"is": noisy}
         with np.errstate(all="ignore"):
             if isinstance(b.family, Dirichlets):
-                eta = {"log": eta["log"] + rng.gamma(1.0, size=shape)}
+                eta = {"log": np.maximum(eta["log"], 0.0) + rng.gamma(100.0, 0.01, shape) - 1.0}  # nearly even
             made, _ = b.family.solve(eta)
         if all(np.all(np.isfinite(x)) for x in made.values()):
             return made

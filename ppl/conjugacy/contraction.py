@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..array import operation
-from ..array.derivatives import PULLS
-from ..array.recording import SHAPES
+from ..array.operations import scatter
+from ..array.recording import SHAPES, call_recording
 from .algebra import Label, aligned
 
 Sizes = Mapping[Label, int]
@@ -37,38 +36,32 @@ class Piece(NamedTuple):
         return self.labels[:-1] if self.selects else self.labels
 
 
-@operation
-def sum_by(index, size, x):
+def sum_by(index: Any, size: int, x: Any) -> Any:
     """out[k] = sum of the rows of x where the index is k; x has the axes of the index first."""
+    return call_recording(_sum_by, (index, size, x), {})
+
+
+def _sum_by(index, size, x):
     from scipy.sparse import csr_matrix
 
-    index = np.ravel(index)
-    flat = np.reshape(x, (len(index), -1))
+    rest, index = np.shape(x)[np.ndim(index) :], np.ravel(index)
+    flat = np.reshape(x, (len(index), prod(rest)))
     if flat.shape[1] == 1:
-        out = np.bincount(index, flat[:, 0], size)
-    else:
-        out = csr_matrix((np.ones(len(index)), index, np.arange(len(index) + 1)), (len(index), size)).T @ flat
-    return out.reshape((size, *np.shape(x)[np.ndim(x) - (np.ndim(x) - _ndim_of(index, x)) :]))
+        return np.bincount(index, flat[:, 0], size).reshape((size, *rest))
+    rows = csr_matrix((np.ones(len(index)), index, np.arange(len(index) + 1)), (len(index), size))
+    return (rows.T @ flat).reshape((size, *rest))
 
 
-def _ndim_of(index, x):
-    """How many leading axes of x an index of so many elements covers."""
-    n, count = 1, 0
-    while n < len(index):
-        n *= np.shape(x)[count]
-        count += 1
-    return count
+SHAPES[_sum_by] = lambda index, size, x: ((size, *np.shape(x)[np.ndim(index) :]), np.dtype(float))
 
 
-PULLS[sum_by.run] = {2: lambda g, y, index, size, x: g[index]}
-SHAPES[sum_by.run] = lambda index, size, x: ((size, *np.shape(x)[np.ndim(index) :]), np.dtype(float))
-
-
-def contract(pieces: Sequence[Piece], out: Sequence[Label], sizes: Sizes, also: Sequence[Label] = ()) -> Any:
+def contract(
+    pieces: Sequence[Piece], out: Sequence[Label], sizes: Sizes, also: Sequence[Label] = (), smooth: bool = False
+) -> Any:
     """The sum over all labels but those in `out`, as an array with these axes.
 
     `also` are labels summed over that may stand in no piece: they count. A label of `out` in no piece is an
-    axis of length one.
+    axis of length one. `smooth`: of operations that have derivatives alone.
     """
     pieces, out = list(pieces), tuple(out)
     present = {x for p in pieces for x in p.labels}
@@ -78,7 +71,7 @@ def contract(pieces: Sequence[Piece], out: Sequence[Label], sizes: Sizes, also: 
         i, j = min(combinations(range(len(pieces)), 2), key=lambda ij: _cost(pieces, *ij, out, sizes))
         rest = [p for k, p in enumerate(pieces) if k not in (i, j)]
         kept = {x for p in rest for x in p.labels} | set(out)
-        pieces = [*rest, _pair(pieces[i], pieces[j], kept, sizes)]
+        pieces = [*rest, _pair(pieces[i], pieces[j], kept, sizes, smooth)]
     if not pieces:
         return np.full((1,) * len(out), float(factor))
     piece = _dense(pieces[0]) if pieces[0].selects else pieces[0]
@@ -123,7 +116,7 @@ def _how(a: Piece, b: Piece, kept: set[Label]) -> str:
     return "written out"
 
 
-def _pair(a: Piece, b: Piece, kept: set[Label], sizes: Sizes) -> Piece:
+def _pair(a: Piece, b: Piece, kept: set[Label], sizes: Sizes, smooth: bool) -> Piece:
     if a.selects or b.selects:
         how = _how(a, b, kept)
         pick, x = (a, b) if a.selects else (b, a)
@@ -135,7 +128,11 @@ def _pair(a: Piece, b: Piece, kept: set[Label], sizes: Sizes) -> Piece:
             index = pick.labels[:-1]
             rest = tuple(y for y in x.labels if y not in index and y in kept)
             x = _presummed(x, [pick], tuple(kept))
-            value = sum_by(pick.value, pick.labels[-1].size, aligned(x.value, x.labels, (*index, *rest)))
+            value, size = aligned(x.value, x.labels, (*index, *rest)), pick.labels[-1].size
+            if smooth:
+                value = scatter(value, pick.value, (size, *np.shape(value)[len(index) :]))
+            else:
+                value = sum_by(pick.value, size, value)
             return Piece(value, (pick.labels[-1], *rest))
         a, b = (_dense(p) if p.selects else p for p in (a, b))
     a, b = _presummed(a, [b], tuple(kept)), _presummed(b, [a], tuple(kept))

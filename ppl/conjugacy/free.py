@@ -132,7 +132,7 @@ class Free:
         value = entropy
         for part in e.parts:
             if any(o.block not in e.blocks for o in part.operands):
-                value = value + part.coefficient * contract(part.rest(means, {}), (), {}, also=part.labels)
+                value = value + part.coefficient * contract(part.rest(means, {}), (), {}, part.labels, smooth=True)
         program = gradient(program_of(tape, [value]), list(range(len(inputs))))
         return compile_program(program), list(fixed)
 
