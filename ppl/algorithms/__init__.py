@@ -3,6 +3,7 @@
 set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 """
 
+from ..errors import in_words
 from .bbvi import BBVI
 from .cavi import CAVI
 from .closed_form import has_closed_forms
@@ -16,6 +17,8 @@ from .stages import Info, Keep, Run, Solution, State
 from .svi import SVI
 
 ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "em": EM, "laplace": Laplace, "map": MAP, "svi": SVI}
+for _kind in ALGORITHMS.values():  # a setting of another name is refused in words
+    _kind.__init__ = in_words(_kind.__init__, f"ppl.{_kind.__name__}", f"ppl.{_kind.__name__}()")
 
 __all__ = [
     "ALGORITHMS",

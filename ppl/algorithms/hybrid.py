@@ -35,7 +35,7 @@ class Hybrid:
     def step(self, state: State) -> State:
         """Every block with a closed form, then the others."""
         state, free = self.ascent.step(state), self.ascent.free
-        x, _, _ = minimize(
+        x, *_ = minimize(
             free.objective(state.means),
             free.joined(state.free),
             free.metric,

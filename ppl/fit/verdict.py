@@ -78,6 +78,7 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
         often = "<1%" if share < 0.01 else f"{share:.0%}"
         what = f"{text} is not finite for {often} of the draws"
         warnings = (*warnings, f"{what}: an argument leaves its constraint there (np.exp makes a free number positive)")
+    warnings = (*warnings, *solution.doubts)
     lost = [(text, mean) for text, (mean, _) in bound.terms.items() if abs(mean) > LARGEST]
     for text, mean in lost:
         what = f"{text} is {mean:.1e}, where rounding hides differences of a nat"

@@ -268,7 +268,7 @@ def test_auto_takes_closed_forms_where_sites_are_discrete():
 
     fit = ppl.infer(model, y, progress=False)
     assert isinstance(fit.algorithm, ppl.CAVI)
-    assert "coordinate ascent in closed form: discrete sites" in fit.explain()
+    assert "algorithm: CAVI, because discrete sites" in fit.explain()
     assert fit.verdict.k_hat is not None
 
 
