@@ -176,7 +176,7 @@ def finished(
     d = derive(exact, guide, seed=seed)
     by_text = _by_text(d, terms, entropy)
     return Solution(
-        {n: values[n] for n in d.parameters},
+        {n: np.asarray(values[n]) for n in d.parameters},
         np.asarray(history),
         reason,
         converged,
