@@ -52,42 +52,87 @@ def placed(
 ) -> list[dict[str, Points]]:
     """Sets of nodes for every element of every group, where its posterior is at a few of the global draws.
 
-    Two rounds of Cauchy nodes find each coordinate's mean and sd; the nodes themselves are normal, a tenth
+    Rounds of Cauchy nodes find each element's mean and covariance; the nodes themselves are normal, a tenth
     wider. There are several sets where they agree, else one for all draws, whose error is nearly theirs alike.
     """
     if not found:
         return [{}]
     few = {n: x[:PILOTS] for n, x in shared.items()}
-    centre = {g.plate: np.zeros((g.size, g.dimension)) for g in found}
-    width = {g.plate: np.ones((g.size, g.dimension)) for g in found}
-    for _ in range(2):
+
+    def tables(points: Mapping[str, Points], nodes: int) -> dict[str, np.ndarray]:
+        by_term = terms_at(PILOTS, few, {n: x for p in points.values() for n, x in p.noise.items()}, nodes)
+        return {g.plate: by_element(d, g, by_term, PILOTS, nodes) + points[g.plate].log_ratios for g in found}
+
+    where = {g.plate: Place.first(g) for g in found}
+    for _ in range(2 if all(g.dimension == 1 for g in found) else 4):
         wide = {g.plate: np.tan(math.pi * (_net(rng, g, PILOT_NODES) - 0.5)) for g in found}
-        points = {g.plate: _at(g, centre[g.plate], width[g.plate], wide[g.plate], log_cauchy) for g in found}
-        by_term = terms_at(PILOTS, few, {n: x for p in points.values() for n, x in p.noise.items()}, PILOT_NODES)
-        for g in found:
-            table = by_element(d, g, by_term, PILOTS, PILOT_NODES) + points[g.plate].log_ratios
-            table = np.where(np.isnan(table), -np.inf, table)
-            impossible = np.max(table, axis=1, keepdims=True) == -np.inf  # at every node of an element
-            weights = special.softmax(np.where(impossible, 0.0, table), axis=1).mean(0)[:, :, None]
-            e = centre[g.plate] + width[g.plate] * wide[g.plate]
-            mean = np.sum(weights * e, axis=0)
-            sd = np.sqrt(np.sum(weights * (e - mean) ** 2, axis=0))
-            sure = np.isfinite(mean) & np.isfinite(sd) & (sd > 1e-6)
-            centre[g.plate] = np.where(sure, mean, centre[g.plate])
-            width[g.plate] = np.where(sure, sd, width[g.plate])
+        points = {g.plate: where[g.plate].points(g, wide[g.plate], log_cauchy) for g in found}
+        for plate, table in tables(points, PILOT_NODES).items():
+            where[plate] = where[plate].moved(wide[plate], table)
     sets, totals = [], np.zeros((SETS, PILOTS))
     for k in range(SETS):
-        points = {
-            g.plate: _at(g, centre[g.plate], 1.1 * width[g.plate], special.ndtri(_net(rng, g, nodes)), log_normal)
-            for g in found
-        }
-        by_term = terms_at(PILOTS, few, {n: x for p in points.values() for n, x in p.noise.items()}, nodes)
-        for g in found:
-            table = by_element(d, g, by_term, PILOTS, nodes) + points[g.plate].log_ratios
+        base = {g.plate: special.ndtri(_net(rng, g, nodes)) for g in found}
+        sets.append({g.plate: where[g.plate].wider(1.1).points(g, base[g.plate], log_normal) for g in found})
+        for table in tables(sets[-1], nodes).values():
             totals[k] += np.sum(special.logsumexp(table, axis=1), axis=-1)
-        sets.append(points)
     possible = totals[:, np.all(totals > -np.inf, axis=0)]  # without pilots whose elements are impossible
     return sets if possible.size and np.mean(np.std(possible, axis=0, ddof=1)) < QUIET else sets[:1]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where nodes of a group lie: noise centre + root base for every element, (N, k) and (N, k, k)."""
+
+    centre: np.ndarray
+    root: np.ndarray
+
+    @classmethod
+    def first(cls, g: Group) -> Place:
+        """Where the guide has the elements."""
+        return cls(
+            np.zeros((g.size, g.dimension)), np.broadcast_to(np.eye(g.dimension), (g.size,) + 2 * (g.dimension,))
+        )
+
+    def at(self, base: np.ndarray) -> np.ndarray:
+        return self.centre + np.einsum("nkl,snl->snk", self.root, base)
+
+    def wider(self, by: float) -> Place:
+        return Place(self.centre, by * self.root)
+
+    def moved(self, base: np.ndarray, table: np.ndarray) -> Place:
+        """The mean and covariance of nodes by their log ratios (S, K, N).
+
+        Of few nodes with weight the covariance says little: a share of the one before is added.
+        """
+        table = np.where(np.isnan(table), -np.inf, table)
+        impossible = np.max(table, axis=1, keepdims=True) == -np.inf  # at every node of an element
+        weights = special.softmax(np.where(impossible, 0.0, table), axis=1).mean(0)
+        with np.errstate(all="ignore"):
+            e = self.at(base)
+            mean = np.einsum("sn,snk->nk", weights, e)
+            covariance = np.einsum("sn,snk,snl->nkl", weights, e - mean, e - mean)
+            worth = 1.0 / np.sum(weights**2, axis=0)
+            covariance += (self.root @ np.swapaxes(self.root, -1, -2)) / worth[:, None, None] ** 2
+            sure = np.all(np.isfinite(mean), axis=-1) & np.all(np.isfinite(covariance), axis=(-1, -2))
+            size = np.trace(covariance, axis1=-2, axis2=-1)
+            sure &= np.linalg.det(covariance / size[:, None, None]) > 1e-12
+        root = np.array(self.root)
+        root[sure] = np.linalg.cholesky(covariance[sure])
+        return Place(np.where(sure[:, None], mean, self.centre), root)
+
+    def points(self, g: Group, base: np.ndarray, log_density: Any) -> Points:
+        """Nodes at base points of this density, as noise of the group's factors."""
+        e = self.at(base)
+        log_det = np.sum(np.log(np.diagonal(self.root, axis1=-2, axis2=-1)), axis=-1)
+        log_ratios = np.sum(log_normal(e) - log_density(base), axis=-1) + log_det
+        out, start = {}, 0
+        for f in g.factors:
+            axis, size = axis_of(f, g.plate), prod(f.noise_shape) // g.size
+            rest = [n for i, n in enumerate(f.noise_shape) if i != axis]
+            part = e[:, :, start : start + size].reshape(len(e), g.size, *rest)
+            out[f.name] = from_normal(f, np.moveaxis(part, 1, 1 + axis))
+            start += size
+        return Points(out, log_ratios)
 
 
 def _net(rng: np.random.Generator, g: Group, nodes: int) -> np.ndarray:
@@ -102,20 +147,6 @@ def _net(rng: np.random.Generator, g: Group, nodes: int) -> np.ndarray:
 
         net = qmc.Sobol(g.dimension, seed=int(rng.integers(2**31))).random(nodes)
     return np.clip((net[:, None, :] + rng.random((g.size, g.dimension))) % 1.0, 1e-12, 1.0 - 1e-12)
-
-
-def _at(g: Group, centre: np.ndarray, width: np.ndarray, base: np.ndarray, log_density: Any) -> Points:
-    """The nodes centre + width * base, base points being of this density."""
-    e = centre + width * base
-    log_ratios = np.sum(log_normal(e) - log_density(base) + np.log(width), axis=-1)
-    out, start = {}, 0
-    for f in g.factors:
-        axis, size = axis_of(f, g.plate), prod(f.noise_shape) // g.size
-        rest = [n for i, n in enumerate(f.noise_shape) if i != axis]
-        part = e[:, :, start : start + size].reshape(len(e), g.size, *rest)
-        out[f.name] = from_normal(f, np.moveaxis(part, 1, 1 + axis))
-        start += size
-    return Points(out, log_ratios)
 
 
 def picked_at(points: np.ndarray, pick: np.ndarray, axis: int) -> np.ndarray:

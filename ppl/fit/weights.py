@@ -44,6 +44,7 @@ ENOUGH = 200  # draws that weighted ones must be worth, for means within 0.07 po
 FEWEST_DRAWS = 200
 BLOCKS = 8  # of draws, each with nodes of its own, that an estimate of the evidence comes from
 ROWS = 200_000  # of subsampled plates, all together, up to which draws are weighed by all of them
+EVEN = 0.98  # share of the draws that weights are worth from which on they are called even
 ELEMENTS = 2000  # of a plate whose k-hats are looked at, evenly spread
 SHOWN = 10_000_000  # numbers that the draws of a site may be, for its moments to be looked at
 
@@ -97,11 +98,15 @@ class Ratios:
 
     @cached_property
     def element_k_hats(self) -> dict[str, np.ndarray]:
-        """k-hat of every element, of evenly spread ones where they are many."""
+        """k-hat of every element, of evenly spread ones where they are many.
+
+        Weights that hardly differ, as those of an exact guide do by what the nodes leave, have no tail: -inf.
+        """
         found = {}
         for plate, ratios in self.elements.items():
             kept = np.unique(np.linspace(0, ratios.shape[1] - 1, ELEMENTS).astype(int))
-            found[plate] = np.array([smooth(ratios[:, n]).k_hat for n in kept])
+            each = (smooth(ratios[:, n]) for n in kept)
+            found[plate] = np.array([x.k_hat if x.effective_draws < EVEN * len(ratios) else -np.inf for x in each])
         return found
 
     @cached_property
