@@ -84,6 +84,7 @@ class FactorFacts:
     event_ndim: int
     estimator: str | None
     origin: str
+    narrow: str = ""  # the support of the model's site, where the guide's is smaller
 
 
 @dataclass(frozen=True)
@@ -424,4 +425,5 @@ def _facts(f: Factor, sites: Mapping[str, Site], position: Mapping[int, int], ou
         np.ndim(f.draw) - np.ndim(log_q),
         next((sites[s].estimator for s in f.sites if s in sites and sites[s].estimator), None),
         f.origin,
+        f.narrow,
     )

@@ -65,7 +65,8 @@ def placed(
 
     where = {g.plate: Place.first(g) for g in found}
     for _ in range(2 if all(g.dimension == 1 for g in found) else 4):
-        wide = {g.plate: np.tan(math.pi * (_net(rng, g, PILOT_NODES) - 0.5)) for g in found}
+        # Not beyond 100: so far off a double may hold no better value, and would count by its distance.
+        wide = {g.plate: np.tan(math.pi * (np.clip(_net(rng, g, PILOT_NODES), 0.003, 0.997) - 0.5)) for g in found}
         points = {g.plate: where[g.plate].points(g, wide[g.plate], log_cauchy) for g in found}
         for plate, table in tables(points, PILOT_NODES).items():
             where[plate] = where[plate].moved(wide[plate], table)

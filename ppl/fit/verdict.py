@@ -78,6 +78,10 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
         often = "<1%" if share < 0.01 else f"{share:.0%}"
         what = f"{text} is not finite for {often} of the draws"
         warnings = (*warnings, f"{what}: an argument leaves its constraint there (np.exp makes a free number positive)")
+    narrow = [f for f in solution.derivation.factors if f.narrow]
+    for f in narrow:
+        what = f"the guide's {f.family} of {f.name} never draws a part of {f.narrow}, where the model has {f.name}"
+        warnings = (*warnings, f"{what}: weights cannot know what the posterior has there")
     warnings = (*warnings, *solution.doubts)
     lost = [(text, mean) for text, (mean, _) in bound.terms.items() if abs(mean) > LARGEST]
     for text, mean in lost:
@@ -100,7 +104,7 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
             which = f"element {int(np.argmax(ks))}" if len(ks) == ratios.elements[plate].shape[1] else "some element"
             warnings = (*warnings, f"plate '{plate}' has elements ({far}) whose k-hat is above {FAR}, most at {which}")
     discrete = ratios.discrete
-    if len(discrete) > 1:
+    if discrete:
         warnings = (*warnings, f"the guide factorises {', '.join(discrete)}: states that it hardly draws are not seen")
     sound = ratios.sound
     if ratios.mixture.k_hat >= FAIR:

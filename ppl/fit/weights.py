@@ -44,7 +44,8 @@ ENOUGH = 200  # draws that weighted ones must be worth, for means within 0.07 po
 FEWEST_DRAWS = 200
 BLOCKS = 8  # of draws, each with nodes of its own, that an estimate of the evidence comes from
 ROWS = 200_000  # of subsampled plates, all together, up to which draws are weighed by all of them
-EVEN = 0.98  # share of the draws that weights are worth from which on they are called even
+EVEN = 0.9  # share of the draws that weights are worth from which on they are called even
+DEGENERATE = 4.0  # nodes that those of an element must be worth, at typical draws, for its average to be believed
 ELEMENTS = 2000  # of a plate whose k-hats are looked at, evenly spread
 SHOWN = 10_000_000  # numbers that the draws of a site may be, for its moments to be looked at
 
@@ -89,18 +90,19 @@ class Ratios:
 
     @property
     def discrete(self) -> tuple[str, ...]:
-        """Sites of finitely many states, where the guide's draws take so few that the weights have no tail."""
-        if not _few(self.log_ratios):
-            return ()
+        """Discrete sites that the guide factorises, though some term of the bound may read several of their values."""
         d = self.derivation
-        drawn = [n for f in d.factors for n in f.sites if n in d.site_outputs]
-        return tuple(n for n in drawn if _signature(d, d.site_outputs[n])[1].kind in "iub")
+        drawn = [f for f in d.factors if f.name in d.site_outputs and _signature(d, f.draw_output)[1].kind in "iub"]
+        alone = {p.name for f in drawn for p in f.plates if p.name in self.elements}
+        several = sum(prod(f.noise_shape) if not any(p.name in alone for p in f.plates) else 1 for f in drawn)
+        return tuple(f.name for f in drawn) if several > 1 else ()
 
     @cached_property
     def element_k_hats(self) -> dict[str, np.ndarray]:
         """k-hat of every element, of evenly spread ones where they are many.
 
-        Weights that hardly differ, as those of an exact guide do by what the nodes leave, have no tail: -inf.
+        Weights that are worth nearly all draws say little by their tail: -inf. Those of a guide that is exact
+        differ by what the nodes leave, and a lighter tail than the posterior's may have hardly any weight.
         """
         found = {}
         for plate, ratios in self.elements.items():
@@ -222,10 +224,14 @@ def ratios(
     seed: int,
     draws: int = DRAWS,
     block: int = 0,
+    together: frozenset[str] = frozenset(),
 ) -> Ratios | str | None:
-    """Ratios of the draws of a pointwise derivation with full plates; None where they cost too much."""
+    """Ratios of the draws of a pointwise derivation with full plates; None where they cost too much.
+
+    Elements of the plates `together` are not averaged out, but weighed as they are drawn.
+    """
     rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-    found = groups(d, values, rows, seed)
+    found = [g for g in groups(d, values, rows, seed) if g.plate not in together]
     local = {f.name for g in found for f in g.factors}
     inner = sorted({i for g in found for i in g.terms})
     outer = [i for i in range(len(d.terms)) if i not in inner]
@@ -248,6 +254,7 @@ def ratios(
     total = len(log_mixture)
     size = int(np.clip(CHUNK_WORK // max(program.work * nodes, 1), 1, -(-draws // len(sets))))
     log_ratios, elements, picked = np.empty(total), {g.plate: [] for g in found}, {f: [] for f in local}
+    worth: dict[str, list] = {g.plate: [] for g in found}
     starts = [*range(0, draws, size), *range(draws, total, size)]  # the guide's own draws, then the wide ones
     for turn, (start, stop) in enumerate(zip(starts, [*starts[1:], total], strict=True)):
         count, points = stop - start, sets[turn % len(sets)]
@@ -263,7 +270,11 @@ def ratios(
         means = {}
         for g in found:
             table = by_element(d, g, by_term, count, nodes) + points[g.plate].log_ratios
-            means[g.plate] = special.logsumexp(table, axis=1) - np.log(nodes)
+            total_weight = special.logsumexp(table, axis=1)
+            means[g.plate] = total_weight - np.log(nodes)
+            if start < draws:
+                with np.errstate(invalid="ignore"):
+                    worth[g.plate].append(2.0 * total_weight - special.logsumexp(2.0 * table, axis=1))
             whole = whole + means[g.plate].sum(1)
             gumbel = -np.log(-np.log(noise.open_uniform(rng, table.shape)))
             pick = np.argmax(table + gumbel, axis=1)
@@ -275,6 +286,10 @@ def ratios(
             for g in found:
                 elements[g.plate].append(by_element(d, g, by_term, count, 1)[:, 0] - means[g.plate])
         log_ratios[start:stop] = whole
+    failed = {n for n, x in worth.items() if np.any(np.nanmedian(np.concatenate(x), axis=0) < np.log(DEGENERATE))}
+    if failed:
+        options = {"seed": seed, "draws": draws, "block": block, "together": together | failed}
+        return ratios(d, values, correlated, **options)
     log_ratios += log_marginal
     log_ratios[draws:][np.isposinf(log_ratios[draws:])] = -np.inf  # a wide draw rounded onto an edge of its support
     for g in found:

@@ -82,12 +82,9 @@ class Assembly:
                     "the guide function without this site, or the model without guide=",
                     site=site.name,
                 )
-            check_support(self._of_site[site.name], site)
-            return self._of_site[site.name].values[site.name]
+            return self._add(check_support(self._of_site[site.name], site), site)
         if site.guide is not None:
-            value = self._add(single_site(recorder, site, site.guide, "in place"), site)
-            check_support(self._of_site[site.name], site)
-            return value
+            return self._add(check_support(single_site(recorder, site, site.guide, "in place"), site), site)
         if site.name in self.graph.summed_out:
             return self._add(automatic.from_prior(recorder, site), site)
         if callable(self.guide):
