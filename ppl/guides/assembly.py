@@ -90,6 +90,10 @@ class Assembly:
         family = automatic.point if self.guide == "point" else automatic.mean_field
         return self._add(family(recorder, site), site)
 
+    def names(self, site: str) -> bool:
+        """Does the guide function draw this site?"""
+        return site in self._of_site
+
     def check(self) -> None:
         """A guide must not draw sites that the model does not have."""
         latent = {n.name for n in self.graph.of_kind("latent")}
