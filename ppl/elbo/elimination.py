@@ -122,7 +122,8 @@ class Elimination:
         mine = {label for t in tables for label in t.labels if self.of(label) == leaf}
         series = {label.site for label in mine if label.lag}
         plain = {label for label in mine if label.site not in series}
-        tables = self.one_by_one(self.chains(tables, plain), plain)
+        tables = self.chains(tables, plain)
+        tables = self.one_by_one(tables, plain.intersection(label for t in tables for label in t.labels))
         if not series:
             return _Part(self.joined(tables), leaf, made_of)
         step = _Series.of(self, self.joined(tables), sorted(series))

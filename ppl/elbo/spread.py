@@ -242,17 +242,26 @@ class _Call:
 
     def concatenated(self, fun: Callable, args: tuple) -> Spread:
         parts, axis = args
-        found = [p for p in parts if type(p) is Spread]
-        labels, axes = self.labels, self.common(fun, [p.axes for p in found])
+        axes = self.common(fun, [p.axes for p in parts if type(p) is Spread])
+        later = {}  # a series whose elements are all moved on, by the rows that now stand before it
         for label, places in axes.items():
             for j, a in enumerate(places):
                 if len(self.shape) + a == axis:
-                    if len(found) > 1:
-                        self.mix(label, j, fun)
-                    labels, axes = self._lag(found[0], parts, axis)
-                    break
-        whole = [self.everywhere(p) for p in parts]
-        return Spread(op.concatenate(tuple(whole), axis + len(self.labels)), labels, self.shape, axes)
+                    later[label] = Label(label.site, label.lag + self.moved_on(parts, axis, label, j))
+        labels = tuple(later.get(label, label) for label in self.labels)
+        if list(labels) != sorted(set(labels)):
+            self.mix(next(iter(later)), 0, fun)
+        joined = op.concatenate(tuple(map(self.everywhere, parts)), axis + len(self.labels))
+        return Spread(joined, labels, self.shape, {later.get(label, label): a for label, a in axes.items()})
+
+    def moved_on(self, parts: Sequence[Any], axis: int, label: Label, j: int) -> int:
+        """By how many rows the one part that reads a site along the joined axis now stands later."""
+        own = [i for i, p in enumerate(parts) if type(p) is Spread and label in p.axes]
+        site = self.sites[label.site]
+        whole = len(own) == 1 and own[0] == len(parts) - 1 and self.shape[axis] == site.shape[site.parallel[j]]
+        if not whole or site.parallel[j] != site.time:
+            self.mix(label, j, op.concatenate.run)
+        return sum(_shape_of(p)[axis] for p in parts[: own[0]])
 
     def everywhere(self, p: Any) -> Any:
         """A value at its full shape, with an axis of full length for every label."""
