@@ -9,13 +9,15 @@
 [  2.     14.778 109.196]
 """
 
-from . import functions, passes, specials, statistics
+from . import functions, gaps, passes, quantiles, specials, statistics
 from .batching import batch, unrolled
 from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
+from .gaps import gammaln_gap, xlogx_gap
 from .numpy_executor import compile_program, source
-from .operations import logsumexp, softplus, stop_gradient, triangular_solve
+from .operations import agreeing, logsumexp, softplus, stop_gradient, triangular_solve
 from .program import Program, Ref, Step, compose, needed, prune, reachable, refs, run, substitute
+from .quantiles import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, von_mises_quantile
 from .recording import (
     Argument,
     BranchOnDraw,
@@ -40,14 +42,19 @@ __all__ = [
     "Ref",
     "Step",
     "Tape",
+    "agreeing",
     "batch",
     "compile_program",
     "compose",
     "discontinuous",
     "functions",
+    "gammaln_gap",
     "gradient",
     "hessian_product",
     "is_recorded",
+    "log_gamma_quantile",
+    "log_wald_quantile",
+    "logit_beta_quantile",
     "logsumexp",
     "needed",
     "operation",
@@ -74,5 +81,7 @@ __all__ = [
     "triangular_solve",
     "units",
     "unrolled",
+    "von_mises_quantile",
     "written",
+    "xlogx_gap",
 ]

@@ -134,6 +134,7 @@ def _elementwise_rule(fun):
 RULES[op.softplus.run] = _elementwise_rule(op.softplus)
 RULES[op.stop_gradient.run] = _elementwise_rule(op.stop_gradient)
 RULES[op.where.run] = _elementwise_rule(op.where)
+RULES[op.agreeing.run] = _elementwise_rule(op.agreeing)
 RULES[np.sinc] = _elementwise_rule(np.sinc)
 RULES[op.place_among.run] = lambda size, x, knots, side: op.place_among(x.x, knots, side)
 

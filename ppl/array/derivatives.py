@@ -19,7 +19,7 @@ from scipy import special
 
 from ..errors import ModelError
 from . import operations as op
-from .program import Program, run
+from .program import Program, Ref, run
 from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of, tape_of
 from .rows import rows_of
 
@@ -88,7 +88,9 @@ STEPWISE: tuple = (
     op.position_of_largest.run, op.order_of.run, op.rank_of.run, op.place_among.run,
 )  # fmt: skip
 JUMPS = frozenset((*STEPWISE, np.remainder, np.fmod, np.copysign, np.arctan2, np.tan, op.sign_det.run))
-JUMP_RULES: dict[Callable, Callable] = {}  # operations that jump or not by what their arguments are
+JUMP_RULES: dict[Callable, Callable] = {  # operations that jump or not by what their arguments are
+    np.arctan2: lambda args: isinstance(args[0], Recorded | Ref) or bool(np.any(np.asarray(args[0]) == 0)),
+}
 
 
 def _sinc_slope(z):
@@ -287,6 +289,10 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     op.where.run: {
         1: lambda g, y, c, a, b: _unbroadcast(op.where(c, g, 0.0), a),
         2: lambda g, y, c, a, b: _unbroadcast(op.where(c, 0.0, g), b),
+    },
+    op.agreeing.run: {
+        1: lambda g, y, x, a, b: _unbroadcast(op.where(x > 0, g, 0.0), a),
+        2: lambda g, y, x, a, b: _unbroadcast(op.where(x > 0, 0.0, g), b),
     },
     op.index.run: {0: lambda g, y, x, key: op.scatter(g, key, np.shape(x))},
     op.scatter.run: {0: lambda g, y, x, key, shape: op.index(g, key)},

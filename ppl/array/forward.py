@@ -135,6 +135,7 @@ PUSHES: dict[Callable, Callable] = {
     op.cast.run: lambda d, y, x, dtype: d[0] if np.dtype(dtype).kind == "f" else None,
     op.draw_of.run: lambda d, y, x, name: d[0],
     op.where.run: _push_where,
+    op.agreeing.run: lambda d, y, x, a, b: _push_where(d, y, x > 0, a, b),
     op.largest.run: _push_largest,
     op.log_total_exp.run: _push_log_total_exp,
     op.concatenate.run: _push_concatenate,

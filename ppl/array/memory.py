@@ -18,7 +18,10 @@ from .program import Program, Step, refs
 LARGE = 1 << 14  # bytes of an array from which on memory is what costs
 WORKSPACE = 1 << 25  # bytes that a program may keep from call to call
 # What returns an array that is no view of another; so do elementwise operations.
-NEW_MEMORY = {np.matmul, *(f.run for f in (op.total, op.scatter, op.concatenate, op.where, op.cast, op.softplus))}
+NEW_MEMORY = {
+    np.matmul,
+    *(f.run for f in (op.total, op.scatter, op.concatenate, op.where, op.agreeing, op.cast, op.softplus)),
+}
 
 Kind = tuple[tuple[int, ...], np.dtype]
 

@@ -37,8 +37,9 @@ class Rows:
 
 
 def is_row_source(x: Any) -> bool:
-    """Is this sliced like an array, without being one?"""
-    if isinstance(x, np.ndarray | np.generic | Rows) or type(x).__module__.partition(".")[0] in ("pandas", "ppl"):
+    """Is this sliced like an array, without being one?  (Not a sparse matrix, whose rows are no arrays.)"""
+    known = type(x).__module__.partition(".")[0] in ("pandas", "ppl", "scipy")
+    if known or isinstance(x, np.ndarray | np.generic | Rows):
         return False
     return all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__", "__len__")) and len(x.shape) > 0
 

@@ -10,7 +10,8 @@ from scipy import special
 
 from . import operations as op
 from .batching import RULES, _elementwise_rule
-from .derivatives import PARTIALS
+from .derivatives import PARTIALS, like
+from .quantiles import beta_shift, by_five_points, gamma_shift
 from .recording import SHAPES, elementwise_signature, operation
 
 
@@ -23,63 +24,21 @@ class _Asked:
 
 ZETA = special.zeta(2.0, _Asked())  # special.zeta itself is a wrapper
 ROOT_PI = np.sqrt(np.pi)
+GAMMA_BEND = by_five_points(gamma_shift, 0)  # the derivative of gamma_shift in the shape
 
 
 # -- the incomplete gamma function in its shape ------------------------------------------------------------
 @operation
 def gammainc_slope(a, x):
-    """The derivative of special.gammainc(a, x) in a.
-
-    The terms of the power series (DLMF 8.7.1) all move one way while log x <= digamma(a + 1), and
-    so do those of the continued fraction (DLMF 8.9.2) beyond: neither side cancels, and the
-    relative error is that of the power x^a, about 1e-11 at a = 10^4.
-    """
+    """The derivative of special.gammainc(a, x) in a: minus the density of log x times its `gamma_shift`."""
     with np.errstate(all="ignore"):
         a, x = np.broadcast_arrays(np.asarray(a), np.asarray(x))
         kind = np.result_type(a, x, np.float32)
-        shape, a, x = a.shape, np.ravel(a).astype(float), np.ravel(x).astype(float)
-        result = np.where((a > 0) & (x >= 0), 0.0, np.nan)
+        a, x = a.astype(float), x.astype(float)
         inside = (a > 0) & (x > 0) & (x < np.inf) & (a < np.inf)
-        low = inside & (np.log(x) <= special.digamma(a + 1.0))
-        high = inside & ~low
-        result[low] = _slope_by_series(a[low], x[low])
-        result[high] = _slope_by_fraction(a[high], x[high])
-    return result.reshape(shape).astype(kind)[()]
-
-
-def _slope_by_series(a, x):
-    """sum over n of c_n (log x - digamma(a + n + 1)), where c_n = x^(a + n) e^-x / Gamma(a + n + 1)."""
-    term = np.exp(special.xlogy(a, x) - x - special.gammaln(a + 1.0))
-    height = np.log(x) - special.digamma(a + 1.0)
-    total, n = term * height, 0
-    while np.any(np.abs(term * height) > 1e-17 * np.abs(total)):
-        n += 1
-        term, height = term * x / (a + n), height - 1.0 / (a + n)
-        total = total + term * height
-    return total
-
-
-def _slope_by_fraction(a, x):
-    """Minus the derivative of x^a e^-x / Gamma(a) h, h = 1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - ...)).
-
-    h by the recurrences of Lentz, each quantity beside its derivative in a.
-    """
-    b, db = x + 1.0 - a, -1.0
-    d, dd = 1.0 / b, 1.0 / (b * b)
-    c, dc = np.full_like(b, 1e300), np.zeros_like(b)
-    h, dh = d, dd
-    for n in range(1, 100_000):
-        top, dtop = n * (a - n), float(n)
-        b = b + 2.0
-        below = top * d + b
-        d, dd = 1.0 / below, -(dtop * d + top * dd + db) / (below * below)
-        c, dc = b + top / c, db + dtop / c - top * dc / (c * c)
-        factor, dfactor = c * d, dc * d + c * dd
-        h, dh = h * factor, dh * factor + h * dfactor
-        if np.all((np.abs(factor - 1.0) < 1e-15) & (np.abs(h * dfactor) <= 1e-14 * np.abs(dh) + 1e-300)):
-            break
-    front = np.exp(special.xlogy(a, x) - x - special.gammaln(a))
-    return -front * ((np.log(x) - special.digamma(a)) * h + dh)
+        at, log_x = np.where(inside, a, 1.0), np.log(np.where(inside, x, 1.0))
+        slope = -np.exp(at * log_x - np.exp(log_x) - special.gammaln(at)) * gamma_shift(at, log_x)
+        return np.where(inside, slope, np.where((a > 0) & (x >= 0), 0.0, np.nan)).astype(kind)[()]
 
 
 SHAPES[gammainc_slope.run] = lambda a, x: elementwise_signature(special.gammainc, a, x)
@@ -93,6 +52,17 @@ def _gamma_density(a, x):
 
 def _beta_density(a, b, x):
     return np.exp(special.xlogy(a - 1.0, x) + special.xlog1py(b - 1.0, -x) - special.betaln(a, b))
+
+
+def _beta_rise(a, b, x):
+    """The slope of betainc in log x - log(1 - x)."""
+    return np.exp(special.xlogy(a, x) + special.xlog1py(b, -x) - special.betaln(a, b))
+
+
+def _student_shift(df, t):
+    """How a Student's t quantile moves with df: t^2 / df are the odds of a Beta(1 / 2, df / 2) quantile."""
+    log_odds = 2.0 * np.log(np.maximum(np.abs(t), np.finfo(like(t)).tiny)) - np.log(df)
+    return 0.5 * t * (1.0 / df - 0.5 * beta_shift(0.5 * df, 0.5, -log_odds))
 
 
 def _student_density(df, t):
@@ -121,7 +91,12 @@ def _by_order(up, down):
 
 PARTIALS.update(
     {
-        gammainc_slope.run: (None, lambda y, a, x: _gamma_density(a, x) * (np.log(x) - special.digamma(a))),
+        gammainc_slope.run: (
+            lambda y, a, x: (
+                y * (np.log(x) - special.digamma(a)) - x * _gamma_density(a, x) * GAMMA_BEND(y, a, np.log(x))
+            ),
+            lambda y, a, x: _gamma_density(a, x) * (np.log(x) - special.digamma(a)),
+        ),
         op.softplus.run: (lambda y, x: special.expit(x),),
         # -- gamma, beta and zeta
         special.gammaln: (lambda y, x: special.digamma(x),),
@@ -149,19 +124,41 @@ PARTIALS.update(
         special.gammainc: (lambda y, a, x: gammainc_slope(a, x), lambda y, a, x: _gamma_density(a, x)),
         special.gammaincc: (lambda y, a, x: -gammainc_slope(a, x), lambda y, a, x: -_gamma_density(a, x)),
         special.gammaincinv: (
-            lambda y, a, p: -gammainc_slope(a, y) / _gamma_density(a, y),
+            lambda y, a, p: y * gamma_shift(a, np.log(y)),
             lambda y, a, p: 1.0 / _gamma_density(a, y),
         ),
         special.gammainccinv: (
-            lambda y, a, p: -gammainc_slope(a, y) / _gamma_density(a, y),
+            lambda y, a, p: y * gamma_shift(a, np.log(y)),
             lambda y, a, p: -1.0 / _gamma_density(a, y),
         ),
-        special.betainc: (None, None, lambda y, a, b, x: _beta_density(a, b, x)),
-        special.betaincc: (None, None, lambda y, a, b, x: -_beta_density(a, b, x)),
-        special.betaincinv: (None, None, lambda y, a, b, p: 1.0 / _beta_density(a, b, y)),
-        special.betainccinv: (None, None, lambda y, a, b, p: -1.0 / _beta_density(a, b, y)),
-        special.stdtr: (None, lambda y, df, t: _student_density(df, t)),
-        special.stdtrit: (None, lambda y, df, p: 1.0 / _student_density(df, y)),
+        special.betainc: (
+            lambda y, a, b, x: -_beta_rise(a, b, x) * beta_shift(a, b, special.logit(x)),
+            lambda y, a, b, x: _beta_rise(a, b, x) * beta_shift(b, a, -special.logit(x)),
+            lambda y, a, b, x: _beta_density(a, b, x),
+        ),
+        special.betaincc: (
+            lambda y, a, b, x: _beta_rise(a, b, x) * beta_shift(a, b, special.logit(x)),
+            lambda y, a, b, x: -_beta_rise(a, b, x) * beta_shift(b, a, -special.logit(x)),
+            lambda y, a, b, x: -_beta_density(a, b, x),
+        ),
+        special.betaincinv: (
+            lambda y, a, b, p: y * (1.0 - y) * beta_shift(a, b, special.logit(y)),
+            lambda y, a, b, p: -y * (1.0 - y) * beta_shift(b, a, -special.logit(y)),
+            lambda y, a, b, p: 1.0 / _beta_density(a, b, y),
+        ),
+        special.betainccinv: (
+            lambda y, a, b, p: y * (1.0 - y) * beta_shift(a, b, special.logit(y)),
+            lambda y, a, b, p: -y * (1.0 - y) * beta_shift(b, a, -special.logit(y)),
+            lambda y, a, b, p: -1.0 / _beta_density(a, b, y),
+        ),
+        special.stdtr: (
+            lambda y, df, t: -_student_density(df, t) * _student_shift(df, t),
+            lambda y, df, t: _student_density(df, t),
+        ),
+        special.stdtrit: (
+            lambda y, df, p: _student_shift(df, y),
+            lambda y, df, p: 1.0 / _student_density(df, y),
+        ),
         # -- logarithms and exponentials
         special.expit: (lambda y, x: y * (1.0 - y),),
         special.logit: (lambda y, x: 1.0 / (x * (1.0 - x)),),

@@ -52,6 +52,14 @@ def as_integer(x: Array) -> Array:
     return x if x.dtype == np.int64 else x.astype(np.int64)
 
 
+def as_float(x: Array, kind: np.dtype) -> Array:
+    """Whole numbers as floating ones of a type; anything else as it is."""
+    x = as_array(x)
+    if isinstance(x, (int, float)):
+        return float(x)
+    return x.astype(kind) if x.dtype.kind in "iu" else x
+
+
 def float_type(x: Array) -> np.dtype:
     """The floating type of `x`, for constants that meet it: float32 stays float32."""
     dtype = getattr(x, "dtype", None)
@@ -81,3 +89,48 @@ def above(x: Array, limit: float, value, otherwise: float) -> Array:
 def log_beta_half(x: Array) -> Array:
     """`log B(x, 1 / 2)`, in the floating type of x (a ufunc of SciPy takes a plain 0.5 for double)."""
     return special.betaln(x, float_type(x).type(0.5))
+
+
+def is_infinite(bound: Array | None, infinity: float) -> bool:
+    """Is this no bound: None, or the infinity on its side?"""
+    return bound is None or (not is_recorded(bound) and np.ndim(bound) == 0 and bound == infinity)
+
+
+def cotangent(angle: Array) -> Array:
+    """`1 / tan(angle)` between 0 and pi, in functions that are smooth everywhere."""
+    return -np.sinh(np.log(np.sin(0.5 * angle)) - np.log(np.cos(0.5 * angle)))
+
+
+def within_unit(x: Array) -> Array:
+    """`x` kept between the smallest normal number and the largest below 1 of its floating type.
+
+    For draws that lie inside the unit interval, and round to its ends.
+    """
+    kind = float_type(x)
+    return np.minimum(np.maximum(x, np.finfo(kind).tiny), kind.type(1.0) - np.finfo(kind).epsneg)
+
+
+def exp_within(x: Array) -> Array:
+    """`exp(x)`, kept between the smallest normal and the largest number of its floating type.
+
+    For positive draws: those of a tiny shape lie outside of what a float can hold.
+    """
+    kind = np.finfo(float_type(x))
+    return np.exp(np.minimum(np.maximum(x, _ends(kind)[0]), _ends(kind)[1]))
+
+
+def _ends(kind: np.finfo) -> tuple[float, float]:
+    """Logarithms whose exponentials are normal numbers, rounding included."""
+    few = 4.0 * float(kind.eps)
+    low, high = np.log(float(kind.tiny)), np.log(float(kind.max))
+    return float(low * (1.0 - few)), float(high * (1.0 - few))
+
+
+def scaled_exp1(x: Array) -> Array:
+    """`exp(x) E_1(x)` for x > 0, without overflow; beyond 40 by its continued fraction (DLMF 6.9.1)."""
+    far = x > 40.0
+    large, fraction = np.where(far, x, 40.0), 0.0
+    for k in range(12, 0, -1):
+        fraction = k / (1.0 + k / (large + fraction))
+    small = np.where(far, 1.0, x)
+    return np.where(far, 1.0 / (large + fraction), np.exp(small) * special.exp1(small))

@@ -20,8 +20,19 @@ import numpy as np
 
 from ppl.array import is_recorded
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, append_axes, as_array, as_shape, broadcast, first_offender, quiet, sum_last
+from ppl.distributions._arrays import (
+    Shape,
+    append_axes,
+    as_array,
+    as_shape,
+    broadcast,
+    first_offender,
+    float_type,
+    quiet,
+    sum_last,
+)
 from ppl.distributions.constraints import Array, Constraint, flatten
+from ppl.distributions.exponential import ExponentialFamily, exponential_family
 from ppl.errors import ModelError, ShapeError, SupportError
 
 Seed = np.random.Generator | int
@@ -34,6 +45,8 @@ _HOOKS = {
     "entropy": "_entropy",
     "cdf": "_cdf",
     "icdf": "_icdf",
+    "log_cdf": "_cdf",
+    "log_survival": "_cdf",
     "sample": "_draw",
     "enumerate_support": "_enumerate",
 }
@@ -133,6 +146,11 @@ class Distribution:
         """The constructor's arguments in use, by name."""
         return dict(self._arguments)
 
+    @property
+    def exponential_family(self) -> ExponentialFamily | None:
+        """The record of its exponential family, or None; that of a wrapped family is `d.core`'s."""
+        return exponential_family(self)
+
     def has(self, name: str) -> bool:
         """Whether `name` ("mean", "entropy", "cdf", "from_noise", ...) is known for this distribution.
 
@@ -183,6 +201,26 @@ class Distribution:
         """The probability of a draw not above `value`."""
         with quiet():
             return self._batched(self._cdf(as_array(value)), value)
+
+    def log_cdf(self, value: Array) -> Array:
+        """The logarithm of the cdf, also where the cdf is below the smallest double for families that know it.
+
+        >>> from ppl.distributions import Normal
+        >>> float(Normal().log_cdf(-50.0).round(3))
+        -1254.831
+        """
+        with quiet():
+            return self._batched(self._log_cdf(as_array(value)), value)
+
+    def log_survival(self, value: Array) -> Array:
+        """The log probability of a draw above `value`, as of an observation censored there.
+
+        >>> from ppl.distributions import Exponential
+        >>> float(Exponential(2.0).log_survival(1000.0))
+        -2000.0
+        """
+        with quiet():
+            return self._batched(self._log_survival(as_array(value)), value)
 
     def icdf(self, q: Array) -> Array:
         """The value that a draw stays below with probability `q`."""
@@ -378,6 +416,22 @@ class Distribution:
     def _icdf(self, q: Array) -> Array:
         raise self._unknown("icdf")
 
+    # The cdf and 1 - cdf on the log scale, and their inverses; families that know them far into the tails override.
+
+    def _log_cdf(self, value: Array) -> Array:
+        mass = self._cdf(value)
+        return np.log(np.maximum(mass, np.finfo(float_type(mass)).tiny))
+
+    def _log_survival(self, value: Array) -> Array:
+        mass = 1.0 - self._cdf(value)
+        return np.log(np.maximum(mass, np.finfo(float_type(mass)).tiny))
+
+    def _icdf_exp(self, log_q: Array) -> Array:
+        return self._icdf(np.exp(log_q))
+
+    def _isf_exp(self, log_q: Array) -> Array:
+        return self._icdf(-np.expm1(log_q))
+
     def _enumerate(self) -> np.ndarray:
         raise self._unknown("enumerate_support")
 
@@ -405,6 +459,10 @@ class Distribution:
             for name, value in self._arguments.items()
             if name not in self._static
         }
+        return self._together(shapes)
+
+    def _together(self, shapes: Mapping[str, Shape]) -> Shape:
+        """The batch shape to which those of the parts, by name, broadcast."""
         try:
             return np.broadcast_shapes(*shapes.values())
         except ValueError:

@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from ppl.array import is_recorded, logsumexp
+from ppl.array import is_recorded
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, append_axes, as_array, as_shape, broadcast, float_type, sum_last
+from ppl.distributions._arrays import Shape, as_array, as_shape, broadcast, float_type, sum_last
 from ppl.distributions.base import Distribution, Independent, MaskedDistribution, Wrapper
 from ppl.distributions.constraints import Array, Constraint
-from ppl.distributions.discrete import Categorical
 from ppl.distributions.transforms import (
     AffineTransform,
     ComposeTransform,
@@ -32,7 +30,6 @@ __all__ = [
     "ImproperUniform",
     "Independent",
     "MaskedDistribution",
-    "MixtureSameFamily",
     "TransformedDistribution",
     "Unit",
 ]
@@ -95,6 +92,19 @@ class Delta(Distribution):
     def _entropy(self):
         return -self.log_density
 
+    def has(self, name: str) -> bool:
+        return (self.event_dim == 0 or name not in ("cdf", "icdf")) and super().has(name)
+
+    def _cdf(self, x):
+        if self.event_dim:
+            raise self._unknown("cdf")
+        return np.where(x >= self.v, 1.0, 0.0)
+
+    def _icdf(self, q):
+        if self.event_dim:
+            raise self._unknown("icdf")
+        return broadcast(self.v, np.broadcast_shapes(np.shape(q), self.batch_shape))
+
 
 class Unit(Distribution):
     """Nothing drawn, `log_factor` counted: a free term of the log density as a distribution.
@@ -116,6 +126,14 @@ class Unit(Distribution):
 
     def _log_density(self, x):
         return self.log_factor
+
+    def _mean(self):
+        return np.zeros(0)
+
+    _mode = _variance = _mean
+
+    def _entropy(self):
+        return -self.log_factor
 
 
 class ImproperUniform(Distribution):
@@ -250,11 +268,11 @@ class TransformedDistribution(Wrapper):
             return self.base_dist.has(name)
         if name == "entropy":
             return self.base_dist.has(name) and expected_log_jacobian(self._transform, self.base_dist) is not None
-        if name in ("mean", "variance"):
+        if name in ("mean", "variance", "mode"):
             return self.base_dist.has(name) and _affine(self._transform) is not None
         if name in ("cdf", "icdf"):
             return self.base_dist.has(name) and self._transform.sign is not None
-        return name != "mode" and super().has(name)
+        return super().has(name)
 
     def from_noise(self, noise: Array) -> Array:
         return self._transform(self.base_dist.from_noise(noise))
@@ -295,7 +313,9 @@ class TransformedDistribution(Wrapper):
         return self.base_dist.variance * scale * scale
 
     def _mode(self):
-        raise self._unknown("mode")
+        if _affine(self._transform) is None:
+            raise self._unknown("mode")
+        return self._transform(self.base_dist.mode)
 
     def _entropy(self):
         jacobian = expected_log_jacobian(self._transform, self.base_dist)
@@ -349,121 +369,3 @@ def _affine(transform: Transform) -> Array | None:
             scales = [_affine(part) for part in parts]
             return None if any(scale is None for scale in scales) else np.prod(np.broadcast_arrays(*scales), axis=0)
     return None
-
-
-@dataclass(frozen=True, eq=False)
-class _InAnyComponent(Constraint):
-    """The union of supports that lie along the last batch axis of `each`."""
-
-    each: Constraint
-
-    @property
-    def event_dim(self) -> int:  # type: ignore[override]
-        return self.each.event_dim
-
-    @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
-        return self.each.is_discrete
-
-    def __call__(self, value: Array) -> Array:
-        split = np.ndim(value) - self.event_dim
-        return np.any(self.each(np.expand_dims(value, split)), axis=-1)
-
-    def feasible_like(self, value: Array) -> Array:
-        split = np.ndim(value) - self.event_dim
-        return np.take(self.each.feasible_like(np.expand_dims(value, split)), 0, axis=-1 - self.event_dim)
-
-    def __str__(self) -> str:
-        return f"{self.each}, for some component"
-
-
-class MixtureSameFamily(Distribution):
-    """A draw from one of K components of one family, chosen by `mixing_distribution`.
-
-    `log p(x) = logsumexp_k(log w_k + log p_k(x))`; the components lie along the last batch axis of
-    `component_distribution`.
-
-    >>> from ppl.distributions import Categorical, Normal
-    >>> d = MixtureSameFamily(Categorical(np.array([0.5, 0.5])), Normal(np.array([-1.0, 1.0]), 1.0))
-    >>> float(d.mean), float(d.variance)
-    (0.0, 2.0)
-    """
-
-    mixing_distribution: Categorical
-    component_distribution: Distribution
-
-    def __init__(
-        self,
-        mixing_distribution: Categorical,
-        component_distribution: Distribution,
-        *,
-        validate_args: bool | None = None,
-    ) -> None:
-        shape = component_distribution.batch_shape
-        number = mixing_distribution.enumerate_support(expand=False).shape[0]
-        if not shape or shape[-1] != number:
-            raise ShapeError(
-                got=f"components with batch shape {shape} for {number} weights",
-                expected=f"a last batch axis of length {number}",
-                hint="the components along the last batch axis",
-            )
-        super().__init__(
-            {"mixing_distribution": mixing_distribution, "component_distribution": component_distribution},
-            batch_shape=np.broadcast_shapes(mixing_distribution.batch_shape, shape[:-1]),
-            event_shape=component_distribution.event_shape,
-        )
-
-    @property
-    def support(self) -> Constraint:
-        each = self.component_distribution.support
-        return each if all(np.ndim(bound) == 0 for bound in each.tree_flatten()[0]) else _InAnyComponent(each)
-
-    def has(self, name: str) -> bool:
-        if name in ("mean", "variance", "cdf", "sample"):
-            return self.component_distribution.has(name)
-        return super().has(name)
-
-    def log_prob(self, value: Array) -> Array:
-        """The log density of the mixture; a value outside a component's support has density 0 under it."""
-        value = as_array(value)
-        self._check_event_shape(value)
-        return self._batched(logsumexp(self._weighted(value), axis=-1), value)
-
-    def component_log_probs(self, value: Array) -> Array:
-        """`log w_k + log p_k(value)`, with the components along the last axis."""
-        return self._weighted(as_array(value))
-
-    def _weighted(self, value):
-        return self.mixing_distribution.logits + self.component_distribution.log_prob(self._spread(value))
-
-    def _spread(self, value):
-        """`value` with an axis for the components before its event axes."""
-        shape = np.shape(value)
-        split = len(shape) - self.event_dim
-        return np.reshape(value, shape[:split] + (1,) + shape[split:])
-
-    def _cdf(self, x):
-        return np.sum(self.mixing_distribution.probs * self.component_distribution.cdf(self._spread(x)), axis=-1)
-
-    def _average(self, values):
-        weights = append_axes(self.mixing_distribution.probs, self.event_dim)
-        return np.sum(weights * values, axis=-1 - self.event_dim)
-
-    def _mean(self):
-        return self._average(self.component_distribution.mean)
-
-    def _variance(self):
-        mean, component = self._mean(), self.component_distribution
-        centred = component.mean - self._spread(mean)
-        return self._average(component.variance + centred * centred)
-
-    def _draw(self, rng, sample_shape):
-        component = self.component_distribution.expand((*self.batch_shape, self._number))
-        chosen = self.mixing_distribution.expand(self.batch_shape).sample(rng, sample_shape)
-        draws = component.sample(rng, sample_shape)
-        index = append_axes(np.expand_dims(chosen, -1), self.event_dim)
-        return np.squeeze(np.take_along_axis(draws, index, axis=-1 - self.event_dim), axis=-1 - self.event_dim)
-
-    @property
-    def _number(self) -> int:
-        return self.component_distribution.batch_shape[-1]

@@ -7,31 +7,23 @@ through the inverse cdf: they jump as parameters move, so they are not `reparame
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy import special
 
 from ppl.array import is_recorded, logsumexp, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, as_array, as_integer, broadcast, quiet
+from ppl.distributions._arrays import Shape, above, as_array, as_integer, broadcast, quiet
+from ppl.distributions._counting import least_reaching, log_choose, log_ways, one_of, pick, split_log_factorial
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 from ppl.errors import ModelError
 
-
-def _one_of(family: str, probs: Array | None, logits: Array | None) -> dict[str, Any]:
-    """The one argument given of the two, by name."""
-    if (probs is None) == (logits is None):
-        raise ModelError(
-            got=f"{family} with {'neither' if probs is None else 'both'} of probs and logits",
-            expected="exactly one of them",
-            hint=f"{family}(probs=...) or {family}(logits=...)",
-        )
-    return {"logits": logits} if probs is None else {"probs": probs}
+_MOST = 2.0**62  # a rate above which a count no longer fits into an integer
 
 
-class _WithProbability(Distribution):
+class WithProbability(Distribution):
     """Base of families with one success probability, given as `probs` or as `logits`."""
 
     @property
@@ -60,7 +52,7 @@ class _WithProbability(Distribution):
         return successes * given["logits"] - (successes + failures) * softplus(given["logits"])
 
 
-class Bernoulli(_WithProbability):
+class Bernoulli(WithProbability):
     """One toss of a coin.
 
     `log p(x) = x log(probs) + (1 - x) log(1 - probs) = x logits - log(1 + exp(logits))`, for x in {0, 1}.
@@ -76,7 +68,7 @@ class Bernoulli(_WithProbability):
     def __init__(
         self, probs: Array | None = None, logits: Array | None = None, *, validate_args: bool | None = None
     ) -> None:
-        super().__init__(_one_of("Bernoulli", probs, logits), validate_args=validate_args)
+        super().__init__(one_of("Bernoulli", "probs", "logits", (probs, logits)), validate_args=validate_args)
 
     def from_noise(self, noise: Array) -> Array:
         return np.where(noise > self._failure, 1, 0)
@@ -89,6 +81,9 @@ class Bernoulli(_WithProbability):
 
     def _cdf(self, x):
         return np.where(x >= 1, 1.0, np.where(x >= 0, self._failure, 0.0))
+
+    def _icdf(self, q):
+        return self.from_noise(q)
 
     def _mean(self):
         return self.probs
@@ -106,7 +101,7 @@ class Bernoulli(_WithProbability):
         return np.arange(2)
 
 
-class Binomial(_WithProbability):
+class Binomial(WithProbability):
     """Successes in `total_count` tosses of a coin.
 
     `log p(x) = log C(n, x) + x log(probs) + (n - x) log(1 - probs)`, for x in {0, ..., n}.
@@ -130,7 +125,7 @@ class Binomial(_WithProbability):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        arguments = {"total_count": total_count, **_one_of("Binomial", probs, logits)}
+        arguments = {"total_count": total_count, **one_of("Binomial", "probs", "logits", (probs, logits))}
         super().__init__(arguments, validate_args=validate_args)
 
     @property
@@ -139,7 +134,7 @@ class Binomial(_WithProbability):
 
     def _log_density(self, x):
         failures = self.total_count - x
-        return self._log_odds_density(x, failures) + _log_choose(self.total_count, x, failures)
+        return self._log_odds_density(x, failures) + log_choose(x, failures)
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
@@ -152,14 +147,21 @@ class Binomial(_WithProbability):
         inner = special.betainc(n_safe - k_safe, k_safe + 1.0, self._failure)
         return np.where(between, inner, np.where(k < 0, 0.0, 1.0))
 
+    def _icdf(self, q):
+        return least_reaching(self.cdf, q, 0, self.total_count, np.broadcast_shapes(np.shape(q), self.batch_shape))
+
     def _mean(self):
         return self.total_count * self.probs
+
+    def _mode(self):
+        n = self.total_count
+        return as_integer(np.minimum(np.floor((n + 1) * self.probs), n))
 
     def _variance(self):
         return self.total_count * self.probs * self._failure
 
     def _enumerate(self):
-        return np.arange(_common_count(self) + 1)
+        return np.arange(common_count(self) + 1)
 
 
 class BetaBinomial(Distribution):
@@ -201,7 +203,7 @@ class BetaBinomial(Distribution):
 
     def _log_density(self, x):
         a, b, failures = self.concentration1, self.concentration0, self.total_count - x
-        return _log_choose(self.total_count, x, failures) + special.betaln(x + a, failures + b) - special.betaln(a, b)
+        return log_choose(x, failures) + special.betaln(x + a, failures + b) - special.betaln(a, b)
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
@@ -216,11 +218,19 @@ class BetaBinomial(Distribution):
         total = a + b
         return n * a * b * (total + n) / (total * total * (total + 1.0))
 
+    def _mode(self):
+        # Successive masses rise while (x + 1) (n - 1 + b - x) < (n - x) (x + a): linear in x.
+        a, b, n = self.concentration1, self.concentration0, self.total_count
+        bend = a + b - 2.0
+        peaked = bend > 0.0
+        inner = np.clip(np.ceil((n * (a - 1.0) - (b - 1.0)) / np.where(peaked, bend, 1.0)), 0, n)
+        return as_integer(np.where(peaked, inner, np.where(a < b, 0, n)))
+
     def _enumerate(self):
-        return np.arange(_common_count(self) + 1)
+        return np.arange(common_count(self) + 1)
 
 
-class Geometric(_WithProbability):
+class Geometric(WithProbability):
     """Failures before the first success.
 
     `log p(x) = x log(1 - probs) + log(probs)`, for x in {0, 1, ...}.
@@ -236,7 +246,7 @@ class Geometric(_WithProbability):
     def __init__(
         self, probs: Array | None = None, logits: Array | None = None, *, validate_args: bool | None = None
     ) -> None:
-        super().__init__(_one_of("Geometric", probs, logits), validate_args=validate_args)
+        super().__init__(one_of("Geometric", "probs", "logits", (probs, logits)), validate_args=validate_args)
         if validate_args is not False and probs is not None:
             self._require(np.greater(self.probs, 0.0), "probs", "above 0, else no success ever comes")
 
@@ -246,14 +256,23 @@ class Geometric(_WithProbability):
         return special.xlog1py(1.0, -given["probs"]) if "probs" in given else -softplus(given["logits"])
 
     def from_noise(self, noise: Array) -> Array:
-        # The least x with 1 - (1 - probs)^(x + 1) >= noise.
-        return as_integer(np.maximum(np.ceil(np.log1p(-noise) / self._log_failure) - 1.0, 0.0))
+        return as_integer(self._quantile(noise))
+
+    def _quantile(self, q):
+        # The least x with 1 - (1 - probs)^(x + 1) >= q.
+        return np.maximum(np.ceil(np.log1p(-q) / self._log_failure) - 1.0, 0.0)
 
     def _log_density(self, x):
-        return self._log_odds_density(1, x)
+        given = self._arguments
+        if "probs" in given:
+            return np.log(given["probs"]) + special.xlog1py(x, -given["probs"])
+        return given["logits"] - (1.0 + x) * softplus(given["logits"])
 
     def _cdf(self, x):
-        return np.where(x < 0, 0.0, -np.expm1(special.xlog1py(np.floor(np.maximum(x, 0.0)) + 1.0, -self.probs)))
+        return np.where(x < 0, 0.0, -np.expm1((np.floor(np.maximum(x, 0.0)) + 1.0) * self._log_failure))
+
+    def _icdf(self, q):
+        return self._quantile(q)
 
     def _mean(self):
         return self._failure / self.probs
@@ -285,13 +304,17 @@ class Poisson(Distribution):
         super().__init__({"rate": rate}, validate_args=validate_args)
 
     def _log_density(self, x):
-        return special.xlogy(x, self.rate) - self.rate - special.gammaln(x + 1.0)
+        scale, rest = split_log_factorial(x)
+        return special.xlogy(x, self.rate / scale) - (self.rate + rest)
 
     def _draw(self, rng, sample_shape):
         return rng.poisson(broadcast(self.rate, self.shape(sample_shape)))
 
     def _cdf(self, x):
         return np.where(x < 0, 0.0, special.pdtr(np.floor(np.maximum(x, 0.0)), self.rate))
+
+    def _icdf(self, q):
+        return least_reaching(self.cdf, q, 0, np.inf, np.broadcast_shapes(np.shape(q), self.batch_shape))
 
     def _mean(self):
         return self.rate
@@ -303,42 +326,198 @@ class Poisson(Distribution):
         return self.rate
 
 
-class NegativeBinomial2(Distribution):
+class _Failures(Distribution):
+    """Base of negative binomials: failures before r successes, `_odds` the odds of a failure; r need not be whole.
+
+    A Poisson count whose rate is drawn from a gamma of shape r and mean `r odds` has the same law.
+    """
+
+    support = constraints.nonnegative_integer
+
+    @property
+    def _size(self) -> Array:
+        """r."""
+        raise NotImplementedError
+
+    @property
+    def _odds(self) -> Array:
+        raise NotImplementedError
+
+    def _log_density(self, x):
+        r, odds = self._size, self._odds
+        return log_ways(x, r) - x * np.log1p(1.0 / odds) - r * np.log1p(odds)
+
+    def _draw(self, rng, sample_shape):
+        rates = rng.standard_gamma(broadcast(self._size, self.shape(sample_shape)))
+        return rng.poisson(rates * self._odds)
+
+    def _cdf(self, x):
+        k = np.floor(np.maximum(x, 0.0))
+        return np.where(x < 0, 0.0, special.betainc(self._size, k + 1.0, 1.0 / (1.0 + self._odds)))
+
+    def _icdf(self, q):
+        return least_reaching(self.cdf, q, 0, np.inf, np.broadcast_shapes(np.shape(q), self.batch_shape))
+
+    def _mean(self):
+        return self._size * self._odds
+
+    def _mode(self):
+        return as_integer(np.floor(np.maximum((self._size - 1.0) * self._odds, 0.0)))
+
+    def _variance(self):
+        return self._size * self._odds * (1.0 + self._odds)
+
+
+class NegativeBinomial(_Failures, WithProbability):
+    """Successes before the `total_count`-th failure; r = `total_count` need not be a whole number.
+
+    `log p(x) = log(Gamma(x + r) / (x! Gamma(r))) + x log(probs) + r log(1 - probs)`, for x in {0, 1, ...}.
+
+    >>> float(NegativeBinomial(4.0, 0.2).mean)
+    1.0
+    """
+
+    arg_constraints: ClassVar = {
+        "total_count": constraints.positive,
+        "probs": constraints.unit_interval,
+        "logits": constraints.real,
+    }
+    total_count: Array
+
+    def __init__(
+        self,
+        total_count: Array,
+        probs: Array | None = None,
+        logits: Array | None = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        arguments = {"total_count": total_count, **one_of("NegativeBinomial", "probs", "logits", (probs, logits))}
+        super().__init__(arguments, validate_args=validate_args)
+        if validate_args is not False and probs is not None:
+            self._require(np.less(self.probs, 1.0), "probs", "below 1, else no failure ever comes")
+
+    @property
+    def _size(self) -> Array:
+        return self.total_count
+
+    @property
+    def _odds(self) -> Array:
+        given = self._arguments
+        return np.exp(given["logits"]) if "logits" in given else given["probs"] / self._failure
+
+    def _log_density(self, x):
+        return log_ways(x, self.total_count) + self._log_odds_density(x, self.total_count)
+
+
+class NegativeBinomial2(_Failures):
     """Counts with `mean` m and more spread than a Poisson's: variance `m + m^2 / concentration`.
 
-    `log p(x) = x log(m / (m + r)) - r log(1 + m / r) - log B(x + 1, r) - log(x + r)`, r the
-    concentration, for x in {0, 1, ...}.
+    `log p(x) = log(Gamma(x + r) / (x! Gamma(r))) - x log(1 + r / m) - r log(1 + m / r)`, r the concentration,
+    for x in {0, 1, ...}.
 
     >>> float(NegativeBinomial2(3.0, 2.0).variance)
     7.5
     """
 
     arg_constraints: ClassVar = {"mean": constraints.positive, "concentration": constraints.positive}
-    support = constraints.nonnegative_integer
     concentration: Array
 
     def __init__(self, mean: Array, concentration: Array, *, validate_args: bool | None = None) -> None:
         super().__init__({"mean": mean, "concentration": concentration}, validate_args=validate_args)
 
+    @property
+    def _size(self) -> Array:
+        return self.concentration
+
+    @property
+    def _odds(self) -> Array:
+        return self._arguments["mean"] / self.concentration
+
+
+class GammaPoisson(_Failures):
+    """Counts whose Poisson rate has a gamma distribution with `concentration` a and `rate` b.
+
+    `log p(x) = log(Gamma(x + a) / (x! Gamma(a))) - x log(1 + b) - a log(1 + 1 / b)`, for x in {0, 1, ...}.
+
+    >>> float(GammaPoisson(3.0, 2.0).mean)
+    1.5
+    """
+
+    arg_constraints: ClassVar = {"concentration": constraints.positive, "rate": constraints.positive}
+    concentration: Array
+    rate: Array
+
+    def __init__(self, concentration: Array, rate: Array = 1.0, *, validate_args: bool | None = None) -> None:
+        super().__init__({"concentration": concentration, "rate": rate}, validate_args=validate_args)
+
+    @property
+    def _size(self) -> Array:
+        return self.concentration
+
+    @property
+    def _odds(self) -> Array:
+        return 1.0 / self.rate
+
     def _log_density(self, x):
-        m, r = self._arguments["mean"], self.concentration
-        ways = special.betaln(x + 1.0, r) + np.log(x + r)
-        return x * np.log(m / (m + r)) - r * np.log1p(m / r) - ways
+        a, b = self.concentration, self.rate
+        return log_ways(x, a) - x * np.log1p(b) - a * np.log1p(1.0 / b)
+
+
+class BetaNegativeBinomial(Distribution):
+    """Negative binomial counts whose success probability has a beta distribution; n need not be a whole number.
+
+    `log p(x) = log(Gamma(x + n) / (x! Gamma(n))) + log B(x + a, n + b) - log B(a, b)`, for x in {0, 1, ...},
+    a = `concentration1` and b = `concentration0`. The tail falls like `x^-(b + 1)`: the mean is infinite for
+    b up to 1, the variance for b up to 2.
+
+    >>> float(BetaNegativeBinomial(2.0, 3.0, 4.0).mean)
+    4.0
+    """
+
+    arg_constraints: ClassVar = {
+        "concentration1": constraints.positive,
+        "concentration0": constraints.positive,
+        "n": constraints.positive,
+    }
+    support = constraints.nonnegative_integer
+    concentration1: Array
+    concentration0: Array
+    n: Array
+
+    def __init__(
+        self, concentration1: Array, concentration0: Array, n: Array, *, validate_args: bool | None = None
+    ) -> None:
+        arguments = {"concentration1": concentration1, "concentration0": concentration0, "n": n}
+        super().__init__(arguments, validate_args=validate_args)
+
+    def _log_density(self, x):
+        a, b, n = self.concentration1, self.concentration0, self.n
+        return log_ways(x, n) + special.betaln(x + a, n + b) - special.betaln(a, b)
 
     def _draw(self, rng, sample_shape):
-        rates = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape)))
-        return rng.poisson(rates * (self._arguments["mean"] / self.concentration))
-
-    def _cdf(self, x):
-        m, r = self._arguments["mean"], self.concentration
-        return np.where(x < 0, 0.0, special.betainc(r, np.floor(np.maximum(x, 0.0)) + 1.0, r / (m + r)))
+        shape = self.shape(sample_shape)
+        # The probability of a failure: one of a success would round to 1, and its odds to infinity.
+        failure = rng.beta(broadcast(self.concentration0, shape), broadcast(self.concentration1, shape))
+        with quiet():
+            rates = rng.standard_gamma(broadcast(self.n, shape)) * ((1.0 - failure) / failure)
+        return rng.poisson(np.minimum(rates, _MOST))
 
     def _mean(self):
-        return self._arguments["mean"]
+        return above(self.concentration0, 1.0, lambda b: self.n * self.concentration1 / (b - 1.0), np.inf)
 
     def _variance(self):
-        m = self._arguments["mean"]
-        return m + m * m / self.concentration
+        a, n = self.concentration1, self.n
+
+        def spread(b):
+            return n * a * (n + b - 1.0) * (a + b - 1.0) / ((b - 2.0) * (b - 1.0) * (b - 1.0))
+
+        return above(self.concentration0, 2.0, spread, np.inf)
+
+    def _mode(self):
+        # Successive masses rise while (x + n) (x + a) > (x + 1) (x + a + n + b): linear in x.
+        a, b, n = self.concentration1, self.concentration0, self.n
+        return as_integer(np.ceil(np.maximum((n * a - (a + b + n)) / (b + 1.0), 0.0)))
 
 
 class DiscreteUniform(Distribution):
@@ -369,14 +548,17 @@ class DiscreteUniform(Distribution):
         return constraints.integer_interval(self.low, self.high)
 
     def from_noise(self, noise: Array) -> Array:
-        steps = np.floor(noise * (self.high - self.low + 1))
-        return as_integer(np.minimum(self.low + steps, self.high))
+        return self._icdf(noise)
 
     def _log_density(self, x):
         return -np.log(self.high - self.low + 1.0)
 
     def _cdf(self, x):
         return np.clip((np.floor(x) - self.low + 1.0) / (self.high - self.low + 1.0), 0.0, 1.0)
+
+    def _icdf(self, q):
+        steps = np.ceil(q * (self.high - self.low + 1.0)) - 1.0
+        return as_integer(np.clip(self.low + steps, self.low, self.high))
 
     def _mean(self):
         return 0.5 * (self.low + self.high)
@@ -403,7 +585,7 @@ class DiscreteUniform(Distribution):
         return np.arange(low, high + 1)
 
 
-class _WithProbabilities(Distribution):
+class WithProbabilities(Distribution):
     """Base of families over K categories, given as `probs` (a simplex) or as `logits` (log weights)."""
 
     arg_constraints: ClassVar = {"probs": constraints.simplex, "logits": constraints.log_weights}
@@ -433,11 +615,8 @@ class _WithProbabilities(Distribution):
         # Times the total: rounding must not let the noise pass the last category of positive probability.
         return np.sum(np.expand_dims(noise, -1) * reached[..., -1:] > reached[..., :-1], axis=-1)
 
-    def _entropy(self):
-        return np.sum(special.entr(self.probs), axis=-1)
 
-
-class Categorical(_WithProbabilities):
+class Categorical(WithProbabilities):
     """One of K categories, as an integer from 0 to K - 1.
 
     `log p(x) = log(probs[x]) = logits[x] - logsumexp(logits)`. Log weights of -inf rule a category out.
@@ -451,7 +630,7 @@ class Categorical(_WithProbabilities):
     def __init__(
         self, probs: Array | None = None, logits: Array | None = None, *, validate_args: bool | None = None
     ) -> None:
-        super().__init__(_one_of("Categorical", probs, logits), validate_args=validate_args)
+        super().__init__(one_of("Categorical", "probs", "logits", (probs, logits)), validate_args=validate_args)
 
     @property
     def support(self) -> Constraint:
@@ -463,8 +642,18 @@ class Categorical(_WithProbabilities):
     def _log_density(self, x):
         given = self._arguments
         if "probs" in given:
-            return np.log(_pick(given["probs"], x))
-        return _pick(given["logits"], x) - logsumexp(given["logits"], axis=-1)
+            return np.log(pick(given["probs"], x))
+        return pick(given["logits"], x) - logsumexp(given["logits"], axis=-1)
+
+    def _cdf(self, x):
+        below = np.arange(self._number) <= np.expand_dims(x, -1)
+        return np.minimum(np.sum(np.where(below, self.probs, 0.0), axis=-1), 1.0)
+
+    def _icdf(self, q):
+        return self._category(q)
+
+    def _entropy(self):
+        return np.sum(special.entr(self.probs), axis=-1)
 
     def _mode(self):
         return np.argmax(next(iter(self._arguments.values())), axis=-1)
@@ -473,7 +662,7 @@ class Categorical(_WithProbabilities):
         return np.arange(self._number)
 
 
-class OneHotCategorical(_WithProbabilities):
+class OneHotCategorical(WithProbabilities):
     """One of K categories, as a vector with a single 1.
 
     `log p(x) = sum_k x_k log(probs_k)`, for x one-hot.
@@ -488,7 +677,10 @@ class OneHotCategorical(_WithProbabilities):
     def __init__(
         self, probs: Array | None = None, logits: Array | None = None, *, validate_args: bool | None = None
     ) -> None:
-        given = {name: as_array(value) for name, value in _one_of("OneHotCategorical", probs, logits).items()}
+        given = {
+            name: as_array(value)
+            for name, value in one_of("OneHotCategorical", "probs", "logits", (probs, logits)).items()
+        }
         event_shape = np.shape(next(iter(given.values())))[-1:]
         super().__init__(given, event_shape=event_shape, validate_args=validate_args)
 
@@ -516,33 +708,17 @@ class OneHotCategorical(_WithProbabilities):
     def _variance(self):
         return self.probs * (1.0 - self.probs)
 
+    def _entropy(self):
+        return np.sum(special.entr(self.probs), axis=-1)
+
     def _enumerate(self):
         return np.eye(self._number, dtype=np.int64)
 
 
-# -- helpers -----------------------------------------------------------------------------------
+# -- helpers ---------------------------------------------------------------------------------------
 
 
-def _log_choose(n: Array, x: Array, rest: Array) -> Array:
-    """`log C(n, x)` with `rest = n - x`; the beta function keeps digits that factorials would cancel."""
-    return -special.betaln(x + 1.0, rest + 1.0) - np.log(n + 1.0)
-
-
-def _pick(table: Array, x: Array) -> Array:
-    """`table[..., x]` along the last axis, with batch axes broadcast."""
-    index = as_integer(x)
-    if np.ndim(table) == 1:
-        if not is_recorded(index):
-            return table[index]
-        # A plain array cannot be indexed by a recorded one, but this function can be recorded.
-        flat = np.take_along_axis(table, np.reshape(index, (-1,)), axis=0)
-        return np.reshape(flat, np.shape(index))
-    batch = np.broadcast_shapes(np.shape(table)[:-1], np.shape(index))
-    table = broadcast(table, (*batch, np.shape(table)[-1]))
-    return np.take_along_axis(table, broadcast(index, batch)[..., None], axis=-1)[..., 0]
-
-
-def _common_count(d: Distribution) -> int:
+def common_count(d: Distribution) -> int:
     """The one total count of the batch, for enumeration."""
     count = d.parameters["total_count"]
     if is_recorded(count) or np.min(count) != np.max(count):

@@ -177,6 +177,8 @@ def _follow(step, shape, position):
     return MIXED
 
 
-_ELEMENTWISE = frozenset((op.where.run, op.cast.run, op.softplus.run, op.stop_gradient.run, op.draw_of.run))
+_ELEMENTWISE = frozenset(
+    (op.where.run, op.agreeing.run, op.cast.run, op.softplus.run, op.stop_gradient.run, op.draw_of.run)
+)
 _REDUCTIONS = frozenset((op.total.run, op.largest.run, op.log_total_exp.run))
 _REARRANGING = frozenset((op.reshape.run, op.broadcast.run, op.transpose.run, op.index.run))

@@ -60,7 +60,7 @@ def _sign(fun: Any, args: tuple, of: Any) -> int:
         return NONNEGATIVE if kept == UNIT and fun in (op.total.run, op.running_sum.run, op.scatter.run) else kept
     if fun is op.concatenate.run:
         return of(args[0])
-    if fun is op.where.run:
+    if fun in (op.where.run, op.agreeing.run):
         return min(of(args[1]), of(args[2]))
     if fun is np.multiply:
         return min(of(args[0]), of(args[1])) if of(args[0]) == of(args[1]) == UNIT else _both(args, of)

@@ -2,9 +2,9 @@
 
 | word | when |
 |---|---|
-| trusted | converged, k-hat below 0.5, and importance weights move no site's mean or sd: draws of the guide \
-stand for the posterior |
-| usable | summaries are corrected by smoothed importance weights, which settle; or no k-hat is to be had; \
+| trusted | converged, and importance weights settle and move no site's mean or sd: draws of the guide, weighted \
+where k-hat is 0.5 and more, stand for the posterior |
+| usable | weights settle and summaries are corrected by them; or no k-hat is to be had; \
 or k-hat below 0.5 without convergence, or with a warning about the model |
 | not trusted | a bound that is not finite, or has no maximum, or is too large for its digits; \
 weights that do not settle, or are worth too few draws; many elements of a plate that the guide misses; \
@@ -100,7 +100,7 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
             warnings = (*warnings, f"plate '{plate}' has elements ({far}) whose k-hat is above {FAR}, most at {which}")
     discrete = ratios.discrete
     if len(discrete) > 1:
-        warnings = (*warnings, f"{', '.join(discrete)} are factorised: states that the guide hardly draws are not seen")
+        warnings = (*warnings, f"the guide factorises {', '.join(discrete)}: states that it hardly draws are not seen")
     sound = ratios.sound
     if ratios.mixture.k_hat >= FAIR:
         warnings = (*warnings, f"wider draws find more of the posterior than weights can mend: {_beyond(ratios)}")

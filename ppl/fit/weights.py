@@ -111,9 +111,11 @@ class Ratios:
     @property
     def discrete(self) -> tuple[str, ...]:
         """Sites of finitely many states, where the guide's draws take so few that the weights have no tail."""
-        sites = self.derivation.site_outputs
-        kinds = {n: _signature(self.derivation, sites[n])[1].kind for f in self.derivation.factors for n in f.sites}
-        return tuple(n for n, kind in kinds.items() if kind in "iub") if _few(self.log_ratios) else ()
+        if not _few(self.log_ratios):
+            return ()
+        d = self.derivation
+        drawn = [n for f in d.factors for n in f.sites if n in d.site_outputs]
+        return tuple(n for n in drawn if _signature(d, d.site_outputs[n])[1].kind in "iub")
 
     @cached_property
     def element_k_hats(self) -> dict[str, np.ndarray]:
@@ -314,12 +316,14 @@ def ratios(
                 elements[g.plate].append(_by_element(d, g, by_term, count, 1)[:, 0] - means[g.plate])
         log_ratios[start:stop] = whole
     log_ratios += log_marginal
+    log_ratios[draws:][np.isposinf(log_ratios[draws:])] = -np.inf  # a wide draw rounded onto an edge of its support
     for g in found:
         elements[g.plate] = np.concatenate(elements[g.plate]) + _log_conditional(correlated, g, outside, drawn)
     shared |= {n: np.concatenate(x) for n, x in picked.items()}
-    for x in shared.values():  # a draw without a density may have no value either
-        x[np.isnan(log_ratios)] = x[0]
-    return Ratios(log_ratios[:draws], elements, log_ratios - log_mixture, shared, seed, d, values, correlated)
+    mixed = log_ratios - log_mixture
+    for x in shared.values():  # a draw without weight may have no finite value either
+        x[~(np.exp(mixed - np.nanmax(mixed)) > 0.0)] = x[np.nanargmax(mixed)]
+    return Ratios(log_ratios[:draws], elements, mixed, shared, seed, d, values, correlated)
 
 
 # -- which latents, which rows -------------------------------------------------------------------------
@@ -425,14 +429,15 @@ def _log_conditional(
     correlated: Correlated, g: Group, outside: Sequence[FactorFacts], drawn: Mapping[str, np.ndarray]
 ) -> np.ndarray | float:
     """log factorised guide / guide given the global latents, for the elements of a group in a draw: (S, N)."""
-    if not correlated.places:
+    joint = [f for f in g.factors if f.name in correlated.places]
+    if not joint:
         return 0.0
     given = [f for f in outside if f.name in correlated.places]
     count = len(drawn[g.factors[0].name])
     numbers = np.concatenate([np.zeros(0, int), *(correlated.indices(f).ravel() for f in given)])
     e_given = np.concatenate([np.zeros((count, 0)), *(drawn[f.name].reshape(count, -1) for f in given)], axis=1)
     each, e = [], []
-    for f in g.factors:
+    for f in joint:
         axis = _axis(f, g.plate)
         each.append(np.moveaxis(correlated.indices(f), axis, 0).reshape(g.size, -1))
         e.append(np.moveaxis(drawn[f.name], 1 + axis, 1).reshape(count, g.size, -1))

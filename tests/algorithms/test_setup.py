@@ -90,12 +90,11 @@ def test_groups_of_both_kinds_are_fitted_in_between(tmp_path):
     form = fit.problem.form["theta"]
     assert form[1::2].min() > 0.8 and form[::2].max() < 0.6  # the more the data say, the more centred
     mean, sd = of_unequal(y, sigma)
-    # What a factorised guide leaves: measured a fiftieth of an sd here, a sixth in the form as it is written.
+    # What a factorised guide in this form leaves, corrected by its weights: measured a fiftieth of an sd.
     np.testing.assert_array_less(np.abs(fit["theta"].mean - mean), 0.05 * sd)
     np.testing.assert_allclose(fit["theta"].sd, sd, rtol=0.05)
     centred = ppl.infer(unequal, y, sigma, guide="meanfield", progress=False)
     assert centred.elbo < fit.elbo - 0.3
-    assert np.max(np.abs(centred["theta"].mean - mean) / sd) > 0.1
     fit.save(tmp_path / "fit.npz")
     again = ppl.load(tmp_path / "fit.npz", unequal)
     np.testing.assert_array_equal(again["theta"].mean, fit["theta"].mean)

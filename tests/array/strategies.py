@@ -22,7 +22,7 @@ from scipy import special
 
 import ppl.array as A
 from ppl.array import operations as op
-from ppl.array import specials
+from ppl.array import quantiles, specials
 from ppl.array.recording import METHODS
 from ppl.array.rows import Rows, rows_of
 from ppl.array.scan import scan_rows
@@ -211,13 +211,16 @@ ELEMENTWISE = {
         special.xlogy, special.xlog1py, special.rel_entr, special.kl_div, special.poch, special.boxcox,
         special.boxcox1p,
         special.inv_boxcox, special.inv_boxcox1p, special.pseudo_huber, special.gammainc, special.gammaincc,
+        A.xlogx_gap, A.gammaln_gap,
     ),
     ("above one", "unit"): (special.binom,),
     ("positive", "real"): (special.huber,),
-    ("shape", "unit"): (special.gammaincinv, special.gammainccinv),
+    ("shape", "unit"): (
+        special.gammaincinv, special.gammainccinv, quantiles.log_gamma_quantile, quantiles.log_wald_quantile,
+    ),
     ("shape", "positive"): (specials.gammainc_slope,),
+    ("shape", "real"): (special.stdtr, quantiles.gamma_shift),
     ("above one", "positive"): (specials.ZETA,),
-    ("shape", "real"): (special.stdtr,),
 }  # fmt: skip
 ELEMENTWISE[("shape", "unit")] += (special.stdtrit,)
 ELEMENTWISE[("shape", "positive")] += (special.iv, special.ive, special.kv, special.kve, special.jv, special.yv)
@@ -226,11 +229,14 @@ ELEMENTWISE[("positive", "shape", "unit")] = (
     special.betaincc,
     special.betaincinv,
     special.betainccinv,
+    quantiles.logit_beta_quantile,
 )
+ELEMENTWISE[("positive", "shape", "real")] = (quantiles.beta_shift,)
+ELEMENTWISE[("real", "shape", "unit")] = (quantiles.von_mises_quantile,)
+ELEMENTWISE[("real", "shape", "real")] = (quantiles.von_mises_shift,)
 # Those whose derivative is known in the last argument alone, or in the first.
 LAST = {
-    specials.ZETA, special.stdtr, special.stdtrit, specials.gammainc_slope, special.betainc, special.betaincc,
-    special.betaincinv, special.betainccinv, special.iv, special.ive, special.kv, special.kve, special.jv, special.yv,
+    specials.ZETA, special.iv, special.ive, special.kv, special.kve, special.jv, special.yv,
 }  # fmt: skip
 FIRST = {special.inv_boxcox, special.inv_boxcox1p}
 for _domains, _functions in ELEMENTWISE.items():
@@ -266,6 +272,11 @@ def raising(draw, f):
     domains = draw(st.sampled_from([("positive", "positive"), ("with zeros", "count"), ("positive", "count")]))
     known = frozenset((1,)) if domains[0] == "with zeros" else None  # no derivative in an exponent of zero
     return Call(f, broadcasting(draw, domains), known=known)
+
+
+@draws(op.agreeing)
+def choosing_between_formulas(draw, f):
+    return Call(f, broadcasting(draw, ("real",) * 3, smooth=(False, True, True)))
 
 
 @draws(np.left_shift, np.right_shift)

@@ -20,17 +20,20 @@ def is_float(x) -> bool:
 
 
 def direction(x, seed: int, like=None):
-    """A random direction; for matrices of a multivariate normal, one that keeps their kind."""
+    """A random direction; for a matrix, one that keeps its kind."""
     step = np.random.default_rng(seed).normal(size=np.shape(x))
     if like == "tril":
         return np.tril(step)
     return step + np.swapaxes(step, -2, -1) if like == "symmetric" else step
 
 
+KINDS = {dist.constraints.lower_cholesky: "tril", dist.constraints.positive_definite: "symmetric"}
+
+
 def matrix_kind(d: dist.Distribution, leaf) -> str | None:
-    if not isinstance(d, dist.MultivariateNormal) or np.ndim(leaf) < 2 or leaf is d.loc:
-        return None
-    return "tril" if "scale_tril" in d.parameters else "symmetric"
+    """What a step of a parameter must keep: a triangle, or symmetry."""
+    names = [name for name, value in d.parameters.items() if value is leaf]
+    return KINDS.get(d.arg_constraints.get(names[0])) if names else None
 
 
 def check(fun, inputs, wrt, kinds, tolerance=2e-5):
@@ -40,7 +43,8 @@ def check(fun, inputs, wrt, kinds, tolerance=2e-5):
     value, *gradients = A.compile_program(A.gradient(program, wrt))(*inputs)
     np.testing.assert_allclose(value, np.sum(fun(*inputs)), rtol=1e-9)
     for i, gradient, kind in zip(wrt, gradients, kinds, strict=True):
-        step = direction(inputs[i], i, kind) * np.where(np.abs(inputs[i]) > 1e3, np.abs(inputs[i]), 1.0)
+        size = np.abs(inputs[i])
+        step = direction(inputs[i], i, kind) * np.where((size > 1e3) | ((size < 0.05) & (size > 0.0)), size, 1.0)
         ends = [run(*inputs[:i], inputs[i] + sign * STEP * step, *inputs[i + 1 :])[0] for sign in (1, -1)]
         numerical = (ends[0] - ends[1]) / (2 * STEP)
         scale = max(abs(numerical), np.max(np.abs(gradient), initial=0.0), abs(float(value)) * 1e-4, 1.0)

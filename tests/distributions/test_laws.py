@@ -234,9 +234,10 @@ def test_mode_is_nowhere_beaten(row):
 def test_moments_of_vectors_are_those_of_draws(row):
     x = row.d.sample(3, (20_000,))
     error = np.sqrt(row.d.variance / len(x))
-    assert np.all(np.abs(x.mean(0) - row.d.mean) < 6.5 * error)  # one in 10^10 per element
+    # One in 10^10 per element; what does not vary, such as a zero above a diagonal, is right but for rounding.
+    assert np.all(np.abs(x.mean(0) - row.d.mean) < 6.5 * error + 1e-12)
     spread = np.sqrt(np.mean((x - row.d.mean) ** 4, axis=0) / len(x))
-    assert np.all(np.abs(x.var(0) - row.d.variance) < 6.5 * spread)
+    assert np.all(np.abs(x.var(0) - row.d.variance) < 6.5 * spread + 1e-12)
 
 
 @rows([row for row in VECTOR_ROWS if row.d.has("entropy")])
@@ -260,7 +261,8 @@ def test_covariance_of_draws():
 def fit_p_value(draws, oracle, discrete: bool) -> float:
     """Goodness of fit: Kolmogorov-Smirnov for densities, chi-square over pooled cells for masses."""
     if not discrete:
-        return stats.kstest(draws, oracle.cdf).pvalue
+        with np.errstate(all="ignore"):
+            return stats.kstest(draws, oracle.cdf).pvalue
     lowest, highest = int(oracle.ppf(1e-6)), int(oracle.ppf(1 - 1e-6))
     if lowest == highest:
         return float(np.all(draws == lowest))
@@ -307,7 +309,7 @@ def test_a_wrong_sampler_is_caught(draws, oracle, discrete):
     assert fit_p_value(draws, oracle, discrete) < FALSE_ALARM
 
 
-@rows([row for row in SCALAR_ROWS if row.d.has("from_noise")])
+@rows([row for row in SCALAR_ROWS if row.d.has("from_noise") and row.d.noise_shape == row.d.shape()])
 def test_draws_from_an_even_grid_of_noise_fill_the_cdf(row):
     n = 1001
     grid = (np.arange(n) + 0.5) / n
@@ -448,7 +450,7 @@ def test_validation_can_be_switched_off():
         lambda: dist.ImproperUniform(dist.constraints.real).sample(0),
         lambda: dist.Cauchy().mean,
         lambda: dist.Poisson(1.0).entropy(),
-        lambda: dist.Gamma(1.0, 1.0).from_noise(0.0),
+        lambda: dist.Poisson(1.0).from_noise(0.0),
     ],
 )
 def test_senseless_requests_are_model_errors(make):

@@ -3,12 +3,95 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from .row import (
     array,
+    by_quadrature,
     rows,
 )
+
+
+class Kumaraswamy:
+    """The b-th power of a Beta(1, b) complement, by mapping scipy's Beta: x^a is Beta(1, b)."""
+
+    def __init__(self, concentration1, concentration0):
+        self.a, self.base = concentration1, stats.beta(1.0, concentration0)
+        self.args, self.dist = (), Kumaraswamy
+        self.kwds = {"concentration1": concentration1, "concentration0": concentration0}
+
+    def logpdf(self, x):
+        return self.base.logpdf(x**self.a) + np.log(self.a) + (self.a - 1.0) * np.log(x)
+
+    def cdf(self, x):
+        return self.base.cdf(np.clip(x, 0.0, 1.0) ** self.a)
+
+    def ppf(self, q):
+        return self.base.ppf(q) ** (1.0 / self.a)
+
+    def mean(self):
+        return by_quadrature(self, lambda x: x)
+
+    def var(self):
+        mean = self.mean()
+        return by_quadrature(self, lambda x: (x - mean) ** 2)
+
+    def entropy(self):
+        return by_quadrature(self, lambda x: -self.logpdf(x))
+
+
+class LogitNormal:
+    """The sigmoid of scipy's normal."""
+
+    def __init__(self, loc, scale):
+        self.base, self.args, self.kwds, self.dist = (
+            stats.norm(loc, scale),
+            (),
+            {"loc": loc, "scale": scale},
+            LogitNormal,
+        )
+
+    def logpdf(self, x):
+        return self.base.logpdf(special.logit(x)) - np.log(x) - np.log1p(-x)
+
+    def cdf(self, x):
+        return self.base.cdf(special.logit(np.clip(x, 0.0, 1.0)))
+
+    def ppf(self, q):
+        return special.expit(self.base.ppf(q))
+
+
+class VonMises:
+    """Scipy's, counted from -pi, with the circular mean and variance."""
+
+    def __init__(self, loc, concentration):
+        self.base, self.args, self.dist = stats.vonmises(concentration, loc), (), VonMises
+        self.kwds = {"loc": loc, "concentration": concentration}
+        self.concentration, self.loc = concentration, loc
+
+    def logpdf(self, x):
+        return self.base.logpdf(x)
+
+    def cdf(self, x):
+        return self.base.cdf(np.clip(x, -np.pi, np.pi)) - self.base.cdf(-np.pi)
+
+    def ppf(self, q):
+        low, high = np.full(np.shape(q), -np.pi), np.full(np.shape(q), np.pi)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            below = self.cdf(middle) < q
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return 0.5 * (low + high)
+
+    def mean(self):
+        return np.angle(np.exp(1j * np.asarray(self.loc)))
+
+    def var(self):
+        return by_quadrature(self, lambda x: 1.0 - np.cos(x - self.loc))
+
+    def entropy(self):
+        return by_quadrature(self, lambda x: -self.logpdf(x))
+
 
 BOUNDED = [
     *rows(
@@ -37,5 +120,45 @@ BOUNDED = [
         {"loc": 0.3, "scale": 1.7, "high": -1.1},
         {"loc": 0.3, "scale": 1.7, "low": -1.0, "high": 2.5},
         {"loc": array(-6.0, 0.0, 6.0), "scale": array([0.9], [2.1]), "low": -1.0, "high": 1.5},
+    ),
+    *rows(
+        "LogUniform",
+        lambda low, high: stats.loguniform(low, high),
+        {"low": 1.0, "high": 10.0},
+        {"low": 0.03, "high": 0.7},
+        {"low": array(1e-8, 2.0), "high": array([2.5], [1e8])},
+    ),
+    *rows(
+        "Triangular",
+        lambda low, high, peak: stats.triang((peak - low) / (high - low), low, high - low),
+        {"low": 0.0, "high": 1.0, "peak": 0.5},
+        {"low": -1.3, "high": 0.7, "peak": 0.1},
+        {"low": -1.3, "high": 0.7, "peak": -1.3},
+        {"low": -1.3, "high": 0.7, "peak": 0.7},
+        {"low": array(-3.0, 2.0), "high": array([2.5], [9.0]), "peak": 2.2},
+    ),
+    *rows(
+        "Kumaraswamy",
+        Kumaraswamy,
+        {"concentration1": 2.0, "concentration0": 3.0},
+        {"concentration1": 1.0, "concentration0": 1.0},
+        {"concentration1": 1.0, "concentration0": 2.5},
+        {"concentration1": 0.5, "concentration0": 0.5},
+        {"concentration1": array(0.7, 30.5), "concentration0": array([1.0], [4.4])},
+    ),
+    *rows(
+        "LogitNormal",
+        LogitNormal,
+        {"loc": 0.0, "scale": 1.0},
+        {"loc": -1.3, "scale": 0.37},
+        {"loc": array(-2.0, 0.5), "scale": array([0.1], [1.5])},
+    ),
+    *rows(
+        "VonMises",
+        VonMises,
+        {"loc": 0.0, "concentration": 1.0},
+        {"loc": -1.3, "concentration": 3.7},
+        {"loc": 3.0, "concentration": 0.6},
+        {"loc": array(-2.0, 7.5), "concentration": array([0.1], [40.3])},
     ),
 ]

@@ -36,13 +36,6 @@ COMPOSED = [
     Row(dist.Gamma(2.5, 0.7).mask(True), stats.gamma(2.5, scale=1 / 0.7), "MaskedDistribution-0"),
 ]
 
-
-def _mixture(weights, means, scale):
-    return dist.MixtureSameFamily(dist.Categorical(weights), dist.Normal(means, scale))
-
-
-MIXTURE = _mixture(array(0.3, 0.7), array(-1.0, 2.0), array(0.5, 1.5))
-
 # Vectors, with an oracle of the log density of one value.
 COMPOSED_VECTORS = [
     Row(
@@ -54,7 +47,6 @@ COMPOSED_VECTORS = [
 
 # Rows without a sampling law or an oracle, for the laws of shapes and gradients.
 COMPOSED_SHAPES = [
-    Row(MIXTURE, None, "MixtureSameFamily-0"),
     Row(dist.Delta(1.5), None, "Delta-0"),
     Row(dist.Delta(array([1.0, 2.0], [3.0, 4.0]), array(0.0, 0.5), 1), None, "Delta-batched"),
     Row(dist.Unit(array(0.5, 2.0)), None, "Unit-0"),

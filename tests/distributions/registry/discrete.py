@@ -52,6 +52,27 @@ DISCRETE = [
         {"mean": array(0.6, 15.0), "concentration": array([0.7], [9.5])},
     ),
     *rows(
+        "NegativeBinomial",
+        lambda total_count, **p: stats.nbinom(total_count, 1.0 - probability(**p)),
+        *({"total_count": 2.5, **p} for p in PROBABILITY),
+        {"total_count": 1.0, "probs": 0.4},
+        {"total_count": array(0.3, 7.0), "probs": array([0.2], [0.7])},
+    ),
+    *rows(
+        "GammaPoisson",
+        lambda concentration, rate=1.0: stats.nbinom(concentration, rate / (1.0 + rate)),
+        {"concentration": 2.5},
+        {"concentration": 1.0, "rate": 0.3},
+        {"concentration": array(0.7, 9.5), "rate": array([0.6], [4.0])},
+    ),
+    *rows(
+        "BetaNegativeBinomial",
+        lambda concentration1, concentration0, n: stats.betanbinom(n, concentration0, concentration1),
+        {"concentration1": 2.0, "concentration0": 7.5, "n": 3},
+        {"concentration1": 0.7, "concentration0": 6.0, "n": 1},
+        {"concentration1": array(0.5, 4.0), "concentration0": 8.5, "n": array([1], [5])},
+    ),
+    *rows(
         "DiscreteUniform",
         lambda low, high: stats.randint(low, high + 1),
         {"low": 0, "high": 1},

@@ -25,4 +25,19 @@ REAL = [
     *rows("Laplace", location_scale(stats.laplace), *LOCATION_SCALE),
     *rows("Logistic", location_scale(stats.logistic), *LOCATION_SCALE),
     *rows("Gumbel", location_scale(stats.gumbel_r), *LOCATION_SCALE),
+    *rows(
+        "SkewNormal",
+        lambda loc, scale, alpha: stats.skewnorm(alpha, loc, scale),
+        {"loc": 0.0, "scale": 1.0, "alpha": 0.0},
+        {"loc": -1.3, "scale": 0.37, "alpha": 2.5},
+        {"loc": 0.4, "scale": array([0.1], [25.0]), "alpha": array(-4.2, 0.3)},
+    ),
+    *rows(
+        "AsymmetricLaplace",
+        lambda loc, scale, asymmetry: stats.laplace_asymmetric(asymmetry, loc, scale),
+        {"loc": 0.0, "scale": 1.0, "asymmetry": 1.0},
+        {"loc": -1.3, "scale": 0.37, "asymmetry": 2.5},
+        {"loc": 0.4, "scale": array([0.1], [25.0]), "asymmetry": array(0.03, 1.7)},
+    ),
+    *rows("SoftLaplace", location_scale(stats.hypsecant), *LOCATION_SCALE),
 ]
