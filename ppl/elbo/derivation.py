@@ -399,7 +399,7 @@ def derive(
     if not summed:
         return d
     finite = {position[id(x)]: finite_site(recorded.sites[n], p.decision.joint[n]) for n, x in summed.items()}
-    return sum_out(d, finite)
+    return sum_out(d, finite, p.decision.reasons)
 
 
 def _reads_through(tape: Tape, bits: Mapping[str, int], marks: Mapping[int, int]) -> dict[int, int]:

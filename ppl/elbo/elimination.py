@@ -415,9 +415,8 @@ class _Series:
             lined = whole.reshape((*whole.shape[:3], *(1,) * (len(rows) - whole.ndim + 3), *whole.shape[3:]))
             first = np.take_along_axis(*_lined_up(lined, index, 2), axis=2).squeeze(2)
             found = between(e, rng, later, e.choose_for(rng, first, site, d), last, site, d)
-        sizes = [e.sites[s].size for s in self.chain]
-        parts = np.unravel_index(found, sizes)
-        for s, part in zip(self.chain, parts, strict=True):
+        for s in reversed(self.chain):  # the last site's states count fastest
+            found, part = np.divmod(found, e.sites[s].size)
             states[Label(s)] = _time_in_place(part, d)
 
 

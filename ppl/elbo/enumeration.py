@@ -9,7 +9,7 @@ The densities that read such sites are recorded at all their states (`spread.py`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -180,7 +180,7 @@ def decide(
         except TooMany as e:
             names = [own[i].name for i in sorted(e.sites)]
             for n in names:
-                refused[n] = words.TOGETHER.format(others=_listed([m for m in names if m != n]), states=e.states)
+                refused[n] = words.TOGETHER.format(others=listed([m for m in names if m != n]), states=e.states)
                 del joint[n]
             continue
         except Entangled as e:
@@ -226,10 +226,10 @@ def decide(
     return Decision(joint, reasons)
 
 
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    """Some names, and how many more there are."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names, of many the first few and how many more there are."""
+    shown = ", ".join(names if len(names) <= most else names[: most // 2])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most // 2} more"
 
 
 def _states(site: Finite) -> str:
@@ -238,7 +238,7 @@ def _states(site: Finite) -> str:
 
 
 # -- the bound without them -----------------------------------------------------------------------------------
-def sum_out(d: Any, finite: Mapping[int, Finite]) -> Any:
+def sum_out(d: Any, finite: Mapping[int, Finite], reasons: Mapping[str, Reason]) -> Any:
     """A derivation whose finite sites are inputs, without them: their sums as terms, and how to draw them."""
     program = d.program
     reads = reachable(program, set(finite))
@@ -281,6 +281,7 @@ def sum_out(d: Any, finite: Mapping[int, Finite]) -> Any:
         frozenset(d.deterministic_outputs).intersection(drawn),
         tuple(number.get(i) for i in range(len(program.inputs))),
         tuple(finite),
+        {n: reasons[n] for n in names},
     )
     return replace(
         d,
@@ -339,6 +340,7 @@ class States:
     computed: frozenset[str]  # those of the outputs that are no latent sites
     inputs: tuple[int | None, ...]
     places: tuple[int, ...]
+    reasons: Mapping[str, Reason]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -352,6 +354,11 @@ class States:
             return known[name]
         x = self.given.outputs[self.outputs.index(name)]
         return self.given.signature(x)[0] if type(x) is Ref else np.shape(x)
+
+    @property
+    def work(self) -> int:
+        """Counted cost of a draw."""
+        return self.tables.work + self.given.work + 4 * sum(map(_size_in(self.tables), self.tables.outputs))
 
     @cached_property
     def _made(self) -> dict:
@@ -410,6 +417,10 @@ class States:
         mine = next(k for k, label in enumerate(labels) if label.site == number and not label.lag)
         others = tuple(1 + k for k in range(len(labels)) if k != mine)
         return slope.sum(others) if others else slope
+
+
+def _size_in(program: Program) -> Callable[[Any], int]:
+    return lambda x: prod(program.signature(x)[0]) if type(x) is Ref else np.size(x)
 
 
 def _present(states: Mapping) -> list:

@@ -30,7 +30,7 @@ def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
         weights["log_weight"] = fit.ratios.mixture.log_weights[rows]
     else:
         draws = fit._everything(num_samples, seed)
-    latent = {n: draws[n] for n in fit.solution.derivation.site_outputs if n in draws}
+    latent = {n: draws[n] for n in fit.solution.derivation.latent if n in draws}
     sites, densities = at_draws(p.model, p.args, p.kwargs, latent, fit.params, num_samples)
     observed = {n: np.asarray(s.value) for n, s in sites.items() if is_data(s)}
     groups = {"posterior": {n: x for n, x in draws.items() if n in fit.graph.nodes}}

@@ -29,6 +29,7 @@ from ..algorithms import Solution, noise
 from ..array import Program, Ref, batch, compile_program, prune, reachable, refs
 from ..elbo import Derivation, FactorFacts, Problem, derive
 from .correlated import NONE, Correlated, as_correlated
+from .draws import draws_at
 from .psis import Smoothed, smooth
 from .wide import log_cauchy, log_normal, with_wide
 
@@ -48,6 +49,7 @@ FEWEST_DRAWS = 200
 BLOCKS = 8  # of draws, each with nodes of its own, that an estimate of the evidence comes from
 ROWS = 200_000  # of subsampled plates, all together, up to which draws are weighed by all of them
 ELEMENTS = 2000  # of a plate whose k-hats are looked at, evenly spread
+EXACT = "every latent site is summed out, so that nothing is left to weigh"
 SHOWN = 10_000_000  # numbers that the draws of a site may be, for its moments to be looked at
 
 
@@ -130,7 +132,7 @@ class Ratios:
     def draws(self) -> dict[str, np.ndarray]:
         """The draws that the ratios belong to: {site or deterministic: (S, ...)}."""
         d = self.derivation
-        return draws_at(d, self.values, self.noise, {**d.site_outputs, **d.deterministic_outputs})
+        return draws_at(d, self.values, self.noise, d.results, len(self.mixed), self.seed)
 
     @cached_property
     def moved(self) -> dict[str, tuple[float, float]]:
@@ -142,11 +144,13 @@ class Ratios:
         """
         d, found = self.derivation, {}
         size = len(self.mixed)
-        names = {**d.site_outputs, **d.deterministic_outputs}
-        names = {n: i for n, i in names.items() if size * prod(_signature(d, i)[0]) <= SHOWN}
-        weighted = draws_at(d, self.values, self.noise, names)
+        # What was summed out moves with the rest only: of rare states the draws say little.
+        summed = () if d.states is None else d.states.names
+        names = [n for n in d.results if n not in summed and size * prod(d.shape_of(n)) <= SHOWN]
+        weighted = draws_at(d, self.values, self.noise, names, size, self.seed)
         rng = noise.generator(self.seed, 2, noise.Stream.WEIGHTS)
-        plain = draws_at(d, self.values, self.correlated.draw(rng, d.factors, len(self.log_ratios)), names)
+        own = self.correlated.draw(rng, d.factors, len(self.log_ratios))
+        plain = draws_at(d, self.values, own, names, len(self.log_ratios), self.seed, block=1)
         weights = np.exp(self.mixture.log_weights)
         for name in names:
             shift, stretch = compare_moments(weighted[name], weights, plain[name])
@@ -208,7 +212,7 @@ def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DR
     if solution.executor == "eager":
         return "control flow depends on a draw"
     if not d.factors:
-        return "there are no latent sites"
+        return EXACT if d.states is not None else "there are no latent sites"
     if guide == "point":
         return "a point has no spread to weigh; ELBO is log p(data, latent sites) at the point, not a bound"
     full = {q.name: q.size for q in d.plates.values() if q.subsampled}
@@ -566,25 +570,6 @@ def _nested(program: Program, d: Derivation, local: set[str], values: Any, rows:
         return tuple(np.concatenate([np.broadcast_to(x[k], s) for x in each]) for k, s in enumerate(shapes))
 
     return run
-
-
-def draws_at(
-    d: Derivation, values: Mapping[str, Any], eps: Mapping[str, np.ndarray], names: Mapping[str, int]
-) -> dict[str, np.ndarray]:
-    """Values of sites and deterministics, {name: number of its output}, at this noise: {name: (S, ...)}."""
-    program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
-    rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-    inputs, total = {f.noise_input for f in d.factors}, len(next(iter(eps.values())))
-    flags = [i in inputs for i in range(len(program.inputs))]
-    size = int(np.clip(CHUNK_WORK // max(program.work, 1), 1, total))
-    parts, made = [], {}
-    for start in range(0, total, size):
-        count = min(size, total - start)
-        if count not in made:
-            made[count] = compile_program(batch(program, flags, count))
-        with np.errstate(all="ignore"):
-            parts.append(made[count](*d.inputs(values, rows, {n: x[start : start + count] for n, x in eps.items()})))
-    return {n: np.concatenate([np.asarray(p[i]) for p in parts]) for i, n in enumerate(names)}
 
 
 def _weighted(d: Derivation, term: int, x: Any) -> np.ndarray:
