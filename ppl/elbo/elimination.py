@@ -264,13 +264,15 @@ class Elimination:
             step.draw(self, states, rng)
         return states
 
-    def given(self, t: Table, states: Mapping[Label, np.ndarray], labels: Sequence[Label]) -> np.ndarray:
-        """A table at the states of some of its sites, which lose their axes."""
+    def given(
+        self, t: Table, states: Mapping[Label, np.ndarray], labels: Sequence[Label], after: int = 0
+    ) -> np.ndarray:
+        """A table at the states of some of its sites, which lose their axes; `after` axes follow the states' own."""
         x = t.x
         left = list(t.labels)
         for label in labels:
             axis = 1 + left.index(label)
-            rows = states[label].shape[1:]
+            rows = (*states[label].shape[1:], *(1,) * after)
             ndim = max(x.ndim, 1 + len(left) + len(rows))
             x = x.reshape((*x.shape[: 1 + len(left)], *(1,) * (ndim - x.ndim), *x.shape[1 + len(left) :]))
             own = (len(states[label]), *(1,) * (ndim - 1 - len(rows)), *rows)
@@ -290,10 +292,13 @@ class Elimination:
         u = rng.random((len(logits), 1, *rows)) * reached[:, -1:]
         return np.sum(u >= reached[:, :-1], axis=1)
 
-    def choose_for(self, rng: np.random.Generator, logits: np.ndarray, label: Label, without: int | None = None) -> Any:
+    def choose_for(
+        self, rng: np.random.Generator, logits: np.ndarray, label: Label, without: int | None = None, after: int = 0
+    ) -> np.ndarray:
+        """The same for the plates of a site, but one axis; `after` axes follow those of the plates."""
         site = self.sites[label.site]
         pairs = [(d, site.shape[a]) for d, a in zip(site.dims, site.parallel, strict=True) if d != without]
-        return self.choose(rng, logits, [d for d, _ in pairs], [n for _, n in pairs])
+        return self.choose(rng, logits, [d - after for d, _ in pairs], [n for _, n in pairs])
 
 
 def _lined_up(x: np.ndarray, index: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -335,7 +340,7 @@ class _Summed:
 
 @dataclass(frozen=True)
 class _Chain:
-    """The sites of `path` between its two ends; `matrices` has them along an axis after the lead."""
+    """The sites of `path` between its two ends; `matrices` (lead, K, K, *rows, count) between neighbours."""
 
     path: Sequence[Label]
     matrices: Any
@@ -346,11 +351,9 @@ class _Chain:
         ndim = max(len(t.shape) for t in tables)
         aligned = [e.aligned(t, t.labels, ndim) for t in tables]
         shape = np.broadcast_shapes(*(np.shape(x) for x in aligned))
-        rows = [np.reshape(np.broadcast_to(x, shape), (*shape[: e.lead], 1, *shape[e.lead :])) for x in aligned]
-        matrices = np.concatenate(rows, e.lead)
-        x = products(matrices, e.lead)[-1]
-        x = np.reshape(x, shape)
-        ends = path[0], path[-1]
+        matrices = np.concatenate([np.reshape(np.broadcast_to(x, shape), (1, *shape)) for x in aligned], 0)
+        matrices = np.moveaxis(matrices, 0, -1)
+        x, ends = products(matrices, e.lead)[-1][..., 0], (path[0], path[-1])
         if ends[0] > ends[1]:
             x, ends = np.swapaxes(x, e.lead, e.lead + 1), ends[::-1]
         return cls(path, matrices, Table(x, ends, np.broadcast_shapes(*(t.shape for t in tables))))
@@ -358,13 +361,13 @@ class _Chain:
     def draw(self, e: Elimination, states: dict[Label, np.ndarray], rng: np.random.Generator) -> None:
         first, last = states[self.path[0]], states[self.path[-1]]
         found = between(e, rng, self.matrices, first, last, self.path[1])
-        for i, label in enumerate(self.path[1:-1]):
-            states[label] = found[:, i + 1]
+        for i, label in enumerate(self.path[1:-1], 1):
+            states[label] = found[..., i]
 
 
 @dataclass(frozen=True)
 class _Series:
-    """Sites of a loop, given the rest: `x` is (rest, time, states before, states now, *rows)."""
+    """Sites of a loop, given the rest: `x` (lead, rest, states before, states now, *rows, time)."""
 
     chain: Sequence[int]
     rest: tuple[Label, ...]
@@ -374,87 +377,76 @@ class _Series:
     @classmethod
     def of(cls, e: Elimination, t: Table, chain: Sequence[int]) -> _Series:
         now, before = ([Label(s, lag) for s in chain] for lag in (0, 1))
-        if any(label.lag > 1 or label.lag < 0 for label in t.labels):
+        if any(label.lag not in (0, 1) for label in t.labels):
             raise Entangled([label for label in t.labels if label.lag not in (0, 1)])
         rest = tuple(x for x in t.labels if x.site not in chain)
-        d = e.time_of(chain)
-        steps, count = t.shape[d], e.size(now)
-        labels = tuple(sorted((*rest, *now, *before)))
+        labels = (*rest, *before, *now)
         if e.size(labels) > MOST_STATES:
             raise TooMany({label.site for label in labels}, float(e.size(labels)))
-        x = e.aligned(t, labels, len(t.shape))
-        ndim, n = np.ndim(x), e.lead + len(labels)
-        time = ndim + d
-        wanted = list(np.shape(x))
-        wanted[e.lead : n] = [e.sites[label.site].size for label in labels]
-        wanted[time] = steps
-        x = np.broadcast_to(x, tuple(wanted))
-        place = {label: e.lead + i for i, label in enumerate(labels)}
-        order = [*range(e.lead), *(place[x] for x in rest), time, *(place[x] for x in (*before, *now))]
-        x = np.transpose(x, (*order, *(i for i in range(n, ndim) if i != time)))
-        lead = np.shape(x)[: e.lead + len(rest) + 1]
-        rows = [1 if i == time else m for i, m in enumerate(wanted)][n:]
-        x = np.reshape(x, (*lead, count, count, *rows))
-        at = len(lead) - 1
-        shape = tuple(1 if i == len(t.shape) + d else m for i, m in enumerate(t.shape))
-        return cls(chain, rest, x, Table(forward(x, at), rest, shape))
+        d, states = e.time_of(chain), e.size(now)
+        ordered = tuple(sorted(labels))
+        x = e.aligned(t, ordered, len(t.shape))
+        place = {label: e.lead + i for i, label in enumerate(ordered)}
+        n = e.lead + len(labels)
+        sizes = [e.sites[label.site].size for label in ordered]
+        rows = list(np.shape(x)[n:])
+        rows[d] = t.shape[d]
+        x = np.broadcast_to(x, (*np.shape(x)[: e.lead], *sizes, *rows))
+        time = np.ndim(x) + d
+        others = [i for i in range(n, np.ndim(x)) if i != time]
+        x = np.transpose(x, (*range(e.lead), *(place[label] for label in labels), *others, time))
+        at = e.lead + len(rest)
+        rows[d] = 1
+        x = np.reshape(x, (*np.shape(x)[:at], states, states, *rows, t.shape[d]))
+        left = list(t.shape)
+        left[d] = 1
+        return cls(chain, rest, x, Table(forward(x, at), rest, tuple(left)))
 
     def draw(self, e: Elimination, states: dict[Label, np.ndarray], rng: np.random.Generator) -> None:
         whole = Table(self.x, self.rest, np.shape(self.x)[1 + len(self.rest) :])
-        x = e.given(whole, states, self.rest)  # (draws, time, before, now, *rows)
-        start, later = x[:, 0, 0], x[:, 1:]
-        site = Label(self.chain[0])
-        d = e.time_of(self.chain)
-        if not np.shape(later)[1]:
-            found = e.choose_for(rng, start, site, d)[:, None]
+        x = e.given(whole, states, self.rest, after=1)
+        start, later = x[:, 0, ..., 0], x[..., 1:]
+        site, d = Label(self.chain[0]), e.time_of(self.chain)
+        if not np.shape(later)[-1]:
+            found = e.choose_for(rng, start, site, without=d)[..., None]
         else:
-            whole = start[:, :, None] + products(later, 1)[-1][:, 0]
-            last = e.choose_for(rng, logsumexp(whole, 1), site, d)
-            rows = last.shape[1:]
-            index = last.reshape((len(last), 1, 1, *rows))
-            lined = whole.reshape((*whole.shape[:3], *(1,) * (len(rows) - whole.ndim + 3), *whole.shape[3:]))
-            first = np.take_along_axis(*_lined_up(lined, index, 2), axis=2).squeeze(2)
-            found = between(e, rng, later, e.choose_for(rng, first, site, d), last, site, d)
-        for s in reversed(self.chain):  # the last site's states count fastest
-            found, part = np.divmod(found, e.sites[s].size)
-            states[Label(s)] = _time_in_place(part, d)
-
-
-def _time_in_place(x: np.ndarray, d: int) -> np.ndarray:
-    """(draws, time, *rows) with time along its own axis of the rows, which has length 1 or is missing."""
-    rows = x.shape[2:]
-    x = x.reshape((*x.shape[:2], *(1,) * (-d - len(rows)), *rows))
-    return np.swapaxes(x, 1, x.ndim + d).squeeze(1)
+            ends = start[:, :, None] + products(later, 1)[-1][..., 0]
+            last = e.choose_for(rng, logsumexp(ends, 1), site, without=d)
+            at_last = Table(ends, (site, Label(site.site, -1)), ends.shape[3:])
+            first = e.choose_for(rng, e.given(at_last, {at_last.labels[1]: last}, at_last.labels[1:]), site, without=d)
+            found = between(e, rng, later, first, last, site, without=d)
+        found = np.swapaxes(found, d - 1, -1)[..., 0]  # time in the place of its axis of length 1
+        for s in reversed(self.chain):  # the states of the last site count fastest
+            found, states[Label(s)] = np.divmod(found, e.sites[s].size)
 
 
 def products(x: Any, at: int) -> list:
-    """Matrices in log space along an axis, and what neighbours multiply to, until one is left."""
+    """Matrices in log space, side by side along the last axis, and what neighbours multiply to, until one is left.
+
+    Rows and columns are the axes `at` and `at + 1`. The long axis is the last, where arrays are fast.
+    """
     levels = [x]
-    while np.shape(levels[-1])[at] > 1:
+    while np.shape(levels[-1])[-1] > 1:
         x = levels[-1]
-        n = np.shape(x)[at]
-        lead = (slice(None),) * at
-        pairs = _log_product(x[(*lead, slice(0, n - n % 2, 2))], x[(*lead, slice(1, n, 2))], at)
-        levels.append(np.concatenate([pairs, x[(*lead, slice(n - 1, n))]], at) if n % 2 else pairs)
+        n = np.shape(x)[-1]
+        pairs = _log_product(x[..., 0 : n - n % 2 : 2], x[..., 1:n:2], at)
+        levels.append(np.concatenate([pairs, x[..., n - 1 :]], -1) if n % 2 else pairs)
     return levels
 
 
 def _log_product(a: Any, b: Any, at: int) -> Any:
-    """log(exp(a) exp(b)) of matrices in the two axes after `at`."""
-    sa, sb = np.shape(a), np.shape(b)
-    left = np.reshape(a, (*sa[: at + 3], 1, *sa[at + 3 :]))
-    right = np.reshape(b, (*sb[: at + 1], 1, *sb[at + 1 :]))
-    return logsumexp(left + right, at + 2)
+    """log(exp(a) exp(b))"""
+    left = np.reshape(a, (*np.shape(a)[: at + 2], 1, *np.shape(a)[at + 2 :]))
+    right = np.reshape(b, (*np.shape(b)[:at], 1, *np.shape(b)[at:]))
+    return logsumexp(left + right, at + 1)
 
 
 def forward(x: Any, at: int) -> Any:
-    """The log sum over all paths; along axis `at` the matrices of a loop, of which the first has equal rows."""
-    lead = (slice(None),) * at
-    start = x[(*lead, 0, 0)]
-    if np.shape(x)[at] > 1:
-        whole = products(x[(*lead, slice(1, None))], at)[-1][(*lead, 0)]
+    """The log sum over all paths, of the matrices of a loop; the first has equal rows."""
+    start = x[(*(slice(None),) * at, 0)][..., 0]
+    if np.shape(x)[-1] > 1:
         shape = np.shape(start)
-        start = logsumexp(np.reshape(start, (*shape[: at + 1], 1, *shape[at + 1 :])) + whole, at)
+        start = logsumexp(np.reshape(start, (*shape[: at + 1], 1, *shape[at + 1 :])) + products(x[..., 1:], at)[-1][..., 0], at)
     return logsumexp(start, at)
 
 
@@ -467,32 +459,25 @@ def between(
     label: Label,
     without: int | None = None,
 ) -> np.ndarray:
-    """States before, between and after matrices (draws, count, K, K, *rows), given the first and the last.
+    """States (draws, *rows, count + 1) around matrices (draws, K, K, *rows, count), given the first and the last.
 
-    The state in the middle of two products is drawn given their outer ones, from the longest to the shortest.
+    The state in the middle of two products is drawn given the outer ones, from the longest product to the
+    shortest, for all pairs of one length at once.
     """
     shape = np.broadcast_shapes(first.shape, last.shape)
-    states = np.stack([np.broadcast_to(first, shape), np.broadcast_to(last, shape)], 1)
-    rows = shape[1:]
-    states = states.reshape((len(states), 2, *(1,) * (matrices.ndim - 4 - len(rows)), *rows))
+    states = np.stack([np.broadcast_to(first, shape), np.broadcast_to(last, shape)], -1)
     for level in reversed(products(matrices, 1)[:-1]):
-        n = level.shape[1]
+        n = level.shape[-1]
         pairs = n // 2
-        extra = states.ndim - 2 - (level.ndim - 4)
-        level = level.reshape((*level.shape[:4], *(1,) * extra, *level.shape[4:]))
-        left, right = level[:, 0 : 2 * pairs : 2], level[:, 1 : 2 * pairs : 2]
-        before, after = states[:, :pairs], states[:, 1 : pairs + 1]
-        a = np.take_along_axis(*_lined_up(left, before[:, :, None, None], 2), axis=2).squeeze(2)
-        b = np.take_along_axis(*_lined_up(right, after[:, :, None, None], 3), axis=3).squeeze(3)
-        logits = a + b  # (draws, pairs, K, *rows)
-        flat = logits.reshape((-1, *logits.shape[2:]))
-        middle = e.choose_for(rng, flat, label, without)
-        middle = middle.reshape((logits.shape[0], pairs, *middle.shape[1:]))
-        states = np.broadcast_to(states, (*states.shape[:2], *middle.shape[2:]))
-        finer = np.empty((len(states), n + 1, *states.shape[2:]), dtype=states.dtype)
-        finer[:, 0 : 2 * pairs + 1 : 2] = states[:, : pairs + 1]
-        finer[:, 1 : 2 * pairs : 2] = middle
-        if n % 2:
-            finer[:, n] = states[:, -1]
+        left = Table(level[..., 0 : 2 * pairs : 2], (label, Label(-1)), level.shape[3:])
+        right = Table(level[..., 1 : 2 * pairs : 2], (Label(-1), label), level.shape[3:])
+        a = e.given(left, {label: states[..., :pairs]}, [label])
+        b = e.given(right, {label: states[..., 1 : pairs + 1]}, [label])
+        middle = e.choose_for(rng, a + b, label, without, after=1)
+        states = np.broadcast_to(states, (*middle.shape[:-1], states.shape[-1]))
+        finer = np.empty((*middle.shape[:-1], n + 1), dtype=states.dtype)
+        finer[..., 0 : 2 * pairs + 1 : 2] = states[..., : pairs + 1]
+        finer[..., 1 : 2 * pairs : 2] = middle
+        finer[..., n] = states[..., -1]
         states = finer
     return states

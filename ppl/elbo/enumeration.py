@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Program, Ref, Tape, batch, compile_program, program_of, prune, pull_through, reachable, replay
+from ..array import Program, Ref, Tape, batch, compile_program, program_of, prune, pull_through, reachable, replay, roll
 from ..distributions.base import Independent, MaskedDistribution
 from ..errors import GuideError, PPLError, Reason
 from ..model import PlateFrame, Site
@@ -25,6 +25,9 @@ from ..model.scanned import ScannedDistribution
 from .elimination import Elimination, Entangled, Table, Total
 from .estimators import enumerated as words
 from .spread import MOST_STATES, Finite, Mixed, Spread, TooMany, spread
+
+
+LONG = 150  # steps of a program from which it is rolled up
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,7 @@ def sum_out(d: Any, finite: Mapping[int, Finite], reasons: Mapping[str, Reason])
     number = {i: k for k, i in enumerate(i for i in range(len(program.inputs)) if i not in finite)}
     drawn = {n: i for n, i in d.deterministic_outputs.items() if _reads(program.outputs[i], reads)}
     drawn |= {n: i for n, i in d.site_outputs.items() if _reads(program.outputs[i], reads)}
-    tables_program = program_of(tape, [t.x for t in tables])
+    tables_program = _rolled(program_of(tape, [t.x for t in tables]))
     names = tuple(program.inputs[i].name for i in finite)
     states = States(
         tuple(finite.values()),
@@ -285,7 +288,7 @@ def sum_out(d: Any, finite: Mapping[int, Finite], reasons: Mapping[str, Reason])
     )
     return replace(
         d,
-        program=program_of(tape, outputs),
+        program=_rolled(program_of(tape, outputs)),
         terms=tuple(t for t in terms if t is not None),
         factors=tuple(replace(f, noise_input=number[f.noise_input]) for f in d.factors),
         parameter_inputs={n: number[i] for n, i in d.parameter_inputs.items()},
@@ -295,6 +298,11 @@ def sum_out(d: Any, finite: Mapping[int, Finite], reasons: Mapping[str, Reason])
         examples=tuple(x for i, x in enumerate(d.examples) if i not in finite),
         states=states,
     )
+
+
+def _rolled(program: Program) -> Program:
+    """A long program, as of sites in a loop of Python, with its alike steps in one."""
+    return roll(program) if len(program.steps) >= LONG else program
 
 
 def _own_scale(scale: float, plates: Sequence[PlateFrame]) -> float:
