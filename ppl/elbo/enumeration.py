@@ -423,8 +423,11 @@ class States:
         with np.errstate(all="ignore"):
             slope = np.asarray(self._made[key](*inputs, np.zeros((*sizes, *shape)))[0])
         mine = next(k for k, label in enumerate(labels) if label.site == number and not label.lag)
-        others = tuple(1 + k for k in range(len(labels)) if k != mine)
-        return slope.sum(others) if others else slope
+        slope = slope.sum(tuple(1 + k for k in range(len(labels)) if k != mine))
+        # Along axes where states are joint every row of the site's density has them all.
+        dims = self.sites[number].dims
+        rows = (slice(None) if i - len(shape) in dims else slice(0, 1) for i in range(len(shape)))
+        return slope[(slice(None), slice(None), *rows)]
 
 
 def _size_in(program: Program) -> Callable[[Any], int]:
