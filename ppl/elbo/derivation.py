@@ -242,13 +242,13 @@ def _decide(recorded: RecordedModel, free: set[str], graph: ModelGraph) -> Decis
             edges = 0
             for x in recorded_in(site.fn.support):
                 edges = union(edges, found.get(id(x), 0))
-            barred |= {s.name: enumerated.SUPPORT.format(site=site.name) for s in candidates if edges & marks[id(s.value)]}
+            barred |= {
+                s.name: enumerated.SUPPORT.format(site=site.name) for s in candidates if edges & marks[id(s.value)]
+            }
         densities.append(site)
         outputs.append(site.fn.log_prob(site.value))
     program = program_of(tape, outputs)
-    own = [
-        Density(s.name, x, s.scale, s.plates) for s, x in zip(densities, program.outputs, strict=True)
-    ]
+    own = [Density(s.name, x, s.scale, s.plates) for s, x in zip(densities, program.outputs, strict=True)]
     return decide(candidates, program, inputs, own, barred)
 
 

@@ -446,7 +446,9 @@ def forward(x: Any, at: int) -> Any:
     start = x[(*(slice(None),) * at, 0)][..., 0]
     if np.shape(x)[-1] > 1:
         shape = np.shape(start)
-        start = logsumexp(np.reshape(start, (*shape[: at + 1], 1, *shape[at + 1 :])) + products(x[..., 1:], at)[-1][..., 0], at)
+        start = logsumexp(
+            np.reshape(start, (*shape[: at + 1], 1, *shape[at + 1 :])) + products(x[..., 1:], at)[-1][..., 0], at
+        )
     return logsumexp(start, at)
 
 

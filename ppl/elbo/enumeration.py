@@ -246,9 +246,7 @@ def sum_out(d: Any, finite: Mapping[int, Finite], reasons: Mapping[str, Reason])
     program = d.program
     reads = reachable(program, set(finite))
     own_terms = [t for t in d.terms if _reads(program.outputs[t.output], reads)]
-    densities = [
-        Density(t.site, program.outputs[t.output], _own_scale(t.scale, t.plates), t.plates) for t in own_terms
-    ]
+    densities = [Density(t.site, program.outputs[t.output], _own_scale(t.scale, t.plates), t.plates) for t in own_terms]
     tape, fresh = _fresh(program, dict.fromkeys(finite))
     found, tables, read = sums(program, fresh, finite, densities)
     # What else reads such a site is no part of the bound: at some state here, at the drawn one in `States`.
@@ -396,9 +394,7 @@ class States:
             out |= dict(zip(self.outputs, map(np.asarray, given(*placed)), strict=True))
         return out
 
-    def probabilities(
-        self, name: str, inputs: Sequence[Any], flags: Sequence[bool], count: int
-    ) -> np.ndarray:
+    def probabilities(self, name: str, inputs: Sequence[Any], flags: Sequence[bool], count: int) -> np.ndarray:
         """P(state | the rest) of a site at every draw: (draws, states, *its parallel axes, others of length 1)."""
         i = self.own[name]
         labels, shape = self.forms[i]
@@ -410,9 +406,7 @@ class States:
             sizes = tuple(self.sites[label.site].size for label in labels)
             moved = tape.input(np.zeros((*sizes, *shape)), "moved")
             found[i] = found[i] + moved
-            totals = Elimination(self.sites).run(
-                [Table(x, *form) for x, form in zip(found, self.forms, strict=True)]
-            )
+            totals = Elimination(self.sites).run([Table(x, *form) for x, form in zip(found, self.forms, strict=True)])
             whole = 0.0
             for t in totals:
                 whole = whole + np.sum(t.x)

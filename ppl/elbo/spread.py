@@ -127,8 +127,10 @@ def spread(program: Program, inputs: Sequence[Any], finite: Mapping[int, Finite]
             step = program.steps[i - n]
             args, kwargs = substitute((step.args, step.kwargs), values.__getitem__)
             found = _spreads((args, kwargs))
-            values[i] = _Call(sites, step.shape, found).call(step.fun, args, kwargs) if found else call_recording(
-                step.fun, args, kwargs
+            values[i] = (
+                _Call(sites, step.shape, found).call(step.fun, args, kwargs)
+                if found
+                else call_recording(step.fun, args, kwargs)
             )
     return [substitute(o, values.__getitem__) for o in outputs]
 
@@ -444,9 +446,12 @@ def _shape_of(k: Any) -> tuple[int, ...]:
 
 
 def _is_mask(k: Any) -> bool:
-    return not isinstance(k, slice | int | np.integer) and type(k) is not Spread and np.asarray(
-        False if isinstance(k, Recorded) else k
-    ).dtype == bool and not isinstance(k, Recorded)
+    return (
+        not isinstance(k, slice | int | np.integer)
+        and type(k) is not Spread
+        and np.asarray(False if isinstance(k, Recorded) else k).dtype == bool
+        and not isinstance(k, Recorded)
+    )
 
 
 def _expanded(keys: tuple, ndim: int) -> list:

@@ -288,7 +288,9 @@ def joint_states(model):
     for values, shape in sites.values():
         event = values.shape[1:]
         elements = int(np.prod(shape[: len(shape) - len(event)], dtype=int))
-        lists.append([np.reshape([values[k] for k in pick], shape) for pick in product(range(len(values)), repeat=elements)])
+        lists.append(
+            [np.reshape([values[k] for k in pick], shape) for pick in product(range(len(values)), repeat=elements)]
+        )
     for setting in product(*lists):
         yield dict(zip(sites, setting, strict=True))
 
@@ -316,7 +318,11 @@ def summed(model, parameter=0.3, **kwargs):
     p = problem(model, (TABLES,), {})
     assert set(p.decision.joint) == set(finite_sites(model)), p.decision.reasons
     objective = Objective(d := derive(p, "meanfield"), choose(d))
-    return float(objective.evaluate({"m": np.asarray(parameter)}, {}, {f.name: np.full((1, *f.noise_shape), 0.5) for f in d.factors}, 1)[0][0])
+    return float(
+        objective.evaluate(
+            {"m": np.asarray(parameter)}, {}, {f.name: np.full((1, *f.noise_shape), 0.5) for f in d.factors}, 1
+        )[0][0]
+    )
 
 
 # -- exactness -----------------------------------------------------------------------------------------------------
@@ -378,10 +384,19 @@ def test_joint_draws_and_marginals_are_those_of_the_posterior(model):
     wanted = np.tensordot(p, products, 1)
     error = np.sqrt(np.tensordot(p, (products - wanted) ** 2, 1) / count)
     assert np.all(np.abs(found.mean(0) - wanted) <= 5 * error + 1e-9)
-    if model is two_of_each:  # draws that were independent given the data would not pass
-        alone = np.stack([np.random.default_rng(0).permutation(column) for column in seen.T], axis=1)
-        shuffled = (alone[:, :, None] * alone[:, None, :]).mean(0)
-        assert np.any(np.abs(shuffled - wanted) > 5 * error + 1e-9)
+
+
+def test_draws_of_sites_one_by_one_would_be_caught():
+    """The check of pairs above has teeth: shuffled among the draws, sites keep their marginals alone."""
+
+    def coupled(by):
+        a = ppl.sample("a", dist.Bernoulli(0.5))
+        ppl.sample("b", dist.Bernoulli(0.05 + 0.9 * a))
+
+    draws = ppl.infer(coupled, TABLES, progress=False).sample(20_000)
+    error = (0.475 * 0.525 / 20_000) ** 0.5
+    assert abs(np.mean(draws["a"] * draws["b"]) - 0.475) < 5 * error
+    assert abs(np.mean(draws["a"] * np.random.default_rng(0).permutation(draws["b"])) - 0.475) > 50 * error
 
 
 def test_probabilities_and_quantiles_of_states():
