@@ -403,7 +403,7 @@ def derive(
 
 
 def _reads_through(tape: Tape, bits: Mapping[str, int], marks: Mapping[int, int]) -> dict[int, int]:
-    """For each recorded value the factors it depends on, also through other draws, as bits; marked values have theirs."""
+    """For each recorded value the factors it depends on, also through other draws, as bits; marks are theirs."""
     found: dict[int, int] = dict(marks)
     for node in tape.nodes:
         own = bits[node.args[1]] if node.fun is draw_of.run else 0

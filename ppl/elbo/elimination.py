@@ -16,6 +16,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -238,7 +239,7 @@ class Elimination:
             if len(path) - 2 < CHAIN or ends[0] == ends[1] or len(sizes) > 1:
                 continue
             matrices, used = [], set()
-            for a, b in zip(path, path[1:], strict=False):
+            for a, b in pairwise(path):
                 own = [i for i in readers[b] if set(left[i].labels) <= {a, b} and (a in left[i].labels or b != ends[1])]
                 used.update(own)
                 matrices.append(self.matrix([left[i] for i in own], a, b))

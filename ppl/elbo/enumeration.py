@@ -26,7 +26,6 @@ from .elimination import Elimination, Entangled, Table, Total
 from .estimators import enumerated as words
 from .spread import MOST_STATES, Finite, Mixed, Spread, TooMany, spread
 
-
 LONG = 150  # steps of a program from which it is rolled up
 
 
@@ -108,8 +107,9 @@ def sums(
         if type(x) is not Spread:
             continue
         for label, places in x.axes.items():
-            for j, (a, b) in enumerate(zip(places, sites[label.site].dims, strict=True)):
-                if a != b:
+            site = sites[label.site]
+            for j, (a, b, n) in enumerate(zip(places, site.dims, site.parallel, strict=True)):
+                if a != b or x.shape[a] != site.shape[n]:
                     raise Mixed(label.site, j, own.site)
         scaled = x.x if own.scale == 1.0 else x.x * own.scale
         tables.append(Table(scaled, x.labels, x.shape))

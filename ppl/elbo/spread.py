@@ -317,7 +317,7 @@ class _Call:
                 start, _, step = k.indices(n)
                 kept = len(range(*k.indices(n)))
                 to[axis] = new, k == slice(None) or (step == 1 and start == 0 and kept == n), (start, step)
-                own.append((slice(0, min(kept, 1)) if alike else k))
+                own.append(slice(0, min(kept, 1)) if alike else k)
                 new += 1
             else:
                 own.append(0 if alike else k)

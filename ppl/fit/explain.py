@@ -8,7 +8,6 @@ from .evaluate import Bound
 from .formulas import formulas
 from .summary import number
 
-
 MOST = 10  # sites of which it is said why they are not summed out
 
 

@@ -344,7 +344,7 @@ def test_the_gradient_is_that_of_the_sum(model):
 
 def test_a_wrong_sum_would_be_caught():
     """The comparisons above have teeth: a state left out, or a factor for the wrong step, is far off."""
-    settings, log_p = table(loop)
+    log_p = table(loop)[1]
     assert abs(special.logsumexp(log_p[1:]) - summed(loop)) > 1e-6
 
     def shifted(by):

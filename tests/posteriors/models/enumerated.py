@@ -1,4 +1,4 @@
-"""Models of `summed_out.py` with their states as sites, for the engine to sum out: as plain loops, and with `ppl.scan`."""
+"""Models of `summed_out.py` with their states as sites: as plain loops, and with `ppl.scan`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ def ordered_locations():
 
 def gaussian_chain_loop(y):
     theta, mu = transition(), ordered_locations()
+    following = FAIR
     for t in range(len(y)):
-        z = ppl.sample(f"z_{t}", dist.Categorical(theta[z] if t else FAIR))
+        z = ppl.sample(f"z_{t}", dist.Categorical(following))
         ppl.sample(f"y_{t}", dist.Normal(mu[z], 1), obs=y[t])
+        following = theta[z]
 
 
 def gaussian_chain_scan(y):
@@ -58,10 +60,12 @@ def drive(concentration):
 
 def basketball_drive_loop(u, v, concentration):
     theta, phi, rate = drive(concentration)
+    following = FAIR
     for t in range(len(u)):
-        z = ppl.sample(f"z_{t}", dist.Categorical(theta[z] if t else FAIR))
+        z = ppl.sample(f"z_{t}", dist.Categorical(following))
         ppl.sample(f"u_{t}", dist.Exponential(phi[z]), obs=u[t])
         ppl.sample(f"v_{t}", dist.Exponential(rate[z]), obs=v[t])
+        following = theta[z]
 
 
 def basketball_drive_scan(u, v, concentration):
