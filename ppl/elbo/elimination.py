@@ -4,7 +4,8 @@ Tables are log densities with an axis on the left for each site that they read, 
 Sites of the innermost plates go first, for all elements at once; what is left of a plate is added up before
 a site outside it goes (tensor variable elimination: Obermeyer, Bingham, Jankowiak et al. 2019). Within one
 plate the site goes first whose table is the smallest. A chain of sites, each read with its neighbours only,
-is one product of matrices, taken pairwise in log2(length) steps (Sarkka and Garcia-Fernandez 2021).
+is one product of matrices, taken pairwise in log2(length) steps (Sarkka and Garcia-Fernandez 2021) where
+states are few.
 
 The same code runs on recorded tables, for the bound, and on plain ones with draws as their first axis; from
 these `sample` draws the sites jointly, in the opposite order.
@@ -21,10 +22,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..array import logsumexp
+from ..array import logsumexp, scan
 from .spread import MOST_SITES, MOST_STATES, Finite, Label, TooMany
 
 CHAIN = 3  # sites between two others from which a chain is a product of matrices
+FEW = 8  # states of a chain up to which matrices are multiplied, not vectors
 
 
 class Table(NamedTuple):
@@ -236,7 +238,7 @@ class Elimination:
             seen.update(path)
             ends = path[0], path[-1]
             sizes = {self.sites[x.site].size for x in path}
-            if len(path) - 2 < CHAIN or ends[0] == ends[1] or len(sizes) > 1:
+            if len(path) - 2 < CHAIN or ends[0] == ends[1] or len(sizes) > 1 or max(sizes) > FEW:
                 continue
             matrices, used = [], set()
             for a, b in pairwise(path):
@@ -408,8 +410,8 @@ class _Series:
         x = e.given(whole, states, self.rest, after=1)
         start, later = x[:, 0, ..., 0], x[..., 1:]
         site, d = Label(self.chain[0]), e.time_of(self.chain)
-        if not np.shape(later)[-1]:
-            found = e.choose_for(rng, start, site, without=d)[..., None]
+        if start.shape[1] > FEW or not np.shape(later)[-1]:
+            found = step_by_step(e, rng, start, later, site, without=d)
         else:
             ends = start[:, :, None] + products(later, 1)[-1][..., 0]
             last = e.choose_for(rng, logsumexp(ends, 1), site, without=d)
@@ -443,14 +445,42 @@ def _log_product(a: Any, b: Any, at: int) -> Any:
 
 
 def forward(x: Any, at: int) -> Any:
-    """The log sum over all paths, of the matrices of a loop; the first has equal rows."""
-    start = x[(*(slice(None),) * at, 0)][..., 0]
-    if np.shape(x)[-1] > 1:
-        shape = np.shape(start)
-        start = logsumexp(
-            np.reshape(start, (*shape[: at + 1], 1, *shape[at + 1 :])) + products(x[..., 1:], at)[-1][..., 0], at
-        )
+    """The log sum over all paths, of the matrices of a loop; the first has equal rows.
+
+    Of few states by products side by side, of many step by step, whose cost has a power of their number less.
+    """
+    start, later = x[(*(slice(None),) * at, 0)][..., 0], x[..., 1:]
+    if np.shape(later)[-1] and np.shape(x)[at] > FEW:
+        start, _ = scan(lambda a, m: (_log_step(a, m, at), None), start, np.moveaxis(later, -1, 0))
+    elif np.shape(later)[-1]:
+        start = _log_step(start, products(later, at)[-1][..., 0], at)
     return logsumexp(start, at)
+
+
+def _log_step(a: Any, m: Any, at: int) -> Any:
+    """log(exp(a) exp(m)) of vectors and matrices."""
+    shape = np.shape(a)
+    return logsumexp(np.reshape(a, (*shape[: at + 1], 1, *shape[at + 1 :])) + m, at)
+
+
+def step_by_step(
+    e: Elimination,
+    rng: np.random.Generator,
+    start: np.ndarray,
+    later: np.ndarray,
+    label: Label,
+    without: int | None = None,
+) -> np.ndarray:
+    """States (draws, *rows, count + 1) of a loop: sums forwards, then draws backwards (Carter and Kohn 1994)."""
+    sums = [start]
+    for t in range(later.shape[-1]):
+        sums.append(_log_step(sums[-1], later[..., t], 1))
+    states = [e.choose_for(rng, sums[-1], label, without)]
+    before, now = label, Label(label.site, -1)
+    for t in reversed(range(later.shape[-1])):
+        m = Table(later[..., t], (before, now), later.shape[3:-1])
+        states.append(e.choose_for(rng, sums[t] + e.given(m, {now: states[-1]}, [now]), label, without))
+    return np.stack(np.broadcast_arrays(*states[::-1]), -1)
 
 
 def between(
