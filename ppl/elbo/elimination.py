@@ -64,9 +64,17 @@ class _Part:
 
 @dataclass
 class Elimination:
-    """Sums out the sites of some tables; `lead` axes stand before those of the labels."""
+    """Sums out the sites of some tables; `lead` axes stand before those of the labels.
+
+    >>> states = np.arange(2)
+    >>> z = Finite("z", (), states, (), 0)
+    >>> (total,) = Elimination([z]).run([Table(np.log([0.25, 0.5]), (Label(0),), ())])
+    >>> float(np.exp(total.x))
+    0.75
+    """
 
     sites: Sequence[Finite]
+    starts: Mapping[int, int] = field(default_factory=dict)  # the site that stands before a loop's first step
     lead: int = 0
     steps: list[Any] = field(default_factory=list)  # how each site went, for drawing it back
 
@@ -383,6 +391,9 @@ class _Series:
         if any(label.lag not in (0, 1) for label in t.labels):
             raise Entangled([label for label in t.labels if label.lag not in (0, 1)])
         rest = tuple(x for x in t.labels if x.site not in chain)
+        first = tuple(Label(e.starts[s]) for s in chain if s in e.starts)
+        if set(first).intersection(rest):
+            raise Entangled([*first, *now])
         labels = (*rest, *before, *now)
         if e.size(labels) > MOST_STATES:
             raise TooMany({label.site for label in labels}, float(e.size(labels)))
@@ -403,21 +414,32 @@ class _Series:
         x = np.reshape(x, (*np.shape(x)[:at], states, states, *rows, t.shape[d]))
         left = list(t.shape)
         left[d] = 1
-        return cls(chain, rest, x, Table(forward(x, at), rest, tuple(left)))
+        # Before the first step stands the state of another site, or none: then all rows are alike.
+        total = backward(x, at)
+        parts = [e.sites[s].size for s in chain]
+        total = np.reshape(total, (*np.shape(total)[:at], *parts, *rows))
+        total = total[(*(slice(None),) * at, *(slice(None) if s in e.starts else 0 for s in chain))]
+        free = (*rest, *first)
+        order = sorted(range(len(free)), key=free.__getitem__)
+        axes = (*range(e.lead), *(e.lead + i for i in order), *range(e.lead + len(free), np.ndim(total)))
+        return cls(chain, rest, x, Table(np.transpose(total, axes), tuple(sorted(free)), tuple(left)))
 
     def draw(self, e: Elimination, states: dict[Label, np.ndarray], rng: np.random.Generator) -> None:
         whole = Table(self.x, self.rest, np.shape(self.x)[1 + len(self.rest) :])
         x = e.given(whole, states, self.rest, after=1)
-        start, later = x[:, 0, ..., 0], x[..., 1:]
         site, d = Label(self.chain[0]), e.time_of(self.chain)
-        if start.shape[1] > FEW or not np.shape(later)[-1]:
-            found = step_by_step(e, rng, start, later, site, without=d)
+        first = np.zeros((len(x), *(1,) * (x.ndim - 4)), dtype=int)
+        for s in self.chain:
+            own = states[Label(e.starts[s])] if s in e.starts else np.zeros(1, int)
+            first = first * e.sites[s].size + own.reshape((len(own), *(1,) * (first.ndim - own.ndim), *own.shape[1:]))
+        pair = (site, Label(site.site, -1))  # before, and now
+        if x.shape[1] > FEW:
+            at_first = Table(x[..., 0], pair, x.shape[3:-1])
+            found = step_by_step(e, rng, e.given(at_first, {site: first}, [site]), x[..., 1:], site, without=d)
         else:
-            ends = start[:, :, None] + products(later, 1)[-1][..., 0]
-            last = e.choose_for(rng, logsumexp(ends, 1), site, without=d)
-            at_last = Table(ends, (site, Label(site.site, -1)), ends.shape[3:])
-            first = e.choose_for(rng, e.given(at_last, {at_last.labels[1]: last}, at_last.labels[1:]), site, without=d)
-            found = between(e, rng, later, first, last, site, without=d)
+            ends = Table(products(x, 1)[-1][..., 0], pair, x.shape[3:-1])
+            last = e.choose_for(rng, e.given(ends, {site: first}, [site]), site, without=d)
+            found = between(e, rng, x, first, last, site, without=d)[..., 1:]
         found = np.swapaxes(found, d - 1, -1)[..., 0]  # time in the place of its axis of length 1
         for s in reversed(self.chain):  # the states of the last site count fastest
             found, states[Label(s)] = np.divmod(found, e.sites[s].size)
@@ -444,17 +466,19 @@ def _log_product(a: Any, b: Any, at: int) -> Any:
     return logsumexp(left + right, at + 1)
 
 
-def forward(x: Any, at: int) -> Any:
-    """The log sum over all paths, of the matrices of a loop; the first has equal rows.
+def backward(x: Any, at: int) -> Any:
+    """The log sum over all paths, by the state before the first of the matrices of a loop.
 
     Of few states by products side by side, of many step by step, whose cost has a power of their number less.
     """
-    start, later = x[(*(slice(None),) * at, 0)][..., 0], x[..., 1:]
-    if np.shape(later)[-1] and np.shape(x)[at] > FEW:
-        start, _ = scan(lambda a, m: (_log_step(a, m, at), None), start, np.moveaxis(later, -1, 0))
-    elif np.shape(later)[-1]:
-        start = _log_step(start, products(later, at)[-1][..., 0], at)
-    return logsumexp(start, at)
+    if np.shape(x)[at] <= FEW:
+        return logsumexp(products(x, at)[-1][..., 0], at + 1)
+    end = np.zeros(np.shape(logsumexp(x[..., 0], at + 1)))
+
+    def step(b: Any, m: Any) -> tuple[Any, None]:
+        return logsumexp(m + np.reshape(b, (*np.shape(b)[:at], 1, *np.shape(b)[at:])), at + 1), None
+
+    return scan(step, end, np.flip(np.moveaxis(x, -1, 0), 0))[0]
 
 
 def _log_step(a: Any, m: Any, at: int) -> Any:

@@ -95,13 +95,14 @@ def finite_site(site: Site, joint: frozenset[int] = frozenset()) -> Finite | str
 # -- sums ----------------------------------------------------------------------------------------------
 def sums(
     program: Program, inputs: Sequence[Any], finite: Mapping[int, Finite], densities: Sequence[Density]
-) -> tuple[list[Sum], list[Table], list[Density]]:
-    """Densities that read finite inputs, summed over their states; and the tables that were summed.
+) -> tuple[list[Sum], list[Table], list[Density], dict[int, int]]:
+    """Densities that read finite inputs, summed over their states; the tables that were summed, of which
+    densities, and which site a loop's begins with.
 
     Raises `Mixed`, `TooMany`, `Entangled` and `NotSummable`.
     """
     sites = list(finite.values())
-    found = spread(program, inputs, finite, [x.output for x in densities])
+    found, starts = spread(program, inputs, finite, [x.output for x in densities])
     tables, read = [], []
     for x, own in zip(found, densities, strict=True):
         if type(x) is not Spread:
@@ -114,9 +115,8 @@ def sums(
         scaled = x.x if own.scale == 1.0 else x.x * own.scale
         tables.append(Table(scaled, x.labels, x.shape))
         read.append(own)
-    elimination = Elimination(sites)
-    totals = elimination.run(tables)
-    return [_sum(t, sites, tables, read) for t in totals], tables, read
+    totals = Elimination(sites, starts).run(tables)
+    return [_sum(t, sites, tables, read) for t in totals], tables, read, starts
 
 
 def _sum(total: Total, sites: Sequence[Finite], tables: Sequence[Table], read: Sequence[Density]) -> Sum:
@@ -177,7 +177,7 @@ def decide(
         wider: tuple[int, Sequence[int], str] | None = None
         try:
             tape, fresh = _fresh(program, dict.fromkeys(finite))
-            found, tables, _ = sums(program, fresh, finite, densities)
+            found, tables, *_ = sums(program, fresh, finite, densities)
         except Mixed as e:
             wider = e.site, (own[e.site].parallel[e.axis],), e.where
         except TooMany as e:
@@ -248,7 +248,7 @@ def sum_out(d: Any, finite: Mapping[int, Finite], reasons: Mapping[str, Reason])
     own_terms = [t for t in d.terms if _reads(program.outputs[t.output], reads)]
     densities = [Density(t.site, program.outputs[t.output], _own_scale(t.scale, t.plates), t.plates) for t in own_terms]
     tape, fresh = _fresh(program, dict.fromkeys(finite))
-    found, tables, read = sums(program, fresh, finite, densities)
+    found, tables, read, starts = sums(program, fresh, finite, densities)
     # What else reads such a site is no part of the bound: at some state here, at the drawn one in `States`.
     some = [np.broadcast_to(finite[i].states[0], finite[i].shape) if i in finite else x for i, x in enumerate(fresh)]
     replaced = {t.output for t in own_terms}
@@ -274,6 +274,7 @@ def sum_out(d: Any, finite: Mapping[int, Finite], reasons: Mapping[str, Reason])
     names = tuple(program.inputs[i].name for i in finite)
     states = States(
         tuple(finite.values()),
+        starts,
         tables_program,
         tuple((t.labels, t.shape) for t in tables),
         {n: next(i for i, x in enumerate(read) if x.site == n) for n in names},
@@ -338,6 +339,7 @@ class States:
     """
 
     sites: tuple[Finite, ...]
+    starts: Mapping[int, int]  # which site a loop's begins with
     tables: Program
     forms: tuple[tuple[tuple, tuple[int, ...]], ...]  # labels and shape of every table
     own: Mapping[str, int]  # the table of a site's own density
@@ -382,7 +384,7 @@ class States:
                 compile_program(batch(self.given, own, count)),
             )
         tables, given = self._made[key]
-        elimination = Elimination(self.sites, lead=1)
+        elimination = Elimination(self.sites, self.starts, lead=1)
         with np.errstate(all="ignore"):
             found = tables(*inputs)
             elimination.run([Table(np.asarray(x), *form) for x, form in zip(found, self.forms, strict=True)])
@@ -406,7 +408,9 @@ class States:
             sizes = tuple(self.sites[label.site].size for label in labels)
             moved = tape.input(np.zeros((*sizes, *shape)), "moved")
             found[i] = found[i] + moved
-            totals = Elimination(self.sites).run([Table(x, *form) for x, form in zip(found, self.forms, strict=True)])
+            totals = Elimination(self.sites, self.starts).run(
+                [Table(x, *form) for x, form in zip(found, self.forms, strict=True)]
+            )
             whole = 0.0
             for t in totals:
                 whole = whole + np.sum(t.x)

@@ -111,11 +111,16 @@ class Spread:
         return self.x if shape == np.shape(self.x) else np.broadcast_to(self.x, shape)
 
 
-def spread(program: Program, inputs: Sequence[Any], finite: Mapping[int, Finite], outputs: Sequence[Any]) -> list:
+def spread(
+    program: Program, inputs: Sequence[Any], finite: Mapping[int, Finite], outputs: Sequence[Any]
+) -> tuple[list, dict[int, int]]:
     """Outputs of a program, recorded again; inputs in `finite` go through their states.
 
-    Results that read such an input are `Spread`; labels count the sites in the order of `finite`.
+    Results that read such an input are `Spread`; labels count the sites in the order of `finite`. The second
+    result says of a loop's site which other site stands in its place before the first step: there the label with
+    lag 1 goes through the states of that one.
     """
+    starts: dict[int, int] = {}
     n = len(program.inputs)
     values: dict[int, Any] = dict(enumerate(inputs))
     sites = list(finite.values())
@@ -128,11 +133,11 @@ def spread(program: Program, inputs: Sequence[Any], finite: Mapping[int, Finite]
             args, kwargs = substitute((step.args, step.kwargs), values.__getitem__)
             found = _spreads((args, kwargs))
             values[i] = (
-                _Call(sites, step.shape, found).call(step.fun, args, kwargs)
+                _Call(sites, starts, step.shape, found).call(step.fun, args, kwargs)
                 if found
                 else call_recording(step.fun, args, kwargs)
             )
-    return [substitute(o, values.__getitem__) for o in outputs]
+    return [substitute(o, values.__getitem__) for o in outputs], starts
 
 
 def _spreads(x: Any) -> list[Spread]:
@@ -152,8 +157,10 @@ _ELEMENTWISE = frozenset((op.where.run, op.softplus.run, op.stop_gradient.run, o
 class _Call:
     """One operation on arguments of which some are spread."""
 
-    def __init__(self, sites: Sequence[Finite], shape: tuple[int, ...], found: Sequence[Spread]):
-        self.sites, self.shape = sites, shape
+    def __init__(
+        self, sites: Sequence[Finite], starts: dict[int, int], shape: tuple[int, ...], found: Sequence[Spread]
+    ):
+        self.sites, self.starts, self.shape = sites, starts, shape
         self.labels = tuple(sorted({label for s in found for label in s.labels}))
         sizes = [sites[label.site].size for label in self.labels]
         states = float(np.prod(sizes, dtype=float))
@@ -250,11 +257,30 @@ class _Call:
             for j, a in enumerate(places):
                 if len(self.shape) + a == axis:
                     later[label] = Label(label.site, label.lag + self.moved_on(parts, axis, label, j))
+        if self.begins(parts, later):
+            return self.begun(parts, axis, next(iter(later)), axes)
         labels = tuple(later.get(label, label) for label in self.labels)
         if list(labels) != sorted(set(labels)):
             self.mix(next(iter(later)), 0, fun)
         joined = op.concatenate(tuple(map(self.everywhere, parts)), axis + len(self.labels))
         return Spread(joined, labels, self.shape, {later.get(label, label): a for label, a in axes.items()})
+
+    def begins(self, parts: Sequence[Any], later: Mapping[Label, Label]) -> bool:
+        """Is this a series and one row before it, which reads one other site, of as many states?"""
+        if [label.lag for label in later.values()] != [1] or len(parts) != 2 or type(parts[0]) is not Spread:
+            return False
+        (site,), (start, series) = (x.site for x in later), parts
+        if len(start.labels) != 1 or len(series.labels) != 1 or start.labels[0].lag:
+            return False
+        first, own = self.sites[start.labels[0].site], self.sites[site]
+        same = first.size == own.size and set(first.dims) == set(own.dims) - {own.time + own.event_ndim}
+        return same and self.starts.setdefault(site, start.labels[0].site) == start.labels[0].site
+
+    def begun(self, parts: Sequence[Any], axis: int, label: Label, axes: Mapping[Label, tuple[int, ...]]) -> Spread:
+        """The series of the step before: where it begins, its label goes through the states of the site there."""
+        joined = op.concatenate(tuple(p.full() for p in parts), axis + 1)
+        before = Label(label.site, 1)
+        return Spread(joined, (before,), self.shape, {before: axes[label]})
 
     def moved_on(self, parts: Sequence[Any], axis: int, label: Label, j: int) -> int:
         """By how many rows the one part that reads a site along the joined axis now stands later."""

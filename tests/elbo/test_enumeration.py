@@ -37,9 +37,11 @@ class Tables:
     transition: np.ndarray
     pair: np.ndarray
     means: np.ndarray
+    many: np.ndarray
 
 
-TABLES = Tables(TRANSITION, PAIR, MEANS)
+MANY = np.random.default_rng(1).dirichlet(np.ones(9), size=9)
+TABLES = Tables(TRANSITION, PAIR, MEANS, MANY)
 
 
 # -- models ---------------------------------------------------------------------------------------------------
@@ -122,6 +124,14 @@ def loop_in_a_plate(by):
             ppl.sample(f"y{t}", dist.Normal(shift * z, 1), obs=Y[2 * t : 2 * t + 2])
 
 
+def loop_of_many_states(by):
+    shift = m()
+    z = ppl.sample("z0", dist.Categorical(by.many[0]))
+    for t in range(1, 3):
+        z = ppl.sample(f"z{t}", dist.Categorical(by.many[z.astype(int)]))
+        ppl.sample(f"y{t}", dist.Normal(shift * z, 1), obs=Y[t])
+
+
 def second_order(by):
     shift = m()
     a = ppl.sample("z0", dist.Bernoulli(0.4))
@@ -199,7 +209,7 @@ def apart_from_all_data(by):
 
 MODELS = [
     coin, mixture, by_logits_and_arithmetic, one_hot, counts, two_of_each, nested, above_a_plate, loop,
-    loop_in_a_plate, second_order, ring, tree, meeting_in_an_event, meeting_in_a_plate, two_plates,
+    loop_in_a_plate, loop_of_many_states, second_order, ring, tree, meeting_in_an_event, meeting_in_a_plate, two_plates,
     without_a_plate, scaled_and_masked, with_gaps, apart_from_all_data,
 ]  # fmt: skip
 
@@ -265,7 +275,40 @@ def one_step(by):
     ppl.scan(step, np.ones((), int), Y[:1])
 
 
-SCANS = [scanned, scanned_in_a_plate, two_chains_in_a_scan, scanned_under_a_state, one_step]
+def many_states(by):
+    """More states than are multiplied as matrices."""
+    p, first = by.many, ppl.sample("first", dist.Categorical(by.many[0]))
+    shift = m()
+
+    def step(z, y):
+        z = ppl.sample("z", dist.Categorical(p[z]))
+        ppl.sample("y", dist.Normal(shift * z, 1), obs=y)
+        return z, None
+
+    ppl.scan(step, first, Y[:2])
+
+
+def begins_with_fewer_states(by):
+    p = by.transition
+    shift = m()
+
+    def step(z, y):
+        z = ppl.sample("z", dist.Categorical(p[z]))
+        ppl.sample("y", dist.Normal(shift * z, 1), obs=y)
+        return z, None
+
+    ppl.scan(step, ppl.sample("first", dist.Bernoulli(0.4)), Y[:3])
+
+
+SCANS = [
+    many_states,
+    begins_with_fewer_states,
+    scanned,
+    scanned_in_a_plate,
+    two_chains_in_a_scan,
+    scanned_under_a_state,
+    one_step,
+]
 
 
 # -- the oracle --------------------------------------------------------------------------------------------------
