@@ -22,7 +22,7 @@ from ..distributions.base import Independent, MaskedDistribution
 from ..errors import GuideError, PPLError, Reason
 from ..model import PlateFrame, Site
 from ..model.scanned import ScannedDistribution
-from .elimination import FEW, Elimination, Entangled, Table, Total
+from .elimination import Elimination, Entangled, Table, Total
 from .estimators import enumerated as words
 from .spread import MOST_STATES, Finite, Mixed, Spread, TooMany, spread
 
@@ -365,8 +365,13 @@ class States:
 
     @property
     def work(self) -> int:
-        """Counted cost of a draw; a product of matrices has up to `FEW` times their elements."""
-        return self.tables.work + self.given.work + 4 * FEW * sum(map(_size_in(self.tables), self.tables.outputs))
+        """Counted cost of the tables of a draw."""
+        return self.tables.work + self.given.work
+
+    @property
+    def size(self) -> int:
+        """How many numbers a draw needs at once, about: the tables, and products of matrices of as many again."""
+        return 4 * sum(map(_size_in(self.tables), self.tables.outputs)) + sum(prod(s.shape) for s in self.sites)
 
     @cached_property
     def _made(self) -> dict:

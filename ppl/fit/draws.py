@@ -13,6 +13,7 @@ from ..array.batching import batch
 from ..elbo import Derivation
 
 CHUNK_WORK = 2_000_000  # counted cost of one batched run
+CHUNK_SIZE = 8_000_000  # numbers in the tables of one run, where sites were summed out
 
 
 def draws_at(
@@ -31,16 +32,17 @@ def draws_at(
     outputs = {n: i for n, i in {**d.site_outputs, **d.deterministic_outputs}.items() if n in names}
     program = prune(d.program, tuple(d.program.outputs[i] for i in outputs.values()))
     summed = d.states is not None and any(n in d.states.names for n in names)
-    work = program.work + (d.states.work if summed else 0)
+    size = CHUNK_WORK // max(program.work, 1)
+    size = min(size, CHUNK_SIZE // d.states.size) if summed else size
     rng = noise.generator(seed, block, noise.Stream.STATES)
     flags, made, parts = noise_flags(d), {}, []
-    for inputs, size in chunks(d, values, eps, count, work):
-        if size not in made:
-            made[size] = compile_program(batch(program, flags, size))
+    for inputs, some in chunks(d, values, eps, count, size):
+        if some not in made:
+            made[some] = compile_program(batch(program, flags, some))
         with np.errstate(all="ignore"):
-            part = dict(zip(outputs, made[size](*inputs), strict=True))
+            part = dict(zip(outputs, made[some](*inputs), strict=True))
         if summed:
-            part |= {n: x for n, x in d.states.draw(inputs, flags, size, rng).items() if n in names}
+            part |= {n: x for n, x in d.states.draw(inputs, flags, some, rng).items() if n in names}
         parts.append(part)
     return {n: np.concatenate([np.asarray(p[n]) for p in parts]) for n in names}
 
@@ -52,11 +54,11 @@ def noise_flags(d: Derivation) -> list[bool]:
 
 
 def chunks(
-    d: Derivation, values: Mapping[str, Any], eps: Mapping[str, np.ndarray], count: int, work: int
+    d: Derivation, values: Mapping[str, Any], eps: Mapping[str, np.ndarray], count: int, size: int
 ) -> Iterator[tuple[list, int]]:
-    """Inputs of the derivation's program with full plates, for as many draws as may run at once."""
+    """Inputs of the derivation's program with full plates, for `size` draws at once, and how many they are."""
     rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-    size = int(np.clip(CHUNK_WORK // max(work, 1), 1, count))
+    size = int(np.clip(size, 1, count))
     for start in range(0, count, size):
         stop = min(start + size, count)
         yield d.inputs(values, rows, {n: x[start:stop] for n, x in eps.items()}), stop - start
@@ -71,7 +73,7 @@ def probabilities(
 ) -> np.ndarray:
     """P(state) of a site that was summed out, averaged over weighted draws: (states, *axes of its batch)."""
     flags, total, done = noise_flags(d), 0.0, 0
-    for inputs, size in chunks(d, values, eps, len(weights), 3 * d.states.work):
+    for inputs, size in chunks(d, values, eps, len(weights), CHUNK_SIZE // (3 * d.states.size)):
         by = weights[done : done + size]
         some = d.states.probabilities(name, inputs, flags, size)
         some = np.where(by.reshape((size, *(1,) * (some.ndim - 1))) > 0.0, some, 0.0)
