@@ -60,7 +60,11 @@ def test_no_example_is_left_out():
         "mixture_guide",
         "discrete_latent",
         "mixture",
+        "gaussian_mixture",
         "mini_ppl",
+        "online_mixture",
+        "principal_components",
+        "topics",
     }
     assert {p.stem for p in EXAMPLES.glob("*.py")} == tested
 
@@ -421,3 +425,35 @@ def test_the_readme_has_the_two_commands():
     for name, runs in (("main", "examples/eight_schools.py"), ("tests", "-m pytest -q")):
         command = re.search(rf"^<!-- command: {name} -->\n```sh\n(.*)\n```$", text, re.M)
         assert command and command[1].endswith(runs)
+
+
+# -- closed-form updates -------------------------------------------------------------------------------
+def test_a_mixture_empties_the_components_it_does_not_need():
+    result, _ = run("gaussian_mixture")
+    assert len(result["used"]) == 3
+    assert result["agree"] > 0.97
+    assert result["fit"].elbo_se == 0.0
+    assert np.all(np.diff(result["fit"].history) > -1e-9 * abs(result["fit"].elbo))
+
+
+def test_topics_are_the_kinds_of_words():
+    result, _ = run("topics")
+    kinds = {tuple(sorted(words.split())) for words in example("topics").KINDS.values()}
+    for found in result["words"]:
+        assert {tuple(row) for row in found} == kinds
+    assert abs(result["whole"].elbo - result["halves"].elbo) < 0.01 * abs(result["whole"].elbo)
+
+
+def test_principal_components_are_those_of_pca():
+    result, _ = run("principal_components")
+    assert result["gap"] < 1e-6
+    assert abs(result["noise"] - 0.3) < 0.03  # 800 residual degrees of freedom: its error is 0.0075
+    assert result["best"] == 2
+
+
+def test_one_pass_of_minibatches_comes_close_to_sweeps_over_everything():
+    result, _ = run("online_mixture")
+    gap = result["everything"].elbo - result["one_pass"].elbo
+    assert 0.0 <= gap < 0.001 * abs(result["everything"].elbo)
+    order = np.argsort(example("online_mixture").CENTRES.sum(1))
+    np.testing.assert_allclose(result["found"], example("online_mixture").CENTRES[order], atol=0.06)

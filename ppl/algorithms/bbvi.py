@@ -26,6 +26,7 @@ from ..model.calls import check_names
 from ..optim import Adam
 from . import noise
 from .coordinates import Coordinates, pull_to_coordinates
+from .response import doubts
 from .stages import INTERRUPTED, Info, Keep, Run, Settings, Solution, State, run_stages
 from .start import good_start
 from .tables import tables_at
@@ -113,11 +114,11 @@ class BBVI:
             objective = Objective(d, choose(d))
         d = objective.derivation
         if run is not None:
-            return run_stages(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+            return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
-        notes = []
+        notes, rivals = [], ()
         if isinstance(self.init, dict):
             check_names("init", self.init, init)
             starts = {**init, **{n: np.asarray(v, dtype=float) for n, v in self.init.items()}}
@@ -125,7 +126,7 @@ class BBVI:
             starts = init
         elif starts is None:
             try:
-                starts, how = good_start(p, guide, d, objective, seed)
+                starts, how, rivals = good_start(p, guide, d, objective, seed)
             except KeyboardInterrupt:
                 return replace(
                     _unmoved(Coordinates.at(d, init), objective),
@@ -137,8 +138,13 @@ class BBVI:
         where = Coordinates.at(d, starts, tables=not eager)
         if where.size == 0 and not where.tables:
             return _unmoved(where, objective)
-        run = Run(where, self.init_state(where, d), where.starts, notes=tuple(notes))
-        return run_stages(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+        run = Run(where, self.init_state(where, d), where.starts, notes=tuple(notes), doubts=rivals)
+        return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+
+    def _ended(self, settings: Settings, run: Run, progress: Callable | None, keep: Keep | None) -> Solution:
+        """The run to its end, and what there is to say against its guide."""
+        solution = run_stages(settings, run, progress, keep)
+        return replace(solution, doubts=(*solution.doubts, *doubts(solution, settings.seed)))
 
     def _settings(self, p: Problem, guide: Any, objective: Objective, seed: int, eager: bool) -> Settings:
         d = objective.derivation
@@ -241,7 +247,7 @@ def _unmoved(where: Coordinates, objective: Objective) -> Solution:
 
 def _check_executor(executor: str) -> None:
     if executor not in ("auto", "numpy", "eager"):
-        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'")
+        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'", "executor='auto'")
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivation, bool]:

@@ -17,7 +17,7 @@ from .gaps import gammaln_gap, xlogx_gap
 from .numpy_executor import compile_program, source
 from .operations import agreeing, logsumexp, softplus, stop_gradient, triangular_solve
 from .program import Program, Ref, Step, compose, needed, prune, reachable, refs, run, substitute
-from .quantiles import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, von_mises_quantile
+from .quantiles import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, von_mises_cdf, von_mises_quantile
 from .recording import (
     Argument,
     BranchOnDraw,
@@ -81,6 +81,7 @@ __all__ = [
     "triangular_solve",
     "units",
     "unrolled",
+    "von_mises_cdf",
     "von_mises_quantile",
     "written",
     "xlogx_gap",

@@ -341,10 +341,15 @@ def pull_back(g, fun, ans, args, kwargs, needed: Sequence[int]) -> dict[int, obj
             raise ModelError(
                 f"a derivative of {fun.__name__} in argument {missing[0]}",
                 "an argument in which its derivative is known",
+                "a number or an array that is known there, or a formula in functions that have it",
             )
         numbers = tuple(map(floating, args))
         return {i: _unbroadcast(g * rows[i](ans, *numbers), args[i]) for i in needed}
-    raise ModelError(f"a derivative of {getattr(fun, '__name__', fun)}", "an operation of ppl.array.supported()")
+    raise ModelError(
+        f"a derivative of {getattr(fun, '__name__', fun)}",
+        "an operation of ppl.array.supported()",
+        "stop_gradient, or another formula",
+    )
 
 
 def gradient(program: Program, wrt: Sequence[int]) -> Program:

@@ -10,6 +10,9 @@ Everything is plain NumPy on numbers, arrays or recorded arrays. `FAMILIES` list
 ((4,), np.float64(0.0))
 """
 
+from difflib import get_close_matches
+from typing import NoReturn
+
 from ppl.distributions import constraints, records, transforms
 from ppl.distributions.base import Distribution, Independent, MaskedDistribution
 from ppl.distributions.bounded import (
@@ -106,12 +109,25 @@ from ppl.distributions.zeros import (
     ZeroInflatedNegativeBinomial2,
     ZeroInflatedPoisson,
 )
+from ppl.errors import ModelError
 
 FAMILIES: dict[str, type[Distribution]] = {
     family.__name__: family
     for family in tuple(globals().values())
     if isinstance(family, type) and issubclass(family, Distribution) and family is not Distribution
 }
+
+
+class UnknownFamily(ModelError, AttributeError):
+    """A name that this package does not have."""
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    close = get_close_matches(name, FAMILIES, 3, 0.5)
+    raise UnknownFamily(f"ppl.distributions.{name}", f"one of {len(FAMILIES)} families", f"{' or '.join(close)}")
+
 
 __all__ = [
     "AR",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ppl.array import is_recorded
+from ppl.array import agreeing, is_recorded
 
 Array = Any  # a number, an ndarray or a recording array
 Shape = tuple[int, ...]
@@ -84,6 +84,12 @@ def above(x: Array, limit: float, value, otherwise: float) -> Array:
     """`value(x)` where x is above the limit, `otherwise` elsewhere; `value` is never asked elsewhere."""
     above = x > limit
     return np.where(above, value(np.where(above, x, limit + 1.0)), otherwise)
+
+
+def beta_cdf_at_odds(a: Array, b: Array, odds: Array) -> Array:
+    """`betainc(a, b, x)` at `odds = x / (1 - x)`, from x or from 1 - x, whichever is the smaller."""
+    x, rest = 1.0 / (1.0 + 1.0 / np.minimum(odds, 1.0)), 1.0 / (1.0 + np.maximum(odds, 1.0))
+    return agreeing(odds - 1.0, special.betaincc(b, a, rest), special.betainc(a, b, x))
 
 
 def log_beta_half(x: Array) -> Array:

@@ -7,7 +7,9 @@ lazy expansion, densities outside the support, flattening.
 
     parameters, noise --from_noise--> value --log_prob--> log density, of shape sample_shape + batch_shape
 
-Formulas are plain NumPy, so numbers, arrays and recorded arrays all pass through them.
+Formulas are plain NumPy, so numbers, arrays and recorded arrays all pass through them. In double precision the log
+densities of single numbers are right to 1e-7 of the larger of themselves and 1, for shapes and scales from 1e-8 to
+1e8 and forty scales out; in single precision to 3e-4, for shapes and scales from 1e-3 to 1e3.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from ppl.distributions._arrays import (
 )
 from ppl.distributions.constraints import Array, Constraint, flatten
 from ppl.distributions.exponential import ExponentialFamily, exponential_family
-from ppl.errors import ModelError, ShapeError, SupportError
+from ppl.errors import ModelError, ShapeError, SupportError, in_words
 
 Seed = np.random.Generator | int
 
@@ -56,6 +58,22 @@ _INSTEAD = {
     "variance": "quantiles by d.icdf, or the variance of draws where it exists",
     "entropy": "the average of -d.log_prob(d.sample(rng, (1000,)))",
     "enumerate_support": "a family with finitely many values, such as Categorical",
+}
+
+
+# What arguments are called in other places.
+_ELSEWHERE = {
+    "mu": "loc",
+    "mean": "loc",
+    "sigma": "scale",
+    "sd": "scale",
+    "std": "scale",
+    "p": "probs",
+    "cov": "covariance_matrix",
+    "lam": "rate",
+    "nu": "df",
+    "alpha": "concentration",
+    "n": "total_count",
 }
 
 
@@ -83,6 +101,11 @@ class Distribution:
     noise: str | None = None
     _static: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):  # an argument of another name is refused in words
+            cls.__init__ = in_words(cls.__init__, cls.__name__, f"the arguments of {cls.__name__}", _ELSEWHERE)
+
     def __init__(
         self,
         arguments: Mapping[str, Any],
@@ -105,7 +128,11 @@ class Distribution:
     @property
     def support(self) -> Constraint:
         """The set of the values."""
-        raise ModelError(got=f"{self._family} without a support", expected="a class attribute named support")
+        raise ModelError(
+            got=f"{self._family} without a support",
+            expected="a class attribute named support",
+            hint="support = constraints.real",
+        )
 
     @property
     def batch_shape(self) -> Shape:

@@ -13,6 +13,7 @@ from ppl.distributions import constraints
 from ppl.distributions._arrays import (
     above,
     as_float,
+    beta_cdf_at_odds,
     broadcast,
     cotangent,
     exp_within,
@@ -322,6 +323,12 @@ class Chi2(Distribution):
     def _draw(self, rng, sample_shape):
         return np.maximum(rng.chisquare(broadcast(self.df, self.shape(sample_shape))), _TINY)
 
+    def _log_survival(self, x):
+        return np.log(special.gammaincc(0.5 * self.df, 0.5 * np.maximum(x, 0.0)))
+
+    def _isf_exp(self, log_q):
+        return 2.0 * special.gammainccinv(0.5 * self.df, np.exp(log_q))
+
     def _cdf(self, x):
         return special.gammainc(0.5 * self.df, 0.5 * np.maximum(x, 0.0))
 
@@ -373,6 +380,12 @@ class InverseGamma(Distribution):
         draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape)))
         return self.rate / np.maximum(draws, _TINY)
 
+    def _log_survival(self, x):
+        return np.log(special.gammainc(self.concentration, self.rate / np.maximum(x, _TINY)))
+
+    def _isf_exp(self, log_q):
+        return self.rate / special.gammaincinv(self.concentration, np.exp(log_q))
+
     def _cdf(self, x):
         return special.gammaincc(self.concentration, self.rate / np.maximum(x, _TINY))
 
@@ -414,7 +427,7 @@ class Weibull(Distribution):
         super().__init__({"scale": scale, "concentration": concentration}, validate_args=validate_args)
 
     def from_noise(self, noise: Array) -> Array:
-        return self.scale * np.power(-np.log1p(-noise), 1.0 / self.concentration)
+        return exp_within(np.log(-np.log1p(-noise)) / self.concentration + np.log(self.scale))
 
     def _log_density(self, x):
         k, log_z = self.concentration, np.log(x / self.scale)
@@ -474,7 +487,8 @@ class Pareto(Distribution):
         return constraints.greater_than_eq(self.scale)
 
     def from_noise(self, noise: Array) -> Array:
-        return self.scale * np.exp(-np.log1p(-noise) / self.alpha)
+        draw = exp_within(np.log(self.scale) - np.log1p(-noise) / self.alpha)
+        return np.maximum(draw, self.scale)  # against rounding
 
     def _log_density(self, x):
         log_x = np.log(x)
@@ -557,10 +571,16 @@ class HalfStudentT(Distribution):
     def _draw(self, rng, sample_shape):
         return self.scale * np.abs(rng.standard_t(broadcast(self.df, self.shape(sample_shape))))
 
+    def _log_survival(self, x):
+        return np.log(special.stdtr(self.df, -np.maximum(x, 0.0) / self.scale)) + math.log(2.0)
+
+    def _isf_exp(self, log_q):
+        return -self.scale * special.stdtrit(self.df, 0.5 * np.exp(log_q))
+
     def _cdf(self, x):
         z = np.maximum(x, 0.0) / self.scale
         half = float_type(z).type(0.5)
-        return special.betainc(half, half * self.df, 1.0 / (1.0 + self.df / (z * z)))
+        return beta_cdf_at_odds(half, half * self.df, z * z / self.df)
 
     def _icdf(self, q):
         half = float_type(q).type(0.5)
@@ -608,7 +628,7 @@ class LogLogistic(Distribution):
         super().__init__({"loc": loc, "scale": scale}, validate_args=validate_args)
 
     def from_noise(self, noise: Array) -> Array:
-        return np.exp(self.loc + self.scale * (np.log(noise) - np.log1p(-noise)))
+        return exp_within(self.loc + self.scale * (np.log(noise) - np.log1p(-noise)))
 
     def _log_density(self, x):
         log_x = np.log(x)
@@ -683,9 +703,16 @@ class FisherSnedecor(Distribution):
         shape = self.shape(sample_shape)
         return np.maximum(rng.f(broadcast(self.df1, shape), broadcast(self.df2, shape)), _TINY)
 
+    def _log_survival(self, x):
+        odds = self.df2 / (self.df1 * np.maximum(x, 0.0))
+        return np.log(beta_cdf_at_odds(0.5 * self.df2, 0.5 * self.df1, odds))
+
+    def _isf_exp(self, log_q):
+        rest = special.betaincinv(0.5 * self.df2, 0.5 * self.df1, np.exp(log_q))
+        return self.df2 / self.df1 * ((1.0 - rest) / rest)
+
     def _cdf(self, x):
-        odds = self.df1 / self.df2 * np.maximum(x, 0.0)
-        return special.betainc(0.5 * self.df1, 0.5 * self.df2, 1.0 / (1.0 + 1.0 / odds))
+        return beta_cdf_at_odds(0.5 * self.df1, 0.5 * self.df2, self.df1 / self.df2 * np.maximum(x, 0.0))
 
     def _icdf(self, q):
         x = special.betaincinv(0.5 * self.df1, 0.5 * self.df2, q)
@@ -846,6 +873,13 @@ class Wald(Distribution):
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
         return rng.wald(broadcast(self._mean(), shape), broadcast(self.concentration, shape))
+
+    def _log_survival(self, x):
+        mean, x = self._mean(), np.maximum(x, _TINY)
+        root = np.sqrt(self.concentration / x)
+        mirrored = special.log_ndtr(-root * (x / mean + 1.0)) + 2.0 * self.concentration / mean
+        upper = special.log_ndtr(root * (1.0 - x / mean))
+        return upper + np.log(-np.expm1(np.minimum(mirrored - upper, 0.0)))
 
     def _cdf(self, x):
         mean, x = self._mean(), np.maximum(x, _TINY)

@@ -30,7 +30,7 @@ class TruncatedDistribution(Distribution):
 
     >>> from ppl.distributions import Gamma
     >>> d = TruncatedDistribution(Gamma(2.5, 1.0), low=1.0, high=4.0)
-    >>> float(d.cdf(4.0)), float(d.icdf(0.5).round(4))
+    >>> float(d.cdf(4.0).round(4)), float(d.icdf(0.5).round(4))
     (1.0, 2.1659)
     """
 

@@ -1,81 +1,31 @@
-"""Values of sites and deterministics at given noise of the guide, and of what was summed out given these."""
+"""Many draws by one program: as many at once as arrays pay for, the rest in further runs of the same kind."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..algorithms import noise
-from ..array import compile_program, prune
-from ..array.batching import batch
-from ..elbo import Derivation
+from ..array import Program, batch, compile_program
 
-CHUNK_WORK = 2_000_000  # counted cost of one batched run
-CHUNK_SIZE = 8_000_000  # numbers in the tables of one run, where sites were summed out
+WORK = 2_000_000  # counted cost of one batched run
 
 
-def draws_at(
-    d: Derivation,
-    values: Mapping[str, Any],
-    eps: Mapping[str, np.ndarray],
-    names: Collection[str],
-    count: int,
-    seed: int,
-    block: int = 0,
-) -> dict[str, np.ndarray]:
-    """Some of the derivation's `results` at this noise: {name: (count, ...)}.
+def run_in_chunks(
+    program: Program, batched: Sequence[bool], count: int, inputs: Callable[[int, int], Sequence[Any]]
+) -> list[np.ndarray]:
+    """The program's outputs at `count` draws, each of shape (count, ...).
 
-    Sites that were summed out are drawn from their exact conditional given the rest, with the seed's own numbers.
+    `batched` says which of its inputs have one value for each draw; `inputs(start, stop)` gives all
+    inputs for these draws, and is asked for them in order. What is not finite is passed on without a word.
     """
-    outputs = {n: i for n, i in {**d.site_outputs, **d.deterministic_outputs}.items() if n in names}
-    program = prune(d.program, tuple(d.program.outputs[i] for i in outputs.values()))
-    summed = d.states is not None and any(n in d.states.names for n in names)
-    size = CHUNK_WORK // max(program.work, 1)
-    size = min(size, CHUNK_SIZE // d.states.size) if summed else size
-    rng = noise.generator(seed, block, noise.Stream.STATES)
-    flags, made, parts = noise_flags(d), {}, []
-    for inputs, some in chunks(d, values, eps, count, size):
-        if some not in made:
-            made[some] = compile_program(batch(program, flags, some))
-        with np.errstate(all="ignore"):
-            part = dict(zip(outputs, made[some](*inputs), strict=True))
-        if summed:
-            part |= {n: x for n, x in d.states.draw(inputs, flags, some, rng).items() if n in names}
-        parts.append(part)
-    return {n: np.concatenate([np.asarray(p[n]) for p in parts]) for n in names}
-
-
-def noise_flags(d: Derivation) -> list[bool]:
-    """Which inputs of the derivation's program differ from draw to draw."""
-    own = {f.noise_input for f in d.factors}
-    return [i in own for i in range(len(d.program.inputs))]
-
-
-def chunks(
-    d: Derivation, values: Mapping[str, Any], eps: Mapping[str, np.ndarray], count: int, size: int
-) -> Iterator[tuple[list, int]]:
-    """Inputs of the derivation's program with full plates, for `size` draws at once, and how many they are."""
-    rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-    size = int(np.clip(size, 1, count))
+    size = int(np.clip(WORK // max(program.work, 1), 1, count))
+    parts, made = [], {}
     for start in range(0, count, size):
         stop = min(start + size, count)
-        yield d.inputs(values, rows, {n: x[start:stop] for n, x in eps.items()}), stop - start
-
-
-def probabilities(
-    d: Derivation,
-    values: Mapping[str, Any],
-    eps: Mapping[str, np.ndarray],
-    name: str,
-    weights: np.ndarray,
-) -> np.ndarray:
-    """P(state) of a site that was summed out, averaged over weighted draws: (states, *axes of its batch)."""
-    flags, total, done = noise_flags(d), 0.0, 0
-    for inputs, size in chunks(d, values, eps, len(weights), CHUNK_SIZE // (3 * d.states.size)):
-        by = weights[done : done + size]
-        some = d.states.probabilities(name, inputs, flags, size)
-        some = np.where(by.reshape((size, *(1,) * (some.ndim - 1))) > 0.0, some, 0.0)
-        total, done = total + np.tensordot(by, some, 1), done + size
-    return total
+        if stop - start not in made:
+            made[stop - start] = compile_program(batch(program, batched, stop - start))
+        with np.errstate(all="ignore"):
+            parts.append(made[stop - start](*inputs(start, stop)))
+    return [np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(len(program.outputs))]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ..array import unrolled
 from ..elbo import Derivation, Plan, Problem, exact_reason, listed
+from ..guides import CLOSED
 from .evaluate import Bound
 from .formulas import formulas
 from .summary import number
 
 MOST = 10  # sites of which it is said why they are not summed out
+CLOSED_WHY = "the log joint is a sum of products of sufficient statistics, so that eta <- grad F is the best update"
 
 
 def explain(
@@ -18,6 +20,7 @@ def explain(
     bound: Bound | None,
     notes: tuple[str, ...],
     guide: str,
+    algorithm: str,
     executor: str,
 ) -> str:
     """The text of `fit.explain()`."""
@@ -26,15 +29,16 @@ def explain(
     if d.states is not None:
         names = listed([s.name for s in d.states.sites])
         lines.append(f"  q({names}{' | the rest' if d.factors else ''}): the exact conditional (summed out)")
-    lines += [f"  guide: {guide}; executor: {executor}", "", "Term by term", ""]
+    lines += [f"  guide: {guide}; algorithm: {algorithm}; executor: {executor}", "", "Term by term", ""]
     rows = [("term", "value", "its gradient")]
+    updated = frozenset(f.name for f in d.factors if f.origin == CLOSED)
     reasons: dict[str, None] = {}
     for term, choices in plan.choices:
         how = []
         if term.exact:
             how.append("exact")
             reasons[f"exact: {exact_reason(term).why}"] = None
-        for (estimator, why), names in _grouped(choices).items():
+        for (estimator, why), names in _grouped(choices, updated).items():
             how.append(f"{estimator} in {listed(names)}")
             reasons[f"{how[-1] if estimator == 'score' else estimator}: {why}"] = None
         rows.append((_scaled(term), _value(term, bound), "; ".join(how) or "none: it is constant"))
@@ -68,10 +72,11 @@ def _value(term, bound: Bound | None) -> str:
     return f"{number(mean)} (s.e. {number(error)})" if error else number(mean)
 
 
-def _grouped(choices) -> dict[tuple[str, str], list[str]]:
+def _grouped(choices, updated: frozenset[str]) -> dict[tuple[str, str], list[str]]:
     out: dict[tuple[str, str], list[str]] = {}
     for name, c in choices.items():
-        out.setdefault((c.estimator, c.reason.why), []).append(name)
+        key = ("closed form", CLOSED_WHY) if name in updated else (c.estimator, c.reason.why)
+        out.setdefault(key, []).append(name)
     return out
 
 

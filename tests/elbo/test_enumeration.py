@@ -409,7 +409,7 @@ def test_joint_draws_and_marginals_are_those_of_the_posterior(model):
     settings, log_p = table(model)
     p = np.exp(log_p - special.logsumexp(log_p))
     fixed = handlers.substitute(model, data={"m": np.asarray(0.3)})
-    fit = ppl.infer(fixed, TABLES, progress=False)
+    fit = ppl.infer(fixed, TABLES, algorithm=ppl.BBVI(), progress=False)
     assert fit.elbo == pytest.approx(special.logsumexp(log_p), abs=1e-10) and fit.elbo_se == 0
     count = 20_000
     draws = fit.sample(count)
@@ -436,14 +436,16 @@ def test_draws_of_sites_one_by_one_would_be_caught():
         a = ppl.sample("a", dist.Bernoulli(0.5))
         ppl.sample("b", dist.Bernoulli(0.05 + 0.9 * a))
 
-    draws = ppl.infer(coupled, TABLES, progress=False).sample(20_000)
+    draws = ppl.infer(coupled, TABLES, algorithm=ppl.BBVI(), progress=False).sample(20_000)
     error = (0.475 * 0.525 / 20_000) ** 0.5
     assert abs(np.mean(draws["a"] * draws["b"]) - 0.475) < 5 * error
     assert abs(np.mean(draws["a"] * np.random.default_rng(0).permutation(draws["b"])) - 0.475) > 50 * error
 
 
 def test_probabilities_and_quantiles_of_states():
-    fit = ppl.infer(handlers.substitute(mixture, data={"m": np.asarray(0.3)}), TABLES, progress=False)
+    fit = ppl.infer(
+        handlers.substitute(mixture, data={"m": np.asarray(0.3)}), TABLES, algorithm=ppl.BBVI(), progress=False
+    )
     odds = np.array([0.2, 0.3, 0.5]) * np.exp(-0.5 * (Y[:, None] - MEANS - 0.3) ** 2)
     wanted = odds / odds.sum(1, keepdims=True)
     np.testing.assert_allclose(fit["z"].probs, wanted, atol=1e-12)
@@ -462,7 +464,7 @@ def deterministic_reader(by):
 
 
 def test_what_reads_a_state_is_computed_at_the_drawn_one():
-    fit = ppl.infer(deterministic_reader, TABLES, guide="meanfield", progress=False)
+    fit = ppl.infer(deterministic_reader, TABLES, guide="meanfield", algorithm=ppl.BBVI(), progress=False)
     draws = fit.sample(50)
     chosen = np.take_along_axis(draws["mu"], draws["z"], axis=1)
     np.testing.assert_array_equal(draws["loc"], chosen)
