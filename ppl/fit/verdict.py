@@ -26,7 +26,7 @@ import numpy as np
 from ..algorithms import Solution
 from .drift import drifts
 from .evaluate import Bound
-from .weights import FAIR, Ratios
+from .weights import EXACT, FAIR, Ratios
 
 GOOD = 0.5  # k-hat up to which the variance of the weights is finite
 LARGEST = 1e12  # a term's size, from which on the last digits are some 1e-4 nats
@@ -89,6 +89,8 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
     moving = () if lost or bound.broken else drifts(solution, seed)
     warnings = (*warnings, *moving)
     converged = solution.converged and not bound.broken
+    if ratios == EXACT and converged and not (lost or moving):
+        return Verdict("usable" if warnings else "trusted", converged, solution.stop_reason, (*warnings, EXACT))
     if isinstance(ratios, str):
         word = "usable" if converged and not lost and not moving else "not trusted"
         return Verdict(word, converged, solution.stop_reason, (*warnings, f"no k-hat: {ratios}"))

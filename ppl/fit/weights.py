@@ -47,6 +47,7 @@ ROWS = 200_000  # of subsampled plates, all together, up to which draws are weig
 EVEN = 0.9  # share of the draws that weights are worth from which on they are called even
 DEGENERATE = 4.0  # nodes that those of an element must be worth, at typical draws, for its average to be believed
 ELEMENTS = 2000  # of a plate whose k-hats are looked at, evenly spread
+EXACT = "every latent site is summed out, so that nothing is left to weigh"
 SHOWN = 10_000_000  # numbers that the draws of a site may be, for its moments to be looked at
 
 
@@ -115,7 +116,7 @@ class Ratios:
     def draws(self) -> dict[str, np.ndarray]:
         """The draws that the ratios belong to: {site or deterministic: (S, ...)}."""
         d = self.derivation
-        return draws_at(d, self.values, self.noise, {**d.site_outputs, **d.deterministic_outputs})
+        return draws_at(d, self.values, self.noise, d.results, len(self.mixed), self.seed)
 
     @cached_property
     def moved(self) -> dict[str, tuple[float, float]]:
@@ -127,11 +128,13 @@ class Ratios:
         """
         d, found = self.derivation, {}
         size = len(self.mixed)
-        names = {**d.site_outputs, **d.deterministic_outputs}
-        names = {n: i for n, i in names.items() if size * prod(_signature(d, i)[0]) <= SHOWN}
-        weighted = draws_at(d, self.values, self.noise, names)
+        # What was summed out moves with the rest only: of rare states the draws say little.
+        summed = () if d.states is None else d.states.names
+        names = [n for n in d.results if n not in summed and size * prod(d.shape_of(n)) <= SHOWN]
+        weighted = draws_at(d, self.values, self.noise, names, size, self.seed)
         rng = noise.generator(self.seed, 2, noise.Stream.WEIGHTS)
-        plain = draws_at(d, self.values, self.correlated.draw(rng, d.factors, len(self.log_ratios)), names)
+        own = self.correlated.draw(rng, d.factors, len(self.log_ratios))
+        plain = draws_at(d, self.values, own, names, len(self.log_ratios), self.seed, block=1)
         weights = np.exp(self.mixture.log_weights)
         for name in names:
             shift, stretch = compare_moments(weighted[name], weights, plain[name])
@@ -170,7 +173,7 @@ def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DR
     if solution.executor == "eager":
         return "control flow depends on a draw"
     if not d.factors:
-        return "there are no latent sites"
+        return EXACT if d.states is not None else "there are no latent sites"
     if guide == "point":
         return "a point has no spread to weigh; ELBO is log p(data, latent sites) at the point, not a bound"
     full = {q.name: q.size for q in d.plates.values() if q.subsampled}

@@ -103,6 +103,10 @@ class Assembly:
         family = automatic.point if self.guide == "point" else automatic.mean_field
         return self._add(family(recorder, site), site)
 
+    def names(self, site: str) -> bool:
+        """Does the guide function draw this site, or has the guide of closed-form updates a family for it?"""
+        return site in self._of_site or (isinstance(self.guide, Families) and self.guide.find(site) is not None)
+
     def check(self) -> None:
         """A guide must not draw sites that the model does not have."""
         latent = {n.name for n in self.graph.of_kind("latent")}
