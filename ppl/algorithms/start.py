@@ -220,7 +220,8 @@ def _other_mode(objective: Objective, values: dict, rng: np.random.Generator, ro
     top = climb(np.zeros(places.size))
     if not np.isfinite(top.value):
         return ()
-    for width in 2 * FAR_OFF if objective.values.work < CHEAP else FAR_OFF[::3]:
+    work = objective.values.work
+    for width in 2 * FAR_OFF if work < CHEAP // 50 else FAR_OFF if work < CHEAP // 5 else FAR_OFF[::3]:
         target = np.where(free, width, min(width, 3.0)) * rng.standard_normal(places.size)
         other = climb((target - loc) / scale)
         way = other.x - top.x
