@@ -11,7 +11,7 @@
 """
 
 from . import distributions, optim
-from .algorithms import BBVI, DADVI, MAP, Laplace
+from .algorithms import BBVI, CAVI, DADVI, EM, MAP, SVI, Laplace
 from .array import stop_gradient
 from .elbo.measure import GradientRecord, gradient
 from .errors import (
@@ -33,8 +33,11 @@ from .version import __version__
 
 __all__ = [
     "BBVI",
+    "CAVI",
     "DADVI",
+    "EM",
     "MAP",
+    "SVI",
     "ConjugacyError",
     "DataError",
     "Fit",

@@ -25,7 +25,10 @@ def as_array(value: Any) -> Any:
         return np.asarray(value)
     if isinstance(value, tuple) and value and not any(hasattr(part, "tree_flatten") for part in value):
         return np.asarray(value)
-    return value.to_numpy() if hasattr(value, "to_numpy") else value
+    value = value.to_numpy() if hasattr(value, "to_numpy") else value
+    dtype = getattr(value, "dtype", None)
+    small = dtype is not None and dtype.kind in "iu" and dtype.itemsize < 8
+    return value.astype(np.int64) if small else value  # sums and squares of a few bits wrap around
 
 
 def as_numbers(value: Any, what: str) -> Any:

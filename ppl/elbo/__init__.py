@@ -6,15 +6,18 @@ ModelGraph + guide --derive--> Derivation(terms, program) --choose--> Plan --Obj
 from .choose import Choice, Plan, choose, exact_reason
 from .derivation import Derivation, FactorFacts, Problem, Term, derive, problem
 from .eager import EagerObjective
+from .enumeration import listed
 from .measure import GradientRecord, gradient
 from .minibatch import minibatches
 from .objective import Objective
+from .spread import Finite
 
 __all__ = [
     "Choice",
     "Derivation",
     "EagerObjective",
     "FactorFacts",
+    "Finite",
     "GradientRecord",
     "Objective",
     "Plan",
@@ -24,6 +27,7 @@ __all__ = [
     "derive",
     "exact_reason",
     "gradient",
+    "listed",
     "minibatches",
     "problem",
 ]

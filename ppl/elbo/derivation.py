@@ -9,13 +9,13 @@ entropy. Each term has its plates' scale; what it depends on is read off the pro
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..array import Program, Recorded, Tape, is_recorded, paused_collector, program_of
+from ..array import Program, Recorded, Ref, Tape, is_recorded, paused_collector, program_of
 from ..array.operations import draw_of
 from ..array.recording import parents as parents_of
 from ..distributions import biject_to, constraints
@@ -24,7 +24,9 @@ from ..errors import DataError, ModelError
 from ..graph import (
     ModelGraph,
     Parameter,
+    RecordedModel,
     Recorder,
+    dependencies,
     float32_in,
     latent_input,
     model_graph,
@@ -36,13 +38,15 @@ from ..graph import (
 from ..guides import PRIOR, Assembly, Factor, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
 from ..model.scanned import ScannedDistribution
+from .enumeration import Decision, Density, States, decide, finite_site, sum_out
+from .estimators import enumerated
 
 
 @dataclass(frozen=True)
 class Term:
     """One summand of the bound; its value per plate element is output `output` of the program."""
 
-    kind: str  # "log p", "KL", "entropy", "log Jacobian", "-log q"
+    kind: str  # "log p", "log sum", "KL", "entropy", "log Jacobian", "-log q"
     site: str
     text: str
     scale: float
@@ -50,6 +54,7 @@ class Term:
     output: int
     branches: int = 0  # how many of the branches taken came before this term's site
     where: str = ""  # the user's line of that site
+    summed: tuple[str, ...] = ()  # finite sites that are summed out in it
 
     @property
     def exact(self) -> bool:
@@ -84,6 +89,7 @@ class FactorFacts:
     event_ndim: int
     estimator: str | None
     origin: str
+    narrow: str = ""  # the support of the model's site, where the guide's is smaller
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,32 @@ class Derivation:
     branches: tuple[int, ...]
     examples: tuple  # a value for every input, as it was when recorded
     arguments: dict[str, tuple[Argument, ...]]  # of the sites' families
+    states: States | None = None  # the finite sites that are summed out
+
+    @property
+    def latent(self) -> tuple[str, ...]:
+        """Every latent site, whether it has a guide or is summed out."""
+        summed = () if self.states is None else self.states.names
+        return (*self.site_outputs, *(n for n in summed if n not in self.computed))
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """Deterministics, and observations with missing entries."""
+        return frozenset(self.deterministic_outputs).union(() if self.states is None else self.states.computed)
+
+    @property
+    def results(self) -> dict[str, None]:
+        """Everything that a draw of the posterior has: latent sites and deterministics, in order."""
+        summed = () if self.states is None else self.states.names
+        return dict.fromkeys((*self.site_outputs, *self.deterministic_outputs, *summed))
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """The shape of one of the `results`."""
+        outputs = {**self.site_outputs, **self.deterministic_outputs}
+        if name not in outputs:
+            return self.states.shape_of(name)
+        x = self.program.outputs[outputs[name]]
+        return self.program.signature(x)[0] if isinstance(x, Ref) else np.shape(x)
 
     def inputs(self, values: Mapping[str, Any], indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
         """The program's inputs in order, from values by name."""
@@ -172,6 +204,7 @@ class Problem:
     dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float64))  # the working dtype
     shown: ModelGraph | None = None  # the user's own graph, where the model is fitted in another form
     form: Mapping[str, Any] = field(default_factory=dict)  # how centred the sites are that the engine rewrote
+    decision: Decision = field(default_factory=Decision)  # which finite sites are summed out
 
 
 @paused_collector()
@@ -201,7 +234,44 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     }
     narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
     dtype = np.dtype(np.float32 if narrow else np.float64)
-    return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype)
+    decision = Decision() if eager else _decide(recorded, free, graph)
+    return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype, decision=decision)
+
+
+def _decide(recorded: RecordedModel, free: set[str], graph: ModelGraph) -> Decision:
+    """Which finite sites are summed out of a model that was recorded by itself."""
+    finite = [
+        s
+        for s in recorded.of_kind(observed=False)
+        if s.name in free and s.fn.is_discrete and s.guide is None and "part_of" not in s.options
+    ]
+    candidates = [s for s in finite if s.estimator in (None, "enumerate")]
+    if not candidates:
+        return Decision()
+    tape = recorded.tape
+    position = {id(x): i for i, x in enumerate(tape.inputs)}
+    inputs = {s.name: position[id(s.value)] for s in candidates}
+    barred: dict[str, str] = {}
+    for site, reader in graph.guide_edges:
+        barred[site] = enumerated.GUIDE.format(site=reader)
+    marks = {id(s.value): 1 << i for i, s in enumerate(candidates)}
+    found = dependencies(tape, marks) if any(s.fn.support.depends_on_recorded for s in recorded.of_kind()) else {}
+    densities, outputs = [], []
+    for site in recorded.of_kind():
+        if "part_of" in site.options:
+            continue
+        if not site.is_observed and site.fn.support.depends_on_recorded:
+            edges = 0
+            for x in recorded_in(site.fn.support):
+                edges = union(edges, found.get(id(x), 0))
+            barred |= {
+                s.name: enumerated.SUPPORT.format(site=site.name) for s in candidates if edges & marks[id(s.value)]
+            }
+        densities.append(site)
+        outputs.append(site.fn.log_prob(site.value))
+    program = program_of(tape, outputs)
+    own = [Density(s.name, x, s.scale, s.plates) for s, x in zip(densities, program.outputs, strict=True)]
+    return decide(candidates, program, inputs, own, barred)
 
 
 def _note_small_plates(sites: Mapping[str, Site]) -> None:
@@ -237,17 +307,25 @@ def derive(
     noise: Mapping[str, np.ndarray] | None = None,
     eager: bool = False,
     pointwise: bool = False,
+    sampled: Collection[str] = (),
     seed: int = 0,
 ) -> Derivation:
     """Record model and guide together, and write the bound as terms.
 
     `pointwise`: without closed forms, so that the terms of one draw add up to its log p - log q.
+    `sampled`: finite sites that get a guide, where they would have been summed out.
     """
     tape = Tape(eager=eager, dtype=p.dtype)
     assembly = Assembly(guide, p.graph, p.shapes)
-    recorder = Recorder(
-        tape, assembly.latent, plate_sizes=plate_sizes, starts=starts, indices=indices, noise=noise, seed=seed
-    )
+    summed: dict[str, Recorded] = {}
+
+    def latent(recorder: Recorder, site: Site) -> Any:
+        if eager or site.name not in p.decision.joint or site.name in sampled or assembly.names(site.name):
+            return assembly.latent(recorder, site)
+        summed[site.name] = latent_input(recorder, site)
+        return summed[site.name]
+
+    recorder = Recorder(tape, latent, plate_sizes=plate_sizes, starts=starts, indices=indices, noise=noise, seed=seed)
     assembly.run_guide(recorder, p.args, p.kwargs)
     recorded = record_model(p.model, p.args, p.kwargs, recorder)
     if not eager:  # a path need not have every site
@@ -267,7 +345,8 @@ def derive(
     parents = {n.name: n.parents for n in p.graph.nodes.values()}
     factor_of = {s: f for f in assembly.factors.values() for s in f.sites}
     bits = {name: 1 << i for i, name in enumerate(assembly.factors)}
-    reads = _reads_through(tape, bits)
+    at_states = 1 << len(bits)
+    reads = _reads_through(tape, bits, {id(x): at_states for x in summed.values()})
 
     def density(site: Site) -> str:
         given = ", ".join(p for p in parents.get(site.name, ()) if p != f"{site.name}_unobserved")
@@ -288,13 +367,14 @@ def derive(
             term("log p", site, text, site.fn.log_prob(site.value), site.plate_scale)
             continue
         factor = factor_of.get(site.name)
-        if factor is None:  # a handler gave it its value
+        if factor is None:  # summed out, or a handler gave it its value
             term("log p", site, f"log {density(site)}", site.fn.log_prob(site.value), site.plate_scale)
             continue
         guide_scale = site.plate_scale / site.scale
         # The closed form needs a prior that does not look back at this very draw, as it does
         # where the guide draws in another order than the model.
-        looks_back = any(reads.get(id(x), 0) & bits[factor.name] for x in recorded_in(site.fn))
+        # Nor a state that is summed out: the expectation stands inside the sum.
+        looks_back = any(reads.get(id(x), 0) & (bits[factor.name] | at_states) for x in recorded_in(site.fn))
         known = factor.posterior is not None and site.scale == 1.0 and not looks_back and not pointwise
         if known and has_kl(factor.posterior, site.fn):
             term(
@@ -333,7 +413,7 @@ def derive(
         guides[f.name] = tuple(output(a) for a in arrays), rebuild
     branches = tuple(output(b) for b in tape.branches)
     arguments = {s.name: _arguments(s.fn, output) for s in recorded.of_kind()}
-    return Derivation(
+    d = Derivation(
         program_of(tape, outputs),
         tuple(terms),
         facts,
@@ -349,6 +429,10 @@ def derive(
         tuple(x.value for x in tape.inputs),
         {n: found for n, found in arguments.items() if found},
     )
+    if not summed:
+        return d
+    finite = {position[id(x)]: finite_site(recorded.sites[n], p.decision.joint[n]) for n, x in summed.items()}
+    return sum_out(d, finite, p.decision.reasons)
 
 
 def _arguments(d: Any, output: Callable) -> tuple[Argument, ...]:
@@ -366,9 +450,9 @@ def _arguments(d: Any, output: Callable) -> tuple[Argument, ...]:
     return tuple(found)
 
 
-def _reads_through(tape: Tape, bits: Mapping[str, int]) -> dict[int, int]:
-    """For each recorded value the factors it depends on, also through other draws, as bits."""
-    found: dict[int, int] = {}
+def _reads_through(tape: Tape, bits: Mapping[str, int], marks: Mapping[int, int]) -> dict[int, int]:
+    """For each recorded value the factors it depends on, also through other draws, as bits; marks are theirs."""
+    found: dict[int, int] = dict(marks)
     for node in tape.nodes:
         own = bits[node.args[1]] if node.fun is draw_of.run else 0
         for x in parents_of(node):
@@ -424,4 +508,5 @@ def _facts(f: Factor, sites: Mapping[str, Site], position: Mapping[int, int], ou
         np.ndim(f.draw) - np.ndim(log_q),
         next((sites[s].estimator for s in f.sites if s in sites and sites[s].estimator), None),
         f.origin,
+        f.narrow,
     )

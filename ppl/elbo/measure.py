@@ -13,7 +13,7 @@ from ..distributions import biject_to, constraints
 from ..errors import GuideError, Reason
 from ..model.calls import check_names, count_of, refuse_own_names, seed_of
 from .choose import choose
-from .derivation import Derivation, derive, problem
+from .derivation import Derivation, Problem, derive, problem
 from .eager import EagerObjective
 from .estimators.score import leave_one_out
 from .minibatch import minibatches
@@ -71,7 +71,7 @@ def gradient(
     particles, seed = count_of("particles", particles), seed_of(seed)
     if estimators == "all":
         found = {}
-        for name in ("auto", "pathwise", "score"):
+        for name in ("auto", "enumerate", "pathwise", "score"):
             try:
                 found[name] = gradient(
                     model, *args, guide=guide, params=params, estimators=name, particles=particles, seed=seed, **kwargs
@@ -86,18 +86,35 @@ def gradient(
 
 
 def _overrides(estimators: Any, d: Derivation) -> dict[str, str]:
-    if estimators == "auto":
+    summed = {s.name for s in d.states.sites} if d.states is not None else set()
+    if estimators in ("auto", "enumerate"):
         return {}
     if isinstance(estimators, str):
         return dict.fromkeys((f.name for f in d.factors), estimators)
-    known = {s for f in d.factors for s in (f.name, *f.sites)}
+    known = {s for f in d.factors for s in (f.name, *f.sites)} | summed
     check_names("estimators", estimators, known)
-    return dict(estimators)
+    return {n: e for n, e in estimators.items() if n not in summed}
+
+
+def _sampled(estimators: Any, params: Mapping[str, Any] | None, p: Problem) -> set[str]:
+    """Finite sites that are not summed out here: those for which another estimator, or a parameter, is given."""
+    of = estimators if isinstance(estimators, Mapping) else {}
+    asked = {n for n, e in of.items() if e == "enumerate"}
+    if estimators == "enumerate":
+        asked = set(p.decision.reasons)
+        if not asked:
+            raise GuideError("estimators='enumerate'", "a model with finite latent sites", "'auto'")
+    for n in asked:
+        if n in p.decision.reasons and n not in p.decision.joint:
+            why = p.decision.reasons[n].why
+            raise GuideError(f"estimator 'enumerate' where {why}", "a site that can be summed out", "'score'", site=n)
+    others = set(p.decision.joint) if estimators == "score" else {n for n, e in of.items() if e != "enumerate"}
+    return others | {n for n in p.decision.joint if f"{n}.probs" in (params or ())}
 
 
 def _flat(model, args, kwargs, guide, params, estimators, particles, seed) -> GradientRecord:
     p = problem(model, args, kwargs, seed=seed)
-    d = derive(p, guide, starts=params, seed=seed)
+    d = derive(p, guide, starts=params, sampled=_sampled(estimators, params, p), seed=seed)
     _check_names(params, d)
     objective = Objective(d, choose(d, _overrides(estimators, d)))
     values = {n: x.init for n, x in d.parameters.items()}
@@ -205,6 +222,8 @@ def _record(
             Reason(f.name, "every term of this site is known in closed form"),
         )
         chosen.update(dict.fromkeys(f.sites, picked))
+    if d.states is not None:
+        chosen |= {s.name: ("enumerate", d.states.reasons[s.name]) for s in d.states.sites}
     return GradientRecord(
         elbo,
         grad,

@@ -28,6 +28,7 @@ from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
 from ..algorithms.tables import Table, tables_at
 from ..elbo import Objective, Problem, choose, derive, problem
 from ..errors import DataError, GuideError, ModelError
+from ..guides import Families
 from ..model.calls import refuse_own_names
 from ..version import __version__
 from . import store
@@ -77,7 +78,6 @@ def keeping(p: Problem, guide: Any, algorithm: Any, seed: int, notes: tuple[str,
 def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, seed: int, algorithm: Any) -> dict:
     """What says which problem it is, and which algorithm."""
     d = objective.derivation
-    automatic = isinstance(guide, str) or guide is None
     return {
         "format": FORMAT,
         "version": __version__,
@@ -85,7 +85,7 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         "args": tuple(p.args),
         "kwargs": dict(p.kwargs),
         "digests": {n: store.digest(x) for n, x in _by_name(p.model, p.args, p.kwargs).items()},
-        "guide": guide if automatic else store.Missing(getattr(guide, "__name__", "a function")),
+        "guide": _of_guide(guide),
         "form": dict(p.form),
         "seed": seed,
         "executor": executor,
@@ -94,6 +94,14 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         "terms": _terms(objective, seed),
         "algorithm": _of_algorithm(algorithm),
     }
+
+
+def _of_guide(guide: Any) -> Any:
+    """The name of an automatic guide, or the families of one; a function is left out."""
+    if isinstance(guide, Families):
+        return guide.rows()
+    automatic = isinstance(guide, str) or guide is None
+    return guide if automatic else store.Missing(getattr(guide, "__name__", "a function"))
 
 
 def _of_algorithm(algorithm: Any) -> dict | None:
@@ -397,7 +405,7 @@ def _guide(tree: Mapping[str, Any], guide: Callable | None) -> Any:
     if not isinstance(named, store.Missing):
         if guide is not None:
             raise GuideError("a guide function", f"none: the fit's guide is the automatic '{named}'", "no guide=")
-        return named
+        return Families.of(named) if isinstance(named, list) else named
     if guide is None:
         raise GuideError(
             f"a fit with the guide function '{named.what}', which a file does not hold",

@@ -56,7 +56,7 @@ def sample(
         this site's variational distribution, in place; it may use data, parameters and
         earlier latent values. Used by `infer` only.
     estimator
-        overrides how gradients through this site are estimated: "pathwise" or "score".
+        overrides how gradients through this site are estimated: "enumerate", "pathwise" or "score".
 
     Raises
     ------
