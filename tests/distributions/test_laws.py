@@ -354,10 +354,16 @@ SIX_SIGMA = 6.2  # beyond which one normal number in 1.8e9 lies
 def normal_scores(draws, oracle, rng):
     """Standard normal numbers, if the draws are the oracle's; the jumps of a discrete cdf are filled at random."""
     with np.errstate(all="ignore"):
-        u = oracle.cdf(draws)
-        if draws.dtype.kind == "i":
+        if draws.dtype.kind != "i":
+            u = oracle.cdf(draws)
+        elif (low := draws.min()) + 5000 > draws.max():  # each count once
+            cells = np.arange(low - 1, draws.max() + 1).reshape(-1, *(1,) * (draws.ndim - 1))
+            table = oracle.cdf(cells + np.zeros(draws.shape[1:]))
+            below, upto = (np.take_along_axis(table, draws - low + k, 0) for k in (0, 1))
+            u = below + rng.random(draws.shape) * (upto - below)
+        else:
             below = oracle.cdf(draws - 1)
-            u = below + rng.random(draws.shape) * (u - below)
+            u = below + rng.random(draws.shape) * (oracle.cdf(draws) - below)
     return special.ndtri(np.clip(u, 1e-15, 1.0 - 1e-15))
 
 
