@@ -39,7 +39,10 @@ def test_a_gamma_guide_finds_the_posterior():
 
 
 def test_a_beta_guide_finds_the_posterior():
-    fit = ppl.infer(chance, FLIPS, guide=lambda y: ppl.sample("p", dist.Beta(positive("a"), positive("b"))))
+    def guide(y):
+        ppl.sample("p", dist.Beta(positive("a"), positive("b")))
+
+    fit = ppl.infer(chance, FLIPS, guide=guide, algorithm=ppl.BBVI(steps=600))
     assert "pathwise in p" in fit.explain() and "score" not in str(fit.explain())
     exact = dist.Beta(1.5 + FLIPS.sum(), 2.0 + np.sum(~FLIPS))
     assert float(fit["p"].mean) == pytest.approx(float(exact.mean), rel=0.02)
