@@ -314,8 +314,8 @@ class Distribution:
         """Concrete draws of shape sample_shape + batch_shape + event_shape.
 
         `rng` is a NumPy generator, which moves on, or an integer seed.
-        A draw that no double holds, as of a tiny shape, is the nearest that one does: positive ones lie between 2.2e-308
-        and 1.8e308. Counts above 2^62 are refused (a ModelError); those of BetaNegativeBinomial end there.
+        A draw that no double holds, as of a tiny shape, is the nearest that one does: positive ones lie between
+        2.2e-308 and 1.8e308. Counts above 2^62 are refused (a ModelError); those of BetaNegativeBinomial end there.
         """
         rng = np.random.default_rng(rng)
         draws = self._draw(rng, as_shape(sample_shape))
