@@ -734,7 +734,8 @@ def _find_by_moments(q: Distribution, p: Distribution) -> Found:
         return lambda: _against_normal(q, p)  # a von Mises's mean and variance are those of a circle
     if type(p) is Uniform:
         limits = constraints.bounds(q.support)
-        return None if limits is None else (lambda: _against_uniform(q, p, limits))
+        bounded = limits is not None and np.all(np.isfinite(limits[0]) & np.isfinite(limits[1]))
+        return (lambda: _against_uniform(q, p, limits)) if bounded else None  # else infinite: a bound samples it
     if _entry(_POSITIVE, q) and _entry(_GENERALIZED_GAMMA, p):
         return lambda: _if_positive(q, _against_power(q, p))
     if _entry(_POSITIVE, q) and type(p) is LogNormal:

@@ -303,7 +303,6 @@ def test_kl_is_infinite_where_the_support_is_left():
     assert dist.kl_divergence(dist.DiscreteUniform(0, 3), dist.DiscreteUniform(1, 3)) == np.inf
     assert dist.kl_divergence(dist.Uniform(0.0, 3.0), dist.Uniform(0.0, 2.0)) == np.inf
     assert dist.kl_divergence(dist.Bernoulli(0.5), dist.Bernoulli(0.0)) == np.inf
-    assert dist.kl_divergence(dist.Laplace(), dist.Uniform(-1e9, 1e9)) == np.inf
     assert dist.kl_divergence(dist.Uniform(-0.1, 1.0), dist.Exponential(1.0)) == np.inf
 
 
@@ -411,6 +410,7 @@ def test_the_textbooks_formula_loses_them():
         (dist.Binomial(7, 0.3), dist.Binomial(8, 0.3)),
         (dist.NegativeBinomial2(7.0, 0.3), dist.NegativeBinomial2(7.0, np.array([0.3, 0.4]))),
         (dist.Cauchy(), dist.Normal()),
+        (dist.Normal(), dist.Uniform(-1e9, 1e9)),
         (dist.VonMises(0.0, 1.0), dist.Normal()),  # its mean and variance are those of a circle
         (dist.Categorical(np.full(2, 0.5)), dist.OrderedLogistic(0.0, np.array([-1.0, 1.0]))),
         (dist.Normal(), dist.Gamma(1.0, 1.0)),
