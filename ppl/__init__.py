@@ -13,6 +13,7 @@
 from . import distributions, optim
 from .algorithms import BBVI, DADVI, MAP, Laplace
 from .array import stop_gradient
+from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
 from .elbo.measure import GradientRecord, gradient
 from .errors import (
     ConjugacyError,
@@ -34,10 +35,13 @@ from .version import __version__
 __all__ = [
     "BBVI",
     "DADVI",
+    "ELBO",
+    "IWAE",
     "MAP",
     "ConjugacyError",
     "DataError",
     "Fit",
+    "FreeBits",
     "GradientRecord",
     "GuideError",
     "Laplace",
@@ -45,6 +49,7 @@ __all__ = [
     "NumericalError",
     "PPLError",
     "Reason",
+    "Renyi",
     "ShapeError",
     "SupportError",
     "deterministic",

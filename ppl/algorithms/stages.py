@@ -43,6 +43,7 @@ class State(NamedTuple):
     rate: float
     skipped: int = 0
     tables: Mapping[str, Table] = MappingProxyType({})
+    baselines: tuple[np.ndarray, ...] = ()  # states of control variates
 
 
 class Info(NamedTuple):
@@ -67,6 +68,7 @@ class Solution:
     interrupted: bool = False
     run: Run | None = None  # where it stood, for those who go on from there
     guide: Any = None  # where it is another than the one that was asked for
+    biased: tuple[str, ...] = ()  # sentences on gradients that were not those of the bound
 
     derivation = property(lambda self: self.objective.derivation)
     plan = property(lambda self: self.objective.plan)
@@ -263,7 +265,7 @@ def _closed(settings: Settings, run: Run) -> Run:
         answer = _origin(where)
     tables = tables_at(where, d, algorithm.optimizer, answer.tables)
     moments = algorithm.optimizer.init(answer.x)
-    state = State(state.step, answer.x, moments, state.rate / 3.0, state.skipped, tables)
+    state = State(state.step, answer.x, moments, state.rate / 3.0, state.skipped, tables, state.baselines)
     return replace(run, where=where, state=state, windows=(), answer=answer)
 
 

@@ -32,8 +32,9 @@ from ..graph import (
     recorded_in,
     union,
 )
-from ..guides import PRIOR, Assembly, Factor, unconstrained_shape
+from ..guides import PRIOR, Assembly, Factor, Joint, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
+from .estimators import ESTIMATORS, Estimator
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class FactorFacts:
     event_ndim: int
     estimator: str | None
     origin: str
+    data_outputs: tuple[int, ...] = ()  # observed values of sites in the same plates
 
 
 @dataclass(frozen=True)
@@ -207,17 +209,25 @@ def derive(
     noise: Mapping[str, np.ndarray] | None = None,
     eager: bool = False,
     pointwise: bool = False,
+    estimators: str | Mapping[str, str] | None = None,
+    closed: bool = True,
+    relaxed: bool = False,
     seed: int = 0,
 ) -> Derivation:
     """Record model and guide together, and write the bound as terms.
 
     `pointwise`: without closed forms, so that the terms of one draw add up to its log p - log q.
+    `estimators`: names by site, or one for all, before those that the sites ask for; how a site is drawn,
+    and whether closed forms are used, may depend on it. `closed=False`: nowhere are they used.
+    `relaxed=False`: relaxations that sites ask for are left out, so that draws and bound are the model's own.
     """
     tape = Tape(eager=eager, dtype=p.dtype)
     assembly = Assembly(guide, p.graph, p.shapes)
+    asked = _asked(p, estimators, relaxed)
     recorder = Recorder(
         tape, assembly.latent, plate_sizes=plate_sizes, starts=starts, indices=indices, noise=noise, seed=seed
     )
+    recorder.ways = {} if pointwise else {n: e.way for n, e in asked.items() if e.way is not None}
     assembly.run_guide(recorder, p.args, p.kwargs)
     recorded = record_model(p.model, p.args, p.kwargs, recorder)
     if not eager:  # a path need not have every site
@@ -265,7 +275,8 @@ def derive(
         # The closed form needs a prior that does not look back at this very draw, as it does
         # where the guide draws in another order than the model.
         looks_back = any(reads.get(id(x), 0) & bits[factor.name] for x in recorded_in(site.fn))
-        known = factor.posterior is not None and site.scale == 1.0 and not looks_back and not pointwise
+        drawn = pointwise or _sampled(factor, asked, closed)
+        known = factor.posterior is not None and site.scale == 1.0 and not looks_back and not drawn
         if known and has_kl(factor.posterior, site.fn):
             term(
                 "KL",
@@ -278,18 +289,20 @@ def derive(
         # An automatic guide draws through a bijection onto the support, also where that moves with another draw.
         log_p = site.fn.log_prob_inside if factor.origin == "automatic" else site.fn.log_prob
         term("log p", site, f"E[log {density(site)}]", log_p(site.value), site.plate_scale)
-        _entropy_terms(term, factor, site, guide_scale, pointwise)
+        _entropy_terms(term, factor, site, guide_scale, pointwise, _sampled(factor, asked, closed))
 
     for f in assembly.factors.values():
         if len(f.sites) > 1 or f.posterior is None:
             q = ", ".join(f.sites)
-            if pointwise:
+            if pointwise or _sampled(f, asked, closed):
                 terms.append(Term("-log q", f.name, f"-log q({q})", 1.0, (), output(-f.base.log_prob(f.draw))))
             else:
                 terms.append(Term("entropy", f.name, f"H(q({q}))", 1.0, (), output(f.base.entropy())))
 
     position = {id(x): i for i, x in enumerate(tape.inputs)}
-    facts = tuple(_facts(f, recorded.sites, position, output) for f in assembly.factors.values())
+    seen = {s.name: s for s in recorded.of_kind() if s.is_observed and not s.options.get("factor")}
+    names = _names(p, estimators, relaxed)
+    facts = tuple(_facts(f, names, seen, position, output) for f in assembly.factors.values())
     by_row = {s.name for s in recorded.sites.values() if "part_of" in s.options and s.fn.places is None}
     site_outputs = {s: output(v) for f in assembly.factors.values() for s, v in f.values.items() if s not in by_row}
     deterministic = {
@@ -331,7 +344,29 @@ def _reads_through(tape: Tape, bits: Mapping[str, int]) -> dict[int, int]:
     return found
 
 
-def _entropy_terms(all_terms: Callable, factor: Factor, site: Site, scale: float, pointwise: bool) -> None:
+def _names(p: Problem, estimators: str | Mapping[str, str] | None, relaxed: bool) -> dict[str, str]:
+    """Which estimator each site asks for; what the call says comes first."""
+    found = {n: s.estimator for n, s in p.sites.items() if s.type == "sample" and not s.is_observed and s.estimator}
+    if isinstance(estimators, str):
+        found = dict.fromkeys([*p.graph.nodes, *p.sites, Joint.NAME], estimators)
+    found = {**found, **({} if isinstance(estimators, str) else estimators or {})}
+    return {n: x for n, x in found.items() if relaxed or x not in ESTIMATORS or not ESTIMATORS[x].biased}
+
+
+def _asked(p: Problem, estimators: str | Mapping[str, str] | None, relaxed: bool) -> dict[str, Estimator]:
+    """The same as entries of the menu; names that it does not have are refused where the choice is made."""
+    names = _names(p, estimators, relaxed)
+    return {s: ESTIMATORS[name] for s, name in names.items() if name in ESTIMATORS}
+
+
+def _sampled(f: Factor, asked: Mapping[str, Estimator], closed: bool) -> bool:
+    """Is the log q of a factor drawn, where it could have a closed form?"""
+    return not closed or any(s in asked and asked[s].sampled for s in (f.name, *f.sites))
+
+
+def _entropy_terms(
+    all_terms: Callable, factor: Factor, site: Site, scale: float, pointwise: bool, sampled: bool = False
+) -> None:
     def term(kind: str, site: Site, text: str, value: Any, scale: float) -> None:
         gaps = site.options.get("gaps")
         if gaps is not None and is_recorded(gaps.missing):  # rows of a minibatch: only those that lack something
@@ -346,6 +381,11 @@ def _entropy_terms(all_terms: Callable, factor: Factor, site: Site, scale: float
             extra = np.ndim(jacobian) - len(site.fn.batch_shape)
             jacobian = np.sum(jacobian, axis=tuple(range(-extra, 0))) if extra > 0 else jacobian
             term("log Jacobian", site, f"E[log |d {site.name} / du|]", jacobian, scale)
+    elif sampled and not pointwise:  # apart: the derivative of log q is treated by itself
+        u = f"u_{site.name}" if jacobian is not None else site.name
+        term("-log q", site, f"E[-log q({u})]", -factor.base.log_prob(factor.draw), scale)
+        if jacobian is not None:
+            term("log Jacobian", site, f"E[log |d {site.name} / du|]", jacobian, scale)
     elif q.has("entropy") and not pointwise:
         term("entropy", site, f"H(q({site.name}))", q.entropy(), scale)
     elif factor.base.has("entropy") and not pointwise:
@@ -357,7 +397,9 @@ def _entropy_terms(all_terms: Callable, factor: Factor, site: Site, scale: float
         term("-log q", site, f"E[-log q({site.name})]", -(log_q if jacobian is None else log_q - jacobian), scale)
 
 
-def _facts(f: Factor, sites: Mapping[str, Site], position: Mapping[int, int], output: Callable) -> FactorFacts:
+def _facts(
+    f: Factor, names: Mapping[str, str], observed: Mapping[str, Site], position: Mapping[int, int], output: Callable
+) -> FactorFacts:
     log_q = f.base.log_prob(f.draw)
     family = type(f.base.core).__name__ + (
         " on the unconstrained axis" if f.log_jacobians and f.posterior is not None else ""
@@ -375,6 +417,7 @@ def _facts(f: Factor, sites: Mapping[str, Site], position: Mapping[int, int], ou
         output(log_q),
         np.ndim(log_q),
         np.ndim(f.draw) - np.ndim(log_q),
-        next((sites[s].estimator for s in f.sites if s in sites and sites[s].estimator), None),
+        next((names[s] for s in (f.name, *f.sites) if s in names), None),
         f.origin,
+        tuple(output(s.value) for s in observed.values() if f.plates and set(f.plates) <= set(s.plates)),
     )

@@ -31,7 +31,7 @@ def explain(
             reasons[f"exact: {exact_reason(term).why}"] = None
         for (estimator, why), names in _grouped(choices).items():
             how.append(f"{estimator} in {', '.join(names)}")
-            reasons[f"{how[-1] if estimator == 'score' else estimator}: {why}"] = None
+            reasons[f"{how[-1] if estimator.startswith('score') else estimator}: {why}"] = None
         rows.append((_scaled(term), _value(term, bound), "; ".join(how) or "none: it is constant"))
     widths = [max(len(r[i]) for r in rows) for i in (0, 1)]
     lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
@@ -63,7 +63,7 @@ def _value(term, bound: Bound | None) -> str:
 def _grouped(choices) -> dict[tuple[str, str], list[str]]:
     out: dict[tuple[str, str], list[str]] = {}
     for name, c in choices.items():
-        out.setdefault((c.estimator, c.reason.why), []).append(name)
+        out.setdefault((c.label, c.reason.why), []).append(name)
     return out
 
 

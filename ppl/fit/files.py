@@ -25,7 +25,7 @@ from ..algorithms.coordinates import Coordinates
 from ..algorithms.noise import Stream, draw, generator
 from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
 from ..algorithms.tables import Table, tables_at
-from ..elbo import Objective, Problem, choose, derive, problem
+from ..elbo import Objective, Problem, bounds, choose, derive, problem
 from ..errors import DataError, GuideError
 from ..model.calls import refuse_own_names
 from ..version import __version__
@@ -90,8 +90,15 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         "dtype": d.program.dtype.name,
         "shapes": {n: tuple(x.init.shape) for n, x in d.parameters.items()},
         "terms": _terms(objective, seed),
+        "members": _members(objective),
         "algorithm": _of_algorithm(algorithm),
     }
+
+
+def _members(objective: Objective) -> dict[str, tuple[str, str]]:
+    """The control variates that a pilot chose, and its words."""
+    found = {f.name: objective.plan.choice_of(f.name) for f in objective.derivation.factors if f.estimator is None}
+    return {n: (c.member, c.reason.why) for n, c in found.items() if c is not None and c.member}
 
 
 def _of_algorithm(algorithm: Any) -> dict | None:
@@ -106,6 +113,14 @@ def _of_algorithm(algorithm: Any) -> dict | None:
         ours = getattr(optim, type(optimizer).__name__, None) is type(optimizer)
         of = [type(optimizer).__name__, {f.name: getattr(optimizer, f.name) for f in dataclasses.fields(optimizer)}]
         settings["optimizer"] = of if ours else store.Missing(type(optimizer).__name__)
+    bound = settings.get("bound")
+    if bound is not None:
+        settings["bound"] = [type(bound).__name__, dataclasses.asdict(bound)]
+    weights = settings.get("weights") or {}
+    if any(callable(w) for w in weights.values()):
+        settings["weights"] = store.Missing("a schedule")
+    elif weights:
+        settings["weights"] = {n: {"nats": w.nats} if isinstance(w, bounds.FreeBits) else w for n, w in weights.items()}
     if settings.get("dtype") is not None:
         settings["dtype"] = np.dtype(settings["dtype"]).name
     if settings.get("checkpoint") is not None:
@@ -120,6 +135,7 @@ def _of_run(run: Run) -> dict:
         "origin": run.where.starts,
         "start": run.start,
         "state": [state.step, state.x, _of_moments(state.optimizer), state.rate, state.skipped],
+        "baselines": state.baselines,
         "tables": {n: [t.x, _of_moments(t.optimizer), t.average, t.visits] for n, t in state.tables.items()},
         "windows": [np.array([w.elbo for w in run.windows]), np.array([w.x for w in run.windows])],
         "sums": tuple(run.sums),
@@ -316,7 +332,10 @@ def _restored(
         p = rewritten(p, tree["form"], seed)
     d = derive(replace(p, dtype=np.dtype(tree["dtype"])), guide, seed=seed, eager=eager)
     _check_shapes(tree["shapes"], {n: tuple(x.init.shape) for n, x in d.parameters.items()})
-    objective = Objective(d, choose(d))
+    plan = choose(d)
+    for name, (member, why) in tree.get("members", {}).items():
+        plan = plan.with_member(name, member, why)
+    objective = Objective(d, plan)
     _check_terms(tree["terms"], _terms(objective, seed), 1e-3 if d.program.dtype == np.float32 else 1e-6)
     algorithm = algorithm or _algorithm(tree["algorithm"])
     run = _run(tree["run"], objective, algorithm, eager) if tree["run"] and algorithm else None
@@ -415,6 +434,14 @@ def _algorithm(tree: Mapping[str, Any] | None) -> Any:
             return None
         name, fields = settings["optimizer"]
         settings["optimizer"] = getattr(optim, name)(**fields)
+    if "bound" in settings:
+        name, fields = settings["bound"]
+        settings["bound"] = getattr(bounds, name)(**fields)
+    if isinstance(settings.get("weights"), store.Missing):
+        return None
+    if settings.get("weights"):
+        held = settings["weights"]
+        settings["weights"] = {n: bounds.FreeBits(**w) if isinstance(w, dict) else w for n, w in held.items()}
     known = {f.name for f in dataclasses.fields(kind)} - {"init"}
     held = {n: x for n, x in settings.items() if n in known and _missing(x) is None}
     try:
@@ -430,7 +457,8 @@ def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: b
     step, x, moments, rate, skipped = tree["state"]
     tables = tables_at(where, d, optimizer)
     tables = {n: _table(t, *tree["tables"][n]) for n, t in tables.items()}
-    state = State(step, x, _moments(optimizer.init(x), moments), rate, skipped, tables)
+    baselines = tuple(tree.get("baselines", ()))
+    state = State(step, x, _moments(optimizer.init(x), moments), rate, skipped, tables, baselines)
     windows = tuple(Window(float(e), w) for e, w in zip(*tree["windows"], strict=True))
     answer = tree["answer"] and Point(*tree["answer"])
     start, sums, notes = tree["start"], Sums(*tree["sums"]), tuple(tree["notes"])

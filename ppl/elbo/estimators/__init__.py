@@ -1,8 +1,46 @@
-"""Gradient estimators, one file each: when it fits, and what it adds to the objective."""
+"""Gradient estimators, one file each: when it fits, why, and what it adds to the objective."""
 
-from . import exact, pathwise, score
+from . import (
+    coefficient,
+    concrete,
+    decaying_average,
+    disarm,
+    dreg,
+    exact,
+    none,
+    nvil,
+    pathwise,
+    rebar,
+    relax,
+    score,
+    stl,
+    straight_through,
+    vargrad,
+    vimco,
+)
+from .record import Control, Estimator, Scored, Setting
 
-ESTIMATORS = {"exact": exact, "pathwise": pathwise, "score": score}
-NAMES = {"exact": "exact", "pathwise": "pathwise", "score": "score", "leave-one-out": "score"}
+ESTIMATORS: dict[str, Estimator] = {
+    e.name: e
+    for e in (
+        exact.ESTIMATOR,
+        pathwise.ESTIMATOR,
+        stl.ESTIMATOR,
+        dreg.ESTIMATOR,
+        score.ESTIMATOR,
+        none.ESTIMATOR,
+        score.LEAVE_ONE_OUT,
+        vargrad.ESTIMATOR,
+        coefficient.ESTIMATOR,
+        decaying_average.ESTIMATOR,
+        nvil.ESTIMATOR,
+        vimco.ESTIMATOR,
+        disarm.ESTIMATOR,
+        rebar.ESTIMATOR,
+        relax.ESTIMATOR,
+        concrete.ESTIMATOR,
+        straight_through.ESTIMATOR,
+    )
+}
 
-__all__ = ["ESTIMATORS", "NAMES", "exact", "pathwise", "score"]
+__all__ = ["ESTIMATORS", "Control", "Estimator", "Scored", "Setting", "exact", "pathwise", "score"]
