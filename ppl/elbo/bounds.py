@@ -57,6 +57,26 @@ class Multiple:
         e = np.exp(scaled - np.where(np.isfinite(top), top, 0.0))
         return e / np.sum(e, axis=axis, keepdims=True)
 
+    def without(self, log_weights: Any) -> Any:
+        """The bound where each weight in turn, along axis 1, is the geometric mean of the others.
+
+        The sum of the others is the whole sum less its own part, but for the largest weight, whose
+        others are added up by themselves: a difference would lose them to rounding.
+        """
+        s, k = 1.0 - self.alpha, np.shape(log_weights)[1]
+        x = s * log_weights
+        largest = np.expand_dims(np.argmax(x, axis=1), 1) == np.reshape(np.arange(k), (k, *(1,) * (np.ndim(x) - 2)))
+        top = np.max(x, axis=1, keepdims=True)
+        second = np.max(np.where(largest, -np.inf, x), axis=1, keepdims=True)
+        e = np.exp(x - top)
+        of_rest = np.log(
+            np.sum(np.where(largest, 0.0, np.exp(np.where(largest, second, x) - second)), 1, keepdims=True)
+        )
+        rest = np.sum(e, axis=1, keepdims=True) - e
+        of_others = np.log(np.where(largest, 1.0, rest)) + top
+        mean = (np.sum(x, axis=1, keepdims=True) - x) / (k - 1.0)
+        return (np.logaddexp(np.where(largest, of_rest + second, of_others), mean) - np.log(k)) / s
+
 
 @dataclass(frozen=True)
 class IWAE(Multiple):

@@ -161,10 +161,7 @@ class MultipleObjective(Objective):
         whole, k = self.bound.value(grouped, 1), self.unit
         if self.plan.estimator_of(name).name == "none" or k == 1:
             return whole * np.ones(np.shape(grouped))
-        mean = (np.sum(grouped, axis=1, keepdims=True) - grouped) / (k - 1.0)
-        own = np.reshape(np.eye(k, dtype=bool), (1, k, k, *(1,) * (np.ndim(grouped) - 2)))
-        without = np.where(own, mean[:, :, None], grouped[:, None])
-        return whole - self.bound.value(without, 2)[:, :, 0]
+        return whole - self.bound.without(grouped)
 
     @cached_property
     @paused_collector()
