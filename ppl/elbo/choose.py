@@ -210,7 +210,12 @@ def _factor_choice(
         return Choice("pathwise", Reason(f.name, pathwise.WHY))
     asked = f"estimator='{wanted.name}'"
     if wanted.kind == "exact":
-        raise GuideError(asked, "a term with a closed form", "'pathwise' or 'score'", site=f.name)
+        raise GuideError(
+            asked,
+            "a Gaussian draw in which every term is linear or quadratic, or has a closed form",
+            "'pathwise' or 'score'",
+            site=f.name,
+        )
     own = wanted.obstacle(
         Setting(f.family, f.reparameterized, f.noise_kind, upstream, downstream, jump, bool(branches & bit))
     )

@@ -35,6 +35,7 @@ from ..graph import (
 from ..guides import PRIOR, Assembly, Factor, Joint, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
 from .estimators import ESTIMATORS, Estimator
+from .expectations import integrated
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Term:
     plates: tuple[PlateFrame, ...]
     output: int
     branches: int = 0  # how many of the branches taken came before this term's site
+    integrated: tuple[str, ...] = ()  # factors over whose noise its value is the expectation
 
     @property
     def exact(self) -> bool:
@@ -315,7 +317,7 @@ def derive(
         arrays, rebuild = (f.posterior or f.base).tree_flatten()
         guides[f.name] = tuple(output(a) for a in arrays), rebuild
     branches = tuple(output(b) for b in tape.branches)
-    return Derivation(
+    found = Derivation(
         program_of(tape, outputs),
         tuple(terms),
         facts,
@@ -330,6 +332,8 @@ def derive(
         branches,
         tuple(x.value for x in tape.inputs),
     )
+    exact = {f.name for f in facts if f.estimator == "exact"}
+    return integrated(found, exact) if exact and not pointwise and closed else found
 
 
 def _reads_through(tape: Tape, bits: Mapping[str, int]) -> dict[int, int]:

@@ -26,7 +26,8 @@ from .choose import choose
 from .derivation import Derivation
 from .estimators import score, vimco
 from .flow import separable_axis
-from .objective import Objective, added, held, inputs_of, live, replayed, summed, summed_to
+from .objective import Objective, added, summed, summed_to
+from .replay import held, inputs_of, live, replayed
 
 
 def objective_of(
@@ -141,7 +142,7 @@ class MultipleObjective(Objective):
     def values(self) -> Program:
         """Program of one draw: (log weight in all, value of every term, log weight of every element)."""
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
-        values = replayed(d.program, inputs_of(tape, d), live, [d.program.outputs[t.output] for t in d.terms])
+        values = replayed(d.program, inputs_of(tape, d.program), live, [d.program.outputs[t.output] for t in d.terms])
         return program_of(tape, [*self._sums(values), self._log_weight(values, range(len(values)))], TRANSPARENT)
 
     def combine(self, signals: Sequence[Any], particles: int, states: Sequence[Any] = ()) -> tuple[list, list]:
@@ -168,7 +169,7 @@ class MultipleObjective(Objective):
     def surrogate(self) -> Program:
         """Program of one draw: inputs and the constants of `combine` -> scalar."""
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
-        inputs = inputs_of(tape, d)
+        inputs = inputs_of(tape, d.program)
         shape = np.shape(self._log_weight_example)
         slots = [tape.input(np.zeros(shape), "share") for _ in range(1 + self._doubly + len(self._scored))]
         everything = range(len(d.terms))

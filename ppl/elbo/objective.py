@@ -32,7 +32,6 @@ from ..array import (
     compose,
     gradient,
     is_recorded,
-    needed,
     pack,
     packs_of,
     paused_collector,
@@ -42,7 +41,6 @@ from ..array import (
     roll,
     run,
     stop_gradient,
-    substitute,
     units,
 )
 from ..array.batching import Batched, lead, run_batched
@@ -53,6 +51,7 @@ from .choose import Plan
 from .derivation import Derivation
 from .estimators import Control, Scored
 from .estimators.record import LOG_Q, LOGITS
+from .replay import held, input_like, inputs_of, live, replayed
 
 LONG = 150  # steps of a program from which it is rolled up
 MARKS = frozenset((draw_of.run,))  # what says of a value where it comes from
@@ -149,7 +148,7 @@ class Objective:
             return self._values_and_signals(tape, asked)
         terms = prune(d.program, asked, MARKS)
         values = [
-            _input(tape, Input(t.text, *terms.signature(x))) if type(x) is Ref else x
+            input_like(tape, Input(t.text, *terms.signature(x))) if type(x) is Ref else x
             for t, x in zip(d.terms, terms.outputs, strict=True)
         ]
         sums = program_of(tape, [*self._sums(values), *self._weights(values)])
@@ -164,7 +163,7 @@ class Objective:
     def _values_and_signals(self, tape: Tape, asked: Sequence[Any]) -> Program:
         """The values where control variates look at more than weights."""
         d = self.derivation
-        inputs = inputs_of(tape, d)
+        inputs = inputs_of(tape, d.program)
         draws = [d.program.outputs[f.draw_output] for f in d.factors]
         arrays = {name: [d.program.outputs[k] for k in d.guides[name][0]] for _, name in self.weights}
         data = {name: [d.program.outputs[k] for k in self._facts[name].data_outputs] for _, name in self.weights}
@@ -296,7 +295,7 @@ class Objective:
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
         if not self.apart:
             return prune(self.values, self.values.outputs[:1])
-        inputs = inputs_of(tape, d)
+        inputs = inputs_of(tape, d.program)
         signals = [np.zeros((2, *np.shape(x))) for x in _examples(self.values)[2:]]
         with np.errstate(all="ignore"):
             shapes = [np.shape(x)[1:] for x in self.combine(signals, 2)[0]] if self.weights else []
@@ -352,7 +351,7 @@ class Objective:
             return self._rolled_values, roll(self.surrogate, self._all_packs)
         tape, plain = Tape(dtype=self.derivation.program.dtype), self.values
         bound, terms, *weights = [
-            _input(tape, Input("", *plain.signature(x))) if type(x) is Ref else x for x in plain.outputs
+            input_like(tape, Input("", *plain.signature(x))) if type(x) is Ref else x for x in plain.outputs
         ]
         alike: dict[tuple[int, ...], list[int]] = {}
         for k, w in enumerate(weights):
@@ -459,14 +458,14 @@ class Objective:
 
     def _rest(self, tape: Tape, i: int, x: Input, particles: int) -> Any:
         particles = particles * self.unit
-        return Batched(_input(tape, x, (particles,))) if i in self._noise else _input(tape, x)
+        return Batched(input_like(tape, x, (particles,))) if i in self._noise else input_like(tape, x)
 
     def _packed(
         self, tape: Tape, x: Any, further: Sequence, values_of: Callable[..., dict], raw: Sequence, particles: int
     ) -> list:
         """The inputs of the rolled programs at raw coordinates, whose map is rolled up too."""
         d, one = self.derivation, Tape(dtype=self.derivation.program.dtype)
-        vector, *others = [_input(one, Input(y.name, y.shape, y.dtype)) for y in (x, *further)]
+        vector, *others = [input_like(one, Input(y.name, y.shape, y.dtype)) for y in (x, *further)]
         values = values_of(*_split(vector, raw), *others)
         known = {i: values[n] for n, i in d.parameter_inputs.items()}
         groups = units(len(d.program.inputs), self._all_packs)
@@ -543,10 +542,6 @@ class Objective:
         return (*(i in own for i in range(len(d.program.inputs))), *[False] * len(self.weighted))
 
 
-def _input(tape: Tape, x: Input, lead: tuple[int, ...] = ()) -> Any:
-    return tape.input(np.broadcast_to(np.zeros((), x.dtype), (*lead, *x.shape)), x.name)
-
-
 def _split(x: Any, raw: Sequence) -> list:
     """The pieces of a recorded vector, in the shapes of `raw`."""
     ends = np.cumsum([np.size(r) for r in raw]).tolist()
@@ -568,33 +563,6 @@ def _joined(parts: Sequence[Any]) -> Any:
 def _examples(program: Program) -> list:
     """Zeros shaped as the outputs of a program."""
     return [np.zeros(program.signature(o)[0]) if type(o) is Ref else np.asarray(o) for o in program.outputs]
-
-
-def inputs_of(tape: Tape, d: Derivation) -> list:
-    """The inputs of a derivation's program, on a tape."""
-    return [_input(tape, x) for x in d.program.inputs]
-
-
-def live(name: str, x: Any) -> Any:
-    """A draw as it is."""
-    return x
-
-
-def held(names: frozenset[str]) -> Callable[[str, Any], Any]:
-    """Draws of these factors as constants."""
-    return lambda name, x: stop_gradient(x) if name in names else x
-
-
-def replayed(program: Program, inputs: Sequence, draw: Callable[[str, Any], Any], outputs: Sequence) -> list:
-    """Outputs of a derivation's program, recorded again with `draw(name, x)` in the place of every draw."""
-    values: dict[int, Any] = dict(enumerate(inputs))
-    for i in sorted(needed(program, tuple(outputs))):
-        if i >= len(inputs):
-            step = program.steps[i - len(inputs)]
-            args, kwargs = substitute((step.args, step.kwargs), values.__getitem__)
-            is_draw = step.fun is draw_of.run
-            values[i] = draw(args[1], args[0]) if is_draw else call_recording(step.fun, args, kwargs)
-    return substitute(list(outputs), values.__getitem__)
 
 
 def summed(x: Any) -> Any:

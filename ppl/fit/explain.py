@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..array import unrolled
 from ..elbo import Derivation, Plan, Problem, exact_reason
+from ..elbo.estimators import exact
 from .evaluate import Bound
 from .formulas import formulas
 from .summary import number
@@ -29,6 +30,9 @@ def explain(
         if term.exact:
             how.append("exact")
             reasons[f"exact: {exact_reason(term).why}"] = None
+        if term.integrated:
+            how.append(f"exact in {', '.join(term.integrated)}")
+            reasons[f"exact: {exact.GAUSSIAN}"] = None
         for (estimator, why), names in _grouped(choices).items():
             how.append(f"{estimator} in {', '.join(names)}")
             reasons[f"{how[-1] if estimator.startswith('score') else estimator}: {why}"] = None
