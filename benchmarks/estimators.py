@@ -102,12 +102,17 @@ class Step:
         o = self.objective
         return noise.draw(rng, o.derivation.factors, count, self.particles, o.independent, o.mirrored)
 
-    def __call__(self, values: dict, rows: dict, eps: dict, states) -> tuple[dict[str, np.ndarray], tuple]:
+    def with_bound(self, values: dict, rows: dict, eps: dict, states) -> tuple[float, dict[str, np.ndarray], tuple]:
+        """The bound's estimate, its gradient, and the next states of the control variate."""
         d = self.objective.derivation
-        own = [d.rows_of(n, np.asarray(values[n], float), rows) for n in d.parameter_inputs]
+        own = [d.narrowed(d.rows_of(n, np.asarray(values[n]), rows)) for n in d.parameter_inputs]
         out = self.run(*own, *d.other_inputs(rows, eps), *states)
         grads = dict(zip(d.parameter_inputs, out[2 : 2 + len(own)], strict=True))
-        return {n: np.array(g) for n, g in grads.items()}, tuple(np.array(s) for s in out[2 + len(own) :])
+        kept = tuple(np.array(s) for s in out[2 + len(own) :])
+        return float(out[1]), {n: np.array(g) for n, g in grads.items()}, kept
+
+    def __call__(self, values: dict, rows: dict, eps: dict, states) -> tuple[dict[str, np.ndarray], tuple]:
+        return self.with_bound(values, rows, eps, states)[1:]
 
 
 def trained(x: np.ndarray, steps: int, seed: int = 0) -> dict[str, np.ndarray]:

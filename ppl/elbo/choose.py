@@ -43,9 +43,8 @@ class Choice:
 
     @property
     def label(self) -> str:
-        """The class, its member, and whether it is biased."""
-        biased = ", biased" if ESTIMATORS[self.name].biased else ""
-        return f"{self.estimator} ({self.member}{biased})" if self.member else self.estimator
+        """The class, and a word where it is biased; the reason names the member."""
+        return f"{self.estimator} ({self.member}, biased)" if ESTIMATORS[self.name].biased else self.estimator
 
 
 @dataclass(frozen=True)
@@ -225,8 +224,10 @@ def _factor_choice(
     if wanted.kind == "pathwise":
         if obstacle:
             raise GuideError(asked, f"a gradient that is right: {obstacle}", "estimator='score'", site=f.name)
-        return Choice("pathwise", Reason(f.name, f"asked for; {wanted.why}" if member else wanted.why), member)
-    return Choice("score", Reason(f.name, f"asked for; {wanted.why}"), member)
+        return Choice(
+            "pathwise", Reason(f.name, f"asked for ({member}); {wanted.why}" if member else wanted.why), member
+        )
+    return Choice("score", Reason(f.name, f"asked for ({wanted.name}); {wanted.why}"), member)
 
 
 def exact_reason(term: Term) -> Reason:

@@ -53,7 +53,7 @@ def piloted(objective: Objective, values: Mapping[str, Any], particles: int, see
         best = best if found[best][0] < MARGIN else DEFAULT
         figures = ", ".join(f"{n} {x:.2g}" for n, (x, _) in found.items())
         obstacle = why.partition(":")[0]
-        said = f"{obstacle}: {ESTIMATORS[best].why}; chosen by a pilot, variance x cost: {figures}"
+        said = f"{obstacle}: {best}, {ESTIMATORS[best].why}; chosen by a pilot, variance x cost: {figures}"
         objective = replace(found[best][1], plan=found[best][1].plan.with_member(name, best, said))
         if best != DEFAULT:
             base = _variance(objective, values, particles, seed)

@@ -62,7 +62,7 @@ class Fit:
         guide = guide if solution.guide is None else solution.guide
         bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
         ratios = weigh(p, guide, solution, seed)
-        verdict = judge(solution, bound, ratios, p.graph.warnings)
+        verdict = judge(solution, bound, ratios, (*p.graph.warnings, *solution.biased))
         return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
 
     # -- facts -------------------------------------------------------------------------------

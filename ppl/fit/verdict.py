@@ -74,7 +74,6 @@ class Verdict:
 
 def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tuple[str, ...], seed: int = 0) -> Verdict:
     """The word, and what stands beside it; `ratios` may be the reason why there are none."""
-    warnings = (*warnings, *solution.biased)
     for text, share in bound.broken:
         often = "<1%" if share < 0.01 else f"{share:.0%}"
         what = f"{text} is not finite for {often} of the draws"

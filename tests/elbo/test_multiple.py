@@ -363,7 +363,7 @@ def test_the_pilot_chooses_and_keeps_its_figures(tmp_path):
     choice = fit.solution.plan.choice_of("b")
     assert choice == again.solution.plan.choice_of("b") and choice.member in ("disarm", "decaying-average")
     text = fit.explain()
-    assert f"score ({choice.member})" in text and "variance x cost: leave-one-out 1" in text
+    assert f"{choice.member}, " in text and "variance x cost: leave-one-out 1" in text
     np.testing.assert_array_equal(fit.params["b.probs"], again.params["b.probs"])
     whole = ppl.infer(switches, Y, guide="meanfield", algorithm=ppl.BBVI(steps=150), progress=False)
     fit.save(tmp_path / "fit.npz")

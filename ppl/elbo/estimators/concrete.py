@@ -13,7 +13,7 @@ from .record import Estimator, Way
 from .relaxed import TEMPERATURE, has_soft, refusal, relaxed_draw, relaxed_noise_shape
 
 BIASED = f"the gradient is that of a relaxation of temperature {TEMPERATURE}, not of the bound"
-WHY = f"asked for; biased: {BIASED}"
+WHY = f"biased: {BIASED}"
 ESTIMATOR = Estimator(
     "concrete",
     "pathwise",

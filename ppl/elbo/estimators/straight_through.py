@@ -17,7 +17,7 @@ from .record import Estimator, Way
 from .relaxed import TEMPERATURE, has_soft, refusal, relaxed_draw, relaxed_noise_shape
 
 BIASED = f"the slope of a relaxation of temperature {TEMPERATURE} stands for the step of the draw"
-WHY = f"asked for; biased: {BIASED}"
+WHY = f"biased: {BIASED}"
 
 
 def _draw(base, noise):
