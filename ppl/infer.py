@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 from .algorithms import ALGORITHMS, BBVI, DADVI, Bar, Setup, matching, may_try_others, rewritten, set_up
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
-from .errors import GuideError, ModelError, PPLError
+from .errors import GuideError, ModelError, PPLError, nearest
 from .fit import Fit, continued, evaluate, judge, keeping, kept
-from .model.calls import refuse_own_names
+from .guides import check_guide
+from .model.calls import refuse_own_names, seed_of
 
+EXECUTORS = ("auto", "numpy", "eager")
 OWN = ("guide", "algorithm", "seed", "progress", "executor")
 
 
@@ -40,7 +41,8 @@ def infer(
         the variational family: "meanfield", "fullrank", "lowrank", a function with the model's
         arguments, or None for the automatic one.
     algorithm
-        a name ("bbvi"), an object (`ppl.BBVI(steps=1000)`), or "auto".
+        a name ("bbvi"), an object (`ppl.BBVI(steps=1000)`), or "auto": `BBVI`, and where its fit is not
+        trusted a full-rank guide, then `DADVI`; the best of them is kept. `explain()` says which, and why.
     seed
         the same seed gives the same answer.
     progress
@@ -61,13 +63,18 @@ def infer(
     >>> round(float(fit["mu"].mean), 2)
     1.49
     """
-    refuse_own_names(model, OWN, "infer")
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ModelError(f"seed={seed!r}", "a whole number from 0 to 2**63 - 1", "seed=0")
+    refuse_own_names(model, OWN, "ppl.infer")
+    check_guide(guide)
+    if executor not in EXECUTORS:
+        close = nearest(str(executor), EXECUTORS)
+        raise ModelError(f"executor={executor!r}", f"one of {EXECUTORS}", f"executor='{close or EXECUTORS[0]}'")
+    seed = seed_of(seed)
     chosen = _algorithm(algorithm)
     own = getattr(chosen, "guide", None)
     if own is not None and guide not in (None, own):
-        raise GuideError(f"guide={guide!r} with algorithm '{chosen.name}'", f"no guide: it fits {own!r} by its nature")
+        raise GuideError(
+            f"guide={guide!r} with algorithm '{chosen.name}'", f"no guide: it fits {own!r} by its nature", "no guide="
+        )
     bar = Bar if progress else None
     if kept(chosen):
         return continued(chosen, model, args, kwargs, guide, seed, bar)
@@ -97,10 +104,37 @@ def infer(
     if own is not None:
         setup = replace(setup, guide=own, starts=None, objective=None)
     fit = _fitted(chosen, setup, seed, executor, bar)
-    chooses = guide is None and algorithm == "auto" and fit.executor == "numpy" and may_try_others(setup)
+    if algorithm != "auto":
+        return fit
+    fit = _noting(fit, f"algorithm: {type(chosen).__name__}, because {_why(fit)}")
+    chooses = guide is None and fit.executor == "numpy" and may_try_others(setup)
     if chooses and fit.verdict.word == "not trusted" and not fit.solution.interrupted:
         return _second_opinion(fit, chosen, setup, seed, executor, bar)
     return fit
+
+
+def _why(fit: Fit) -> str:
+    """Why stochastic gradients are what is tried first."""
+    subsampled = [q.name for q in fit.problem.graph.plates.values() if q.subsampled]
+    if fit.executor == "eager":
+        return "control flow depends on a draw, which only stochastic gradients follow"
+    if subsampled:
+        return f"plate '{subsampled[0]}' is subsampled, and only stochastic gradients read minibatches"
+    if fit.solution.plan.any_score:
+        return "some term has no gradient in the guide's draws, and only stochastic gradients use its score"
+    return (
+        "every term has a gradient in the guide's draws, or is exact: stochastic gradients, averaged, are quick there"
+    )
+
+
+def _noting(fit: Fit, *notes: str) -> Fit:
+    """The fit with notes before its own."""
+    return replace(fit, solution=fit.solution.noting(notes))
+
+
+def _standing(fit: Fit) -> str:
+    k_hat = fit.verdict.k_hat
+    return f"{fit.verdict.word}, bound {fit.elbo:.2f}" + ("" if k_hat is None else f", k-hat {k_hat:.2f}")
 
 
 def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
@@ -110,7 +144,7 @@ def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fi
     solution = chosen.run(
         p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts, objective=setup.objective, **keep
     )
-    fit = Fit.of(p, guide, solution.noting(setup.notes), seed, chosen)
+    fit = Fit.of(p, guide, solution.noting(setup.notes, setup.doubts), seed, chosen)
     if path is not None and (solution.run is not None or solution.converged):  # else there is nothing to go on from
         fit.save(path)
     return fit
@@ -119,21 +153,27 @@ def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fi
 def _second_opinion(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
     """A fit that is not trusted against others, in order: a full-rank guide, then fixed draws with linear response."""
     words = ("not trusted", "usable", "trusted")
-    for name, algorithm, guide in (("full-rank guide", chosen, "fullrank"), ("fixed draws", DADVI(), DADVI.guide)):
+    tried: list[str] = []
+    for name, algorithm, guide in (
+        ("guide: full-rank", chosen, "fullrank"),
+        ("algorithm: DADVI", DADVI(), DADVI.guide),
+    ):
         if fit.verdict.word != "not trusted":
             break
         if guide == setup.guide == "fullrank":
             continue
-        before = "-" if fit.verdict.k_hat is None else f"{fit.verdict.k_hat:.2f}"
-        note = f"{name}, because the fit before has a k-hat of {before}, and a bound of {fit.elbo:.2f}"
-        other = replace(setup, guide=guide, starts=None, objective=None, notes=(*setup.notes, note))
+        before = _standing(fit)
         try:
-            found = _fitted(algorithm, other, seed, executor, bar)
-        except PPLError:  # it has no gradient, or no start: the fit that there is remains
+            found = _fitted(algorithm, replace(setup, guide=guide, starts=None, objective=None), seed, executor, bar)
+        except PPLError as problem:  # it has no gradient, or no start: the fit that there is remains
+            tried.append(f"also tried, {name}: {problem.got}")
             continue
         ranks = [(words.index(x.verdict.word), x.elbo) for x in (fit, found)]
-        fit = found if ranks[1] > ranks[0] else fit
-    return fit
+        if ranks[1] > ranks[0]:
+            fit, tried = found, [*tried, f"{name}, because the fit before was worse: {before}"]
+        else:
+            tried.append(f"also tried, {name}, and found no better: {_standing(found)}")
+    return _noting(fit, *tried)
 
 
 def _interrupted(p: Problem, seed: int) -> Fit:
@@ -151,11 +191,11 @@ def _algorithm(algorithm: Any) -> Any:
         return BBVI()
     if isinstance(algorithm, str):
         if algorithm not in ALGORITHMS:
-            close = get_close_matches(algorithm, ALGORITHMS, 1)
-            raise ModelError(
-                f"algorithm={algorithm!r}", f"'auto' or one of {sorted(ALGORITHMS)}", f"'{close[0]}'" if close else ""
-            )
+            close = nearest(algorithm, sorted(ALGORITHMS)) or "auto"
+            raise ModelError(f"algorithm={algorithm!r}", f"'auto' or one of {sorted(ALGORITHMS)}", f"'{close}'")
         return ALGORITHMS[algorithm]()
-    if not hasattr(algorithm, "run"):
-        raise ModelError(f"algorithm={algorithm!r}", "a name or an algorithm", "ppl.BBVI(steps=1000)")
+    if isinstance(algorithm, type) or not hasattr(algorithm, "run"):
+        of_class = isinstance(algorithm, type) and algorithm in ALGORITHMS.values()
+        hint = f"ppl.{algorithm.__name__}()" if of_class else "ppl.BBVI(steps=1000)"
+        raise ModelError(f"algorithm={algorithm!r}", "a name or an algorithm", hint)
     return algorithm

@@ -67,3 +67,6 @@ class SGD:
 
     def update(self, g: np.ndarray, state: Any, x: np.ndarray, rate: float | None = None) -> tuple[np.ndarray, None]:
         return x - (self.step_size if rate is None else rate) * g, None
+
+
+OPTIMIZERS = {kind.__name__: kind for kind in (Adam, SGD)}

@@ -3,6 +3,7 @@
 set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 """
 
+from ..errors import in_words
 from .bbvi import BBVI
 from .dadvi import DADVI
 from .laplace import Laplace
@@ -12,6 +13,8 @@ from .setup import Setup, matching, may_try_others, rewritten, set_up
 from .stages import Info, Keep, Run, Solution, State
 
 ALGORITHMS = {"bbvi": BBVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
+for _kind in ALGORITHMS.values():  # a setting of another name is refused in words
+    _kind.__init__ = in_words(_kind.__init__, f"ppl.{_kind.__name__}", f"ppl.{_kind.__name__}()")
 
 __all__ = [
     "ALGORITHMS",

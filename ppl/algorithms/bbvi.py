@@ -40,6 +40,7 @@ from ..model.calls import check_names
 from ..optim import Adam
 from . import noise
 from .coordinates import Coordinates, pull_to_coordinates
+from .response import doubts
 from .stages import INTERRUPTED, Info, Keep, Run, Settings, Solution, State, run_stages
 from .start import good_start
 from .tables import tables_at
@@ -139,7 +140,7 @@ class BBVI:
                 raise ModelError(
                     "bound=, weights= or a relaxation where control flow depends on a draw", "the ELBO", "np.where"
                 )
-            objective = objective_of(d, self.bound, weights=self.weights)
+            objective = replace(objective_of(d, self.bound, weights=self.weights), plain=not own)
         d = objective.derivation
         if own:
             found = self._steps(p, guide, objective, eager, seed, progress, starts, run, keep)
@@ -162,8 +163,10 @@ class BBVI:
         chosen = {f.name: objective.plan.of_site(f.name) for f in objective.derivation.factors}
         notes = [f"climbed {self.bound}" + (f", with weights on {', '.join(self.weights)}" if self.weights else "")]
         notes += [f"in the climb, {name}: {found[1].why}" for name, found in chosen.items() if found]
-        elbo = Objective(d, choose(d))
-        return replace(solution, objective=elbo, notes=(*solution.notes, *notes), biased=objective.plan.biased)
+        elbo = Objective(d, choose(d), plain=False)
+        return replace(
+            solution, objective=elbo, notes=(*solution.notes, *notes), doubts=(*solution.doubts, *objective.plan.biased)
+        )
 
     def _steps(
         self,
@@ -180,11 +183,11 @@ class BBVI:
         d = objective.derivation
         if run is not None:
             objective = objective if eager else self._piloted(objective, run.start, seed)
-            return run_stages(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+            return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
-        notes = []
+        notes, rivals = [], ()
         if isinstance(self.init, dict):
             check_names("init", self.init, init)
             starts = {**init, **{n: np.asarray(v, dtype=float) for n, v in self.init.items()}}
@@ -192,7 +195,7 @@ class BBVI:
             starts = init
         elif starts is None:
             try:
-                starts, how = good_start(p, guide, d, objective, seed)
+                starts, how, rivals = good_start(p, guide, d, objective, seed)
             except KeyboardInterrupt:
                 return replace(
                     _unmoved(Coordinates.at(d, init), objective),
@@ -206,8 +209,13 @@ class BBVI:
             return _unmoved(where, objective)
         objective = objective if eager else self._piloted(objective, where.starts, seed)
         state = self.init_state(where, d)._replace(baselines=() if eager else objective.start)
-        run = Run(where, state, where.starts, notes=tuple(notes))
-        return run_stages(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+        run = Run(where, state, where.starts, notes=tuple(notes), doubts=rivals)
+        return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+
+    def _ended(self, settings: Settings, run: Run, progress: Callable | None, keep: Keep | None) -> Solution:
+        """The run to its end, and what there is to say against its guide."""
+        solution = run_stages(settings, run, progress, keep)
+        return replace(solution, doubts=(*solution.doubts, *doubts(solution, settings.seed)))
 
     def _settings(self, p: Problem, guide: Any, objective: Objective, seed: int, eager: bool) -> Settings:
         d = objective.derivation
@@ -313,7 +321,7 @@ def _unmoved(where: Coordinates, objective: Objective) -> Solution:
 
 def _check_executor(executor: str) -> None:
     if executor not in ("auto", "numpy", "eager"):
-        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'")
+        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'", "executor='auto'")
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str, **how: Any) -> tuple[Derivation, bool]:

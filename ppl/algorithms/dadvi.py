@@ -11,10 +11,11 @@ import numpy as np
 from ..elbo import Objective, Problem, choose, derive
 from ..errors import ModelError
 from .coordinates import Coordinates
-from .deterministic import DENSE, FixedDraws, check_executor, inverse, whole
+from .deterministic import DENSE, FixedDraws, check_executor, gaussian_sites, lost_digits, require_finite, whole
 from .laplace import joint_values
 from .lbfgs import minimize
 from .noise import Stream, generator, whitened
+from .response import SHORT, linear_response
 from .stages import Solution
 from .start import fixed_draws
 
@@ -28,9 +29,10 @@ class DADVI:
     """Variational inference with fixed draws (Giordano, Ingram and Broderick 2023), and linear response.
 
     The bound over draws that stay the same is maximised by a quasi-Newton method; the draws are
-    antithetic and whitened, and doubled until a refit gains nothing on fresh ones, twice. A
+    antithetic and whitened, and doubled until a refit changes the bound on fresh ones no more, twice. A
     mean-field guide's spreads leave out what the sites have to do with each other. The linear
-    response puts it back: with H the Hessian of minus the bound in (loc, log scale),
+    response puts it back: with H the Hessian of minus the bound in (loc, log scale), learned
+    parameters of the model held where they are,
 
         Cov(z) = the block of H^-1 that belongs to the locations,
 
@@ -43,15 +45,19 @@ class DADVI:
     most
         the most draws to double to.
     tolerance
-        nats that twice the draws may still gain.
+        nats by which a refit with twice the draws may still change the bound on fresh ones.
     linear_response
         whether covariances are those of the linear response (up to 1,000 latent dimensions) or the
-        mean-field guide's own.
+        mean-field guide's own, with a warning where these are too narrow.
 
     Raises
     ------
     ModelError
         a discrete latent site, a jump on a draw's path: with fixed draws these have no gradient.
+    GuideError
+        a site with `guide=` in place.
+    NumericalError
+        a bound without a maximum at finite places, with the term or site that is the cause.
 
     >>> import ppl, ppl.distributions as dist
     >>> def model(y):
@@ -79,29 +85,35 @@ class DADVI:
         objective = whole(p, "meanfield", seed, "fixed draws")
         d = objective.derivation
         rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-        values, steps = fixed_draws(objective, Coordinates.at(d, standardized=False), seed, rows)
+        values, steps, rivals = fixed_draws(objective, Coordinates.at(d, standardized=False), seed, rows)
         size = sum(int(np.prod(f.noise_shape, dtype=np.int64)) for f in d.factors)
         allowed = max(32, min(self.most, 2 * (WORK // max(2 * objective.values.work, 1))))
         count = min(max(32, 2 * size) if self.draws is None else 2 * -(-self.draws // 2), allowed)
-        history, agreed, gain = [], 0, np.inf
+        history, agreed, what = [], 0, "fixed draws, with which the bound has no maximum at finite places"
         fresh = [whitened(generator(seed, k + 1, Stream.FIXED), d.factors, min(count, 1024)) for k in range(FRESH)]
         bound = _bound(objective, values, fresh)
         while True:
             where = Coordinates.at(d, values)
             f = self._function(objective, where, count, seed)
-            x, value, taken = minimize(f, np.zeros(f.size), where.metric, logarithmic=where.logarithmic, tolerance=1e-6)
+            x, value, taken, _ = minimize(
+                f, np.zeros(f.size), where.metric, logarithmic=where.logarithmic, tolerance=1e-6
+            )
             if where.size <= NEWTON:  # along the long axis of collinear coefficients first-order steps hardly move
-                x, value, more, _ = f.newton(x, steps=50, tolerance=1e-4)
+                x, value, more, *_ = f.newton(x, steps=50, tolerance=1e-4)
                 taken += more
             values, steps = where.concrete(x), steps + taken
+            require_finite(objective, values, f.noise, what, history)
             history.append(-value)
-            gain, bound = _bound(objective, values, fresh) - bound, _bound(objective, values, fresh)
-            agreed = agreed + 1 if gain < self.tolerance else 0
+            before, bound = bound, _bound(objective, values, fresh)
+            gain = bound - before
+            agreed = agreed + 1 if abs(gain) < self.tolerance else 0
             if agreed == 2 or 2 * count > allowed:
                 break
             count *= 2
         enough = agreed == 2
-        reason = f"with {count} fixed draws a refit gained {gain:.3g} nats on fresh ones"
+        reason = (
+            f"with {count} fixed draws a refit {'lost' if gain < 0 else 'gained'} {abs(gain):.3g} nats on fresh ones"
+        )
         solution = Solution(
             values,
             np.array(history),
@@ -111,38 +123,40 @@ class DADVI:
             objective,
             "numpy",
             (f"the bound on the {count} fixed draws is {history[-1] - bound:.3g} nats above that on fresh draws",),
+            doubts=rivals,
         )
-        return self._with_response(p, solution, count, seed) if self.linear_response else solution
+        return self._with_response(p, solution, count, seed)
 
     def _function(self, objective: Objective, where: Coordinates, count: int, seed: int) -> FixedDraws:
         noise = whitened(generator(seed, 0, Stream.FIXED), objective.derivation.factors, count)
         return FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise)
 
     def _with_response(self, p: Problem, found: Solution, count: int, seed: int) -> Solution:
-        """The joint Gaussian with the covariances of the linear response."""
-        d = found.derivation
-        where = Coordinates.at(d, found.values)
-        sites = [f.name for f in d.factors]
-        if not sites:
+        """The joint Gaussian with the covariances of the linear response; or what they say of the mean-field guide."""
+        where = Coordinates.at(found.derivation, found.values)
+        if not gaussian_sites(found.derivation):
             return found
         if where.size > 2 * DENSE:
             note = f"no linear response: {where.size} parameters are too many for a Hessian"
             return replace(found, notes=(*found.notes, note))
-        hessian = self._function(found.objective, where, count, seed).hessian(np.zeros(where.size))
-        response, positive = inverse(hessian)
-        places = np.concatenate([np.arange(where.size)[where.slices[f"{s}.loc"]] for s in sites])
-        scale = np.concatenate([where.starts[f"{s}.scale"].ravel() for s in sites])
-        covariance = scale[:, None] * response[np.ix_(places, places)] * scale
-        joint = derive(p, "fullrank", seed=seed)
+        response = linear_response(self._function(found.objective, where, count, seed), where)
+        narrow = response.narrow
+        if not response.positive:
+            reason = f"{found.stop_reason}, but the bound has no curvature beyond rounding {response.weakest}"
+            return replace(found, stop_reason=reason, converged=False)
+        if not self.linear_response:
+            return replace(found, doubts=(*found.doubts, SHORT.format(narrow))) if narrow else found
+        joint, lost = derive(p, "fullrank", seed=seed), lost_digits(response.error)
         note = "covariances are those of the linear response"
-        if not positive:
-            note = "the bound has no curvature in some direction: its linear response is cut off there"
+        if narrow:
+            note += f": the sds of the mean-field guide alone fall short of these for {narrow}"
         return replace(
             found,
-            values=joint_values(joint, found.values, sites, covariance),
+            values=joint_values(joint, found.values, response.sites, response.root),
             objective=Objective(joint, choose(joint)),
-            converged=found.converged and positive,
+            converged=found.converged and not lost,
             notes=(*found.notes, note),
+            doubts=(*found.doubts, *lost),
             guide="fullrank",
         )
 

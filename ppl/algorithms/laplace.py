@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,20 @@ from ..elbo import Objective, Problem, choose, derive
 from ..errors import ModelError
 from ..guides import Joint
 from .coordinates import Coordinates
-from .deterministic import DENSE, FixedDraws, check_executor, inverse, whole
+from .deterministic import (
+    DENSE,
+    FLAT,
+    FixedDraws,
+    along,
+    check_executor,
+    gaussian_sites,
+    inverse_root,
+    lost_digits,
+    require_curvature,
+    require_finite,
+    triangle,
+    whole,
+)
 from .stages import Solution
 from .start import good_start
 
@@ -33,6 +46,10 @@ class Laplace:
     ------
     ModelError
         a discrete latent site, a jump on a draw's path, or more than 1,000 latent dimensions.
+    GuideError
+        a site with `guide=` in place.
+    NumericalError
+        a density without a maximum at finite places, with the term or site that is the cause.
 
     >>> import ppl, ppl.distributions as dist
     >>> def model(y):
@@ -53,17 +70,17 @@ class Laplace:
         check_executor(self.name, executor)
         flat = whole(p, "meanfield", seed, "Laplace's approximation")
         d = flat.derivation
-        found, _ = good_start(p, "meanfield", d, flat, seed)
-        where = Coordinates.at(d, found)
-        sites = [f.name for f in d.factors]
+        found, _, rivals = good_start(p, "meanfield", d, flat, seed)
+        where, sites = Coordinates.at(d, found), gaussian_sites(d)
         if not sites:
             raise ModelError(
                 "a model without latent sites", "latent sites, whose spread is asked for", 'algorithm="map"'
             )
         free = [n for n in where.shapes if n.rpartition(".")[0] not in sites or not n.endswith(".scale")]
-        size = sum(int(np.prod(where.shapes[n], dtype=np.int64)) for n in free)
-        if size > DENSE:
-            raise ModelError(f"{size} latent dimensions", f"at most {DENSE} for Laplace's Hessian", 'algorithm="bbvi"')
+        sizes = {n: int(np.prod(where.shapes[n], dtype=np.int64)) for n in free}
+        if sum(sizes.values()) > DENSE:
+            got = f"{sum(sizes.values())} latent dimensions"
+            raise ModelError(got, f"at most {DENSE} for Laplace's Hessian", 'algorithm="bbvi"')
         exact = whole(p, "meanfield", seed, "Laplace's approximation", pointwise=True)
 
         def values_of(*raw: Any) -> dict[str, Any]:
@@ -73,39 +90,46 @@ class Laplace:
             return {**values, **{n: where.starts[n] for n in fixed}}
 
         # With zero noise a draw is its location, and -log q a constant: what is left is the log joint density.
-        noise = {f.name: np.zeros((1, *f.noise_shape)) for f in exact.derivation.factors}
+        noise = {
+            f.name: np.zeros((1, *f.noise_shape), int if f.noise_kind == "seed" else float)
+            for f in exact.derivation.factors
+        }
+        what = "a log density without a maximum at finite places"
+        require_finite(exact, found, noise, what)
         f = FixedDraws(exact, values_of, [np.zeros(where.shapes[n]) for n in free], noise)
         top = f.newton(np.zeros(f.size), steps=self.steps)
-        local = [int(np.prod(where.shapes[n], dtype=np.int64)) * (n.rpartition(".")[0] in sites) for n in free]
-        latent = np.concatenate([np.full(np.prod(where.shapes[n], dtype=int), k > 0) for n, k in zip(free, local)])
-        scale = np.concatenate([where.starts[f"{s}.scale"].ravel() for s in sites])
-        covariance, positive = inverse(f.hessian(top.x)[np.ix_(latent, latent)])
-        raw = np.split(top.x, np.cumsum([int(np.prod(where.shapes[n])) for n in free])[:-1])
+        raw = np.split(top.x, np.cumsum(list(sizes.values()))[:-1])
         values = values_of(*(r.reshape(where.shapes[n]) for r, n in zip(raw, free, strict=True)))
-        joint = derive(p, "fullrank", seed=seed)
-        reason = "Newton's steps reached the mode"
-        if not positive:
-            reason = "the density has no curvature in some direction at the mode: it is flat, or its mode at an edge"
+        require_finite(exact, values, noise, what)
+        require_curvature(top.hessian, flat, found, seed, "a log density whose curvature is not finite")
+        latent = np.repeat([n.rpartition(".")[0] in sites for n in free], list(sizes.values()))
+        curved = inverse_root(top.hessian[np.ix_(latent, latent)], FLAT)
+        scale = np.concatenate([where.starts[f"{s}.scale"].ravel() for s in sites])
+        reason, lost = "Newton's steps reached the mode", lost_digits(curved.error)
+        if not curved.positive:
+            where_flat = along(d, curved.weakest, {s: sizes[f"{s}.loc"] for s in sites})
+            reason = f"the density has no curvature beyond rounding at the mode {where_flat}"
         elif not top.converged:
             reason = f"the mode was not reached in {top.steps} Newton steps"
+        joint = derive(p, "fullrank", seed=seed)
         return Solution(
-            joint_values(joint, values, sites, scale[:, None] * covariance * scale),
+            joint_values(joint, values, sites, scale[:, None] * curved.root),
             np.array([-top.value]),
             reason,
-            positive and top.converged,
+            curved.positive and top.converged and not lost,
             top.steps,
             Objective(joint, choose(joint)),
             "numpy",
+            doubts=(*lost, *rivals),
         )
 
 
-def joint_values(joint: Any, values: Mapping[str, Any], sites: list[str], covariance: np.ndarray) -> dict[str, Any]:
-    """Parameters of the full-rank guide with these locations, site by site, and covariance."""
+def joint_values(joint: Any, values: Mapping[str, Any], sites: Sequence[str], root: np.ndarray) -> dict[str, Any]:
+    """Parameters of the full-rank guide with these locations, site by site, and covariance root root'."""
     order = next((f.sites for f in joint.factors if f.name == Joint.NAME), ())
     ends = np.cumsum([0, *(np.size(values[f"{s}.loc"]) for s in sites)])
     rows = {s: np.arange(a, b) for s, a, b in zip(sites, ends, ends[1:], strict=False)}
     places = np.concatenate([rows[s] for s in order])
     loc = np.concatenate([np.ravel(values[f"{s}.loc"]) for s in order])
-    tril = np.linalg.cholesky(covariance[np.ix_(places, places)])
     rest = {n: np.asarray(values[n], dtype=float) for n in joint.parameters if n in values}
-    return {**rest, f"{Joint.NAME}.loc": loc, f"{Joint.NAME}.scale_tril": tril}
+    return {**rest, f"{Joint.NAME}.loc": loc, f"{Joint.NAME}.scale_tril": triangle(root[places])}

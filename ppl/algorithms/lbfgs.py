@@ -8,8 +8,28 @@ stops (Nocedal and Wright 2006, algorithm 7.4).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+
+CONVERGED = "the decrease that the next step predicts is below the tolerance"
+LIMIT = "all steps were taken"
+STUCK = "no step along the last direction was a decrease"
+NOT_FINITE = "the function is not finite where it started"
+ROUNDING = 1e-12  # of a value: what its last digits may hide
+
+
+class Descent(NamedTuple):
+    """Where `minimize` ended, the value there, the iterations it took, and why it ended."""
+
+    x: np.ndarray
+    value: float
+    steps: int
+    why: str
+
+    @property
+    def converged(self) -> bool:
+        return self.why == CONVERGED
 
 
 def minimize(
@@ -22,29 +42,39 @@ def minimize(
     memory: int = 10,
     longest: float = 2.0,
     logarithmic: np.ndarray | None = None,
-) -> tuple[np.ndarray, float, int]:
-    """A minimum of f, its value and the number of iterations.
+) -> Descent:
+    """A minimum of f.
 
     `f(x)` gives value and gradient; `metric(x)` the diagonal of the first inverse Hessian.
     Stops when the predicted decrease is below `tolerance`. Coordinates marked `logarithmic`
     move by at most `longest` a step.
     """
+    with np.errstate(all="ignore"):
+        return _minimize(f, x, metric, steps, tolerance, memory, longest, logarithmic)
+
+
+def _minimize(f, x, metric, steps, tolerance, memory, longest, logarithmic) -> Descent:
     value, g = f(x)
+    if not (np.isfinite(value) and np.all(np.isfinite(g))):
+        return Descent(x, value, 0, NOT_FINITE)
     pairs: list[tuple[np.ndarray, np.ndarray, float]] = []
-    k = 0
+    k, why = 0, LIMIT
     while k < steps:
         k += 1
         direction = -_inverse_hessian(g, pairs, metric(x))
         slope = float(g @ direction)
         if -slope < 2.0 * tolerance:
+            why = CONVERGED
             break
         t = 1.0
         if logarithmic is not None and logarithmic.any():
             t = min(1.0, longest / max(float(np.max(np.abs(direction[logarithmic]))), 1e-300))
         accepted = None
         for _ in range(40):
-            with np.errstate(all="ignore"):
-                new_value, new_g = f(x + t * direction)
+            moved = x + t * direction
+            if np.array_equal(moved, x):
+                break
+            new_value, new_g = f(moved)
             finite = np.isfinite(new_value) and np.all(np.isfinite(new_g))
             if finite and new_value <= value + 1e-4 * t * slope:
                 accepted = (new_value, new_g)
@@ -52,6 +82,7 @@ def minimize(
             t *= 0.5 if not finite else min(0.5, max(0.1, -slope * t / (2.0 * (new_value - value - t * slope))))
         if accepted is None:
             if not pairs:
+                why = CONVERGED if -slope < ROUNDING * abs(value) else STUCK
                 break
             pairs = []  # the curvature collected is misleading here: start again from the metric
             continue
@@ -60,7 +91,7 @@ def minimize(
         if product > 1e-10 * float(np.linalg.norm(step) * np.linalg.norm(change)):
             pairs = [*pairs[-(memory - 1) :], (step, change, 1.0 / product)]
         x, (value, g) = x + step, accepted
-    return x, value, k
+    return Descent(x, value, k, why)
 
 
 def _inverse_hessian(g, pairs, diagonal):

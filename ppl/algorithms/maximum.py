@@ -8,10 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from ..elbo import Problem
-from ..errors import PPLError
+from ..elbo import FactorFacts, Problem
+from ..elbo.blame import FAR as RAN_AWAY
 from .coordinates import Coordinates
-from .deterministic import DENSE, FixedDraws, check_executor, whole
+from .deterministic import (
+    DENSE,
+    FixedDraws,
+    along,
+    check_executor,
+    gaussian_sites,
+    inverse_root,
+    require_curvature,
+    require_finite,
+    whole,
+)
 from .lbfgs import minimize
 from .stages import Solution
 from .start import good_start
@@ -45,24 +55,25 @@ class MAP:
     def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", **_: Any) -> Solution:
         """Quasi-Newton steps from the optimum of a mean-field pilot, in its spreads, then Newton steps."""
         check_executor(self.name, executor)
+        flat = whole(p, "meanfield", seed, "a maximum")
         objective = whole(p, "point", seed, "a maximum")
         d = objective.derivation
-        values, scales = {n: x.init for n, x in d.parameters.items()}, {}
-        try:
-            flat = whole(p, "meanfield", seed, "a maximum")
-            found, _ = good_start(p, "meanfield", flat.derivation, flat, seed)
-            values = {n: np.asarray(found.get(n, v)) for n, v in values.items()}
-            scales = {f"{f.name}.loc": np.asarray(found[f"{f.name}.scale"]) for f in flat.derivation.factors}
-        except PPLError:
-            pass  # a model of parameters alone, or whose pilot fails: from the initial values, then
+        pilot = good_start(p, "meanfield", flat.derivation, flat, seed).values
+        values = {n: np.asarray(pilot.get(n, x.init)) for n, x in d.parameters.items()}
+        scales = {f"{s}.loc": np.asarray(pilot[f"{s}.scale"]) for s in gaussian_sites(flat.derivation)}
+        if not all(np.all(np.abs(v) < RAN_AWAY) for v in (*values.values(), *scales.values())):
+            values, scales = {n: x.init for n, x in d.parameters.items()}, {}
         where = Coordinates.at(d, values)
         unit = np.ones(where.size)
         for n, s in scales.items():
             unit[where.slices[n]] = np.ravel(s)
-        noise = {f.name: np.full((1, *f.noise_shape), 0.5) for f in d.factors}
+        noise = {f.name: _middle(f) for f in d.factors}
+        what = "a log density without a maximum at finite places"
+        require_finite(objective, where.starts, noise, what)
         plain = FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise)
-        x, _, taken = minimize(plain, np.zeros(where.size), lambda x: unit**2, steps=FIRST_STEPS, tolerance=1e-9)
-        converged, how = False, f"{taken} quasi-Newton steps"
+        first = minimize(plain, np.zeros(where.size), lambda x: unit**2, steps=FIRST_STEPS, tolerance=1e-9)
+        x, taken, converged = first.x, first.steps, first.converged
+        how, weakest = f"{taken} quasi-Newton steps", plain(x)[1] * unit
         if where.size <= DENSE:
             scaled = FixedDraws(
                 objective,
@@ -72,17 +83,28 @@ class MAP:
             )
             top = scaled.newton(x / unit, steps=self.steps)
             x, taken, converged = top.x * unit, taken + top.steps, top.converged
-            how = f"{how}, then {top.steps} of Newton's"
-        else:
-            converged = taken < FIRST_STEPS
+            how, root = f"{how}, then {top.steps} of Newton's", inverse_root(top.hessian)
+            weakest = plain(x)[1] * unit if root.positive else root.weakest
+        elif not converged:
+            how = f"{how}, which ended because {first.why}"
         found = where.concrete(x)
+        require_finite(objective, found, noise, what)
         edge = [s for s, t in d.transforms.items() if not t.is_identity and _far(found, values, f"{s}.loc")]
         reason = f"the mode was reached in {how}"
         if edge:
             reason = f"'{edge[0]}' runs to the edge of its support: the density grows all the way, is there a mode?"
         elif not converged:
-            reason = f"no mode was reached in {how}: is there one?"
+            if where.size <= DENSE:
+                require_curvature(top.hessian, flat, pilot, seed, "a log density whose curvature is not finite")
+            sizes = {n.removesuffix(".loc"): s.stop - s.start for n, s in where.slices.items()}
+            uphill = along(flat.derivation, weakest, sizes)
+            reason = f"no mode was reached in {how}: is there one? The density still grows, or is flat, {uphill}"
         return Solution(found, np.array([-plain(x)[0]]), reason, converged and not edge, taken, objective, "numpy")
+
+
+def _middle(f: FactorFacts) -> np.ndarray:
+    """Noise for a factor whose draw is a point, or is read by no density."""
+    return np.zeros((1, *f.noise_shape), int) if f.noise_kind == "seed" else np.full((1, *f.noise_shape), 0.5)
 
 
 def _far(found: Mapping[str, np.ndarray], start: Mapping[str, np.ndarray], name: str) -> bool:

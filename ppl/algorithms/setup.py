@@ -37,6 +37,7 @@ class Setup:
     starts: Mapping[str, np.ndarray] | None
     notes: tuple[str, ...]
     objective: Objective | None = None
+    doubts: tuple[str, ...] = ()  # what the pilots say against the answer
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Trial:
     bound: float
     size: int
     objective: Objective
+    doubts: tuple[str, ...] = ()
 
 
 @paused_collector()
@@ -77,7 +79,7 @@ def set_up(p: Problem, seed: int) -> Setup:
             best = joint
         else:
             notes.append("mean-field guide: a full-rank one buys too little in the pilot")
-    return Setup(best.problem, best.guide, best.starts, tuple(notes), best.objective)
+    return Setup(best.problem, best.guide, best.starts, tuple(notes), best.objective, best.doubts)
 
 
 def may_try_others(setup: Setup) -> bool:
@@ -109,15 +111,16 @@ def _trial(p: Problem, guide: str, seed: int, flat: Trial | None = None) -> Tria
     if objective.plan.any_score or not objective.climbs or work > WORK:
         return None
     if guide == "fullrank":
-        starts, _ = good_start(p, guide, d, objective, seed, flat and (flat.objective, flat.starts))
+        starts = good_start(p, guide, d, objective, seed, flat and (flat.objective, flat.starts)).values
+        doubts = flat.doubts if flat else ()
     else:
-        starts, _ = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
+        starts, _, doubts = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
     draws = 2 * int(np.clip(WORK // work, 8, 256))
     eps = {n: e[0] for n, e in noise.draw(noise.generator(seed, 0, noise.Stream.PILOT), d.factors, 1, draws).items()}
     with np.errstate(all="ignore"):
         bound = float(objective.evaluate(starts, {}, eps, draws)[0].mean())
     size = sum(int(np.prod(f.noise_shape, dtype=np.int64)) for f in d.factors)
-    return Trial(p, guide, starts, bound, size, objective) if np.isfinite(bound) else None
+    return Trial(p, guide, starts, bound, size, objective, doubts) if np.isfinite(bound) else None
 
 
 def _best_form(centred: Trial, names: tuple[str, ...], seed: int) -> tuple[Trial, list[str]]:

@@ -2,7 +2,10 @@
 
 A stage runs at one step size until neither the bound nor the parameters drift any more, as far
 as their noise shows; its average is the stage's answer. The run has converged when two stages at
-different step sizes agree and the later answer is known well enough.
+different step sizes agree and the later answer is known well enough: so well that what going on
+is predicted to gain is not worth its cost (compare Welandawe et al. 2024).
+
+A stage whose steps run away begins again from its best average, at a third of the step size.
 
 Where a run stands is one frozen record, `Run`: what goes on from it, now or from a file, takes the
 steps that it would have taken anyway.
@@ -18,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..elbo import Objective
-from ..elbo.blame import EXTREME, blame
+from ..elbo.blame import EXTREME, FAR, refusal
 from ..errors import NumericalError
 from ..optim import Moments
 from . import noise
@@ -29,6 +32,11 @@ from .tables import VISITS, Table, tables_at
 WINDOW = 50  # steps whose averages are kept
 SHORT = 20_000_000  # counted cost up to which a run is short
 PATIENCE = 25  # steps in a row that may fail to be finite
+SHRINK = 3.0  # by how much the step size falls from stage to stage
+WORTH = 0.003  # nats that a cost of SHORT must be predicted to gain
+FALL = 10.0  # nats below its best, and one more for every coordinate, at which a run is called lost
+RESTARTS = 6  # at most
+RAN_AWAY = "the steps ran away at a step size of"
 AGREED = "two stages at different step sizes gave the same answer"
 ASKED = "the callback asked for it"
 INTERRUPTED = "interrupted from the keyboard: this is where it stood"
@@ -68,15 +76,19 @@ class Solution:
     interrupted: bool = False
     run: Run | None = None  # where it stood, for those who go on from there
     guide: Any = None  # where it is another than the one that was asked for
-    biased: tuple[str, ...] = ()  # sentences on gradients that were not those of the bound
+    doubts: tuple[str, ...] = ()  # sentences on the answer that the verdict adds to its warnings
 
     derivation = property(lambda self: self.objective.derivation)
     plan = property(lambda self: self.objective.plan)
 
-    def noting(self, notes: tuple[str, ...]) -> Solution:
-        """The same with notes on what came before."""
-        run = self.run and replace(self.run, notes=(*notes, *self.run.notes))
-        return replace(self, notes=(*notes, *self.notes), run=run)
+    def noting(self, notes: tuple[str, ...], doubts: tuple[str, ...] = ()) -> Solution:
+        """The same with notes on what came before, and doubts that this raised."""
+        run = self.run and replace(self.run, notes=(*notes, *self.run.notes), doubts=_once(doubts, self.run.doubts))
+        return replace(self, notes=(*notes, *self.notes), doubts=_once(doubts, self.doubts), run=run)
+
+
+def _once(*parts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for part in parts for text in part))
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,13 @@ class Point(NamedTuple):
         gaps = [self.x - other.x, *(x - other.tables[n] for n, x in self.tables.items())]
         return float(np.sqrt(sum(np.sum(g * g) for g in gaps) / sum(g.size for g in gaps)))
 
+    def divergence(self, other: Point, where: Coordinates) -> float:
+        """The symmetrised Kullback-Leibler divergence between the guides there, to second order, in nats."""
+        squares = np.sum(_known_or_one(where.curvature) * (self.x - other.x) ** 2)
+        for n, x in self.tables.items():
+            squares += _known_or_one(where.curvature_of(n)) * np.sum((x - other.tables[n]) ** 2)
+        return float(squares)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -140,11 +159,24 @@ class Run:
     converged: bool = False
     history: np.ndarray = field(default_factory=lambda: np.zeros(0))
     notes: tuple[str, ...] = ()  # how it was started
+    doubts: tuple[str, ...] = ()  # and what that said against the answer
 
     def apart(self) -> Run:
         """The same with tables of its own: steps change these in place."""
         tables = {n: t.copy() for n, t in self.state.tables.items()}
         return replace(self, state=self.state._replace(tables=tables))
+
+    @property
+    def predicted_gain(self) -> float:
+        """Nats that a further stage would win, by how far the last two are apart.
+
+        The average of a stage at step size r is off by C r (Dieuleveut, Durmus and Bach 2020),
+        so that of the next, at r / 3, by half of what the two differ by, and that of one more by a sixth.
+        Where they differ by a symmetrised divergence D, the bound rises by (1/4 - 1/36) D / 2 = D / 9.
+        """
+        left = 1.0 / (SHRINK - 1.0)
+        gain = 0.5 * (left**2 - (left / SHRINK) ** 2)
+        return gain * self.best.divergence(self.answer, self.where)
 
     @property
     def best(self) -> Point:
@@ -177,8 +209,11 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
                 run, why = _advance(settings, step, run, held, keep)
                 if bar is not None:
                     bar.update(run.history)
-                if _hopeless(run.state, run.history):
-                    raise _not_finite(run.where, run.best, run.state.step, run.history, settings)
+                if _hopeless(run.state, run.history) and (again := _begun_again(settings, run)) is not None:
+                    run = again
+                elif _hopeless(run.state, run.history):
+                    what = f"a gradient that is not finite, {PATIENCE} steps in a row up to step {run.state.step}"
+                    raise _refusal(run.where.concrete(*run.best), what, run.history, settings)
                 if why:
                     break
                 if run.sums.taken == WINDOW:
@@ -197,6 +232,11 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
         if bar is not None:
             bar.close()
     reason, converged = why, run.converged and run.best.distance(run.answer) < algorithm.tolerance
+    if why == AGREED:
+        reason = f"{AGREED}, and a further one is predicted to gain {_nats(run.predicted_gain)}"
+    elif run.answer is not None and why.startswith("the limit"):
+        apart = f"the last two stages differ by {run.best.distance(run.answer):.2g} posterior sds (root mean square)"
+        reason = f"{why}; {apart}, and a further one is predicted to gain {_nats(run.predicted_gain)}"
     if begun.converged:
         went = f"the last stage went on for {run.state.step - begun.state.step} steps"
         reason = f"{AGREED}, and {went}" if converged else f"stages agreed, but {went} and left the answer"
@@ -206,6 +246,8 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
     if climbs and _start_is_better(objective, start, values, settings.seed):
         values = start
         reason = f"the start is kept: the stochastic steps, which stopped because {reason}, did not improve on it"
+    if why != INTERRUPTED and not all(np.all(np.abs(x) < FAR) for x in values.values()):
+        raise _refusal(values, f"a bound without a maximum at finite places: {reason}", run.history, settings)
     return Solution(
         values,
         run.history,
@@ -217,6 +259,7 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
         (*run.notes, *left_out(run.state)),
         why == INTERRUPTED,
         run,
+        doubts=run.doubts,
     )
 
 
@@ -251,6 +294,8 @@ def _advance(settings: Settings, step: Callable, run: Run, held: BetweenSteps, k
 
 def _closed(settings: Settings, run: Run) -> Run:
     """The run with its full window closed, and in the next stage where that ended this one."""
+    if not run.converged and (again := _begun_again(settings, run)) is not None:
+        return again
     run = replace(run, windows=(*run.windows, *run.sums.windows), sums=Sums())
     algorithm, windows, state, where = settings.algorithm, run.windows, run.state, run.where
     if run.converged or not _stationary(windows, algorithm.tolerance) or not _seen_enough(state, windows):
@@ -258,14 +303,14 @@ def _closed(settings: Settings, run: Run) -> Run:
     mean = _mean(windows, state)
     if run.answer is not None and mean.distance(run.answer) < algorithm.tolerance:
         # Nothing moves any more: only more steps make the average better.
-        return replace(run, converged=_known(settings, windows, state, where))
+        return replace(run, converged=_known(settings, run))
     d, answer = settings.objective.derivation, mean
     if where.rescaled(*mean):
         where = Coordinates.at(d, where.concrete(*mean), tables=bool(where.tables))
         answer = _origin(where)
     tables = tables_at(where, d, algorithm.optimizer, answer.tables)
     moments = algorithm.optimizer.init(answer.x)
-    state = State(state.step, answer.x, moments, state.rate / 3.0, state.skipped, tables, state.baselines)
+    state = State(state.step, answer.x, moments, state.rate / SHRINK, state.skipped, tables, state.baselines)
     return replace(run, where=where, state=state, windows=(), answer=answer)
 
 
@@ -274,12 +319,67 @@ def _hopeless(state: State, history: np.ndarray) -> bool:
     return len(history) >= PATIENCE and not np.any(np.isfinite(history[-PATIENCE:]))
 
 
-def _known(settings: Settings, windows: Sequence[Window], state: State, where: Coordinates) -> bool:
-    """Is the stage's answer known well enough? A short run buys more precision: it costs a tenth of a second."""
-    cost = state.step * settings.particles * settings.objective.values.work
-    return _error(windows, state, where, settings.algorithm.optimizer) < settings.algorithm.tolerance / (
-        8.0 if cost < SHORT else 2.0
-    )
+def _known(settings: Settings, run: Run) -> bool:
+    """Is the stage's answer known so well that going on is not worth it?
+
+    As many steps again halve the squared error of an average. A short run buys more precision than was
+    asked for, as long as these nats, and those of a further stage, are worth the steps.
+    """
+    tolerance, each = settings.algorithm.tolerance, settings.particles * settings.objective.values.work
+    error = _error(run.windows, run.state, run.where, settings.algorithm.optimizer)
+    if error >= tolerance / 2.0:
+        return False
+    curvature = np.sum(_known_or_one(run.where.curvature))
+    gain = run.predicted_gain + 0.25 * curvature * error**2
+    worth = gain > WORTH * len(run.windows) * WINDOW * each / SHORT
+    return error < tolerance / 8.0 or run.state.step * each >= SHORT or not worth
+
+
+def _known_or_one(curvature: Any) -> Any:
+    return np.where(np.isnan(curvature), 1.0, curvature)
+
+
+def _nats(gain: float) -> str:
+    return "less than 0.001 nats" if gain < 5e-4 else f"{gain:.1g} nats"
+
+
+def _begun_again(settings: Settings, run: Run) -> Run | None:
+    """The stage from its best average at a third of the step size, where its steps ran away; None where not.
+
+    They did where the bound, as a median over a window, falls by more than a nat for every coordinate,
+    and than ten times its spread, or where most steps are not finite any more.
+    """
+    rows, d = len(run.windows), settings.objective.derivation
+    begun = rows * WINDOW + run.sums.taken
+    if sum(n.startswith(RAN_AWAY) for n in run.notes) >= RESTARTS or not begun:
+        return None
+    stage = run.history[-begun:]
+    ends = [(k * WINDOW, (k + 1) * WINDOW) for k in range(rows)]
+    origin = run.answer or _origin(run.where)
+    points = [Point(w.x, {n: t.mean for n, t in run.state.tables.items()}) for w in run.windows]
+    if not d.index_inputs and not settings.objective.plan.any_score:  # elsewhere one step's bound says little
+        ends, points = [(0, 1), *ends], [origin, *points]
+    parts = [(stage[a:b][np.isfinite(stage[a:b])], p) for (a, b), p in zip(ends, points, strict=True)]
+    levels = [(float(np.median(part)), part, p) for part, p in parts if len(part)]
+    if not levels:
+        return None
+    level, part, point = max(levels, key=lambda found: found[0])
+    now = stage[rows * WINDOW :]
+    finite = now[np.isfinite(now)]
+    far = FALL + run.where.size + sum(t.x.size for t in run.state.tables.values())
+    far = max(far, 10.0 * float(np.subtract(*np.percentile(part, [75, 25]))))
+    if 2 * min(run.sums.count, len(finite)) <= len(now):
+        why = f"{1.0 - run.sums.count / len(now):.0%} of the last {len(now)} were not finite"
+    elif level - np.median(finite) > far:
+        why = f"the bound fell from {level:.4g} to {np.median(finite):.4g}"
+    else:
+        return None
+    rate, optimizer = run.state.rate, settings.algorithm.optimizer
+    note = f"{RAN_AWAY} {rate:.3g}, {why}: begun again from the best average, at {rate / SHRINK:.3g}"
+    tables = tables_at(run.where, d, optimizer, point.tables)
+    moments = optimizer.init(point.x)
+    state = State(run.state.step, point.x, moments, rate / SHRINK, run.state.skipped, tables)
+    return replace(run, state=state, windows=(), sums=Sums(), notes=(*run.notes, note))
 
 
 def _start_is_better(objective: Objective, start: dict, values: dict, seed: int) -> bool:
@@ -382,27 +482,13 @@ def _error(windows, state: State, where: Coordinates, optimizer: Any) -> float:
     return float(np.sqrt(sum(np.sum(s) for s in squares) / sum(s.size for s in squares)))
 
 
-def _not_finite(where, last, step, history, settings) -> NumericalError:
-    values = where.concrete(*last)
-    culprit, hint = "", EXTREME
+def _refusal(values: Mapping[str, np.ndarray], what: str, history: np.ndarray, settings: Settings) -> NumericalError:
+    """The error that a run ends with at these values."""
     objective = settings.objective
-    if settings.executor == "numpy":
-        d = objective.derivation
-        eps = {
-            k: v[0]
-            for k, v in noise.draw(noise.generator(settings.seed, 0, noise.Stream.COMPARISON), d.factors, 1, 64).items()
-        }
-        rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
-        with np.errstate(all="ignore"):
-            _, terms, _ = objective.evaluate(values, rows, eps, 64)
-        bad = [i for i, column in enumerate(terms.T) if not np.all(np.isfinite(column))]
-        culprit = f" in {', '.join(d.terms[i].text for i in bad)}" if bad else ""
-        cause, hint = blame(d, bad, values, rows, eps)
-        culprit += f": {cause}" if cause else ""
-    return NumericalError(
-        f"a gradient that is not finite, {PATIENCE} steps in a row up to step {step}{culprit}",
-        "finite log densities where the guide draws",
-        hint,
-        state=values,
-        history=history,
-    )
+    if settings.executor != "numpy":
+        expected = "finite log densities where the guide draws"
+        return NumericalError(what, expected, EXTREME, state=values, history=history)
+    d = objective.derivation
+    eps = noise.draw(noise.generator(settings.seed, 0, noise.Stream.COMPARISON), d.factors, 1, 64)
+    rows = {n: np.arange(d.plates[n].subsample_size) for n in d.index_inputs}
+    return refusal(objective, values, rows, {k: v[0] for k, v in eps.items()}, what=what, history=history)

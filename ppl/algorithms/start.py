@@ -7,16 +7,19 @@ coordinate's posterior scale; the stochastic steps that follow remove the bias o
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..array import compile_program
 from ..elbo import Derivation, Objective, Problem, choose, derive
+from ..errors import ModelError
 from ..guides import Joint
 from ..model import rows_key
-from .coordinates import Coordinates
-from .lbfgs import minimize
+from .coordinates import KINDS, Coordinates
+from .deterministic import FixedDraws, inverse_root, triangle
+from .lbfgs import Descent, minimize
 from .noise import Stream, generator, whitened
 
 WORK = 4_000_000  # counted cost that one gradient with fixed draws may have
@@ -24,6 +27,29 @@ MANY_ROWS = 10_000  # rows of a subsampled plate to start from
 CHEAP = 1_000_000  # counted cost of a gradient up to which several starting points are tried
 CALL = 500  # elements that one more operation costs as much as
 LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
+STEP = 1e-3  # of a standard deviation, for differences of the gradient
+LOW = 1e-4  # curvature, in units of the mean-field guide, from which on it is looked at more closely
+NEWTON = 5  # steps at most, with one Hessian
+RIVAL = 4.0  # nats below the best bound up to which another optimum has a part of the posterior
+APART = 4.0  # Bhattacharyya's distance from which two guides hardly overlap
+BARRIER = 1.0  # nats by which the bound must fall half-way
+ENOUGH = 1e-4  # nats that the next step must promise
+
+
+class Start(NamedTuple):
+    """Where a run starts, in words how that was found, and what it says against the answer."""
+
+    values: dict[str, np.ndarray]
+    how: str
+    doubts: tuple[str, ...] = ()
+
+
+class Optimum(NamedTuple):
+    """Parameter values, the steps it took to find them, and a sentence on a rival, if there is one."""
+
+    values: dict[str, np.ndarray]
+    steps: int
+    doubts: tuple[str, ...] = ()
 
 
 def good_start(
@@ -33,35 +59,38 @@ def good_start(
     objective: Objective,
     seed: int,
     flat: tuple[Objective, dict[str, np.ndarray]] | None = None,
-) -> tuple[dict[str, np.ndarray], str]:
-    """Starting values of the parameters, and in words how they were found.
+) -> Start:
+    """Starting values of the parameters.
 
     `flat` is the mean-field objective and its optimum, where a full-rank guide's pilot has them already.
     """
     init = {n: x.init for n, x in d.parameters.items()}
     if objective.plan.any_score:
-        return init, "the initial values: a score function's objective is not deterministic in fixed draws"
+        return Start(init, "the initial values: a score function's objective is not deterministic in fixed draws")
     if not objective.climbs:
-        return init, "the initial values: behind stop_gradient the bound is not what its gradient climbs"
+        return Start(init, "the initial values: behind stop_gradient the bound is not what its gradient climbs")
     if d.index_inputs:
         return _from_many_rows(p, guide, d, init, seed)
     if guide not in ("fullrank", "lowrank"):
-        found, steps = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
-        return found, f"the optimum of {steps} quasi-Newton steps with fixed draws"
+        found, steps, doubts = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
+        return Start(found, f"the optimum of {steps} quasi-Newton steps with fixed draws", doubts)
+    doubts: tuple[str, ...] = ()
     if flat is None:
         mean_field = derive(p, "meanfield", seed=seed)
         flat_objective = Objective(mean_field, choose(mean_field))
         if flat_objective.plan.any_score:
-            return init, "the initial values"
-        found, _ = fixed_draws(flat_objective, Coordinates.at(mean_field, standardized=False), seed)
+            return Start(init, "the initial values")
+        found, _, doubts = fixed_draws(flat_objective, Coordinates.at(mean_field, standardized=False), seed)
     else:
         flat_objective, found = flat
     start = {**init, **{n: v for n, v in found.items() if n in init}}
     names = [s for f in d.factors if f.name == Joint.NAME for s in f.sites]
-    start[f"{Joint.NAME}.loc"] = np.concatenate([found[f"{s}.loc"].ravel() for s in names])
-    scale = np.concatenate([found[f"{s}.scale"].ravel() for s in names])
+    loc, scale = (np.concatenate([found[f"{s}.{k}"].ravel() for s in names]) for k in KINDS)
     dense = scale.size <= LARGEST_DENSE
-    tril = _curvature(flat_objective, found, names, scale, seed) if dense else None
+    if dense:
+        moved, tril = _curvature(flat_objective, found, names, seed)
+        loc, tril = loc + scale * moved, scale[:, None] * tril  # a scale may be large, its square too large
+    start[f"{Joint.NAME}.loc"] = loc
     if guide == "lowrank":
         start[f"{Joint.NAME}.scale"] = scale
         if dense:
@@ -69,10 +98,10 @@ def good_start(
     else:
         start[f"{Joint.NAME}.scale_tril"] = tril if dense else np.diag(scale)
     how = "with the covariance of its curvature" if dense else "with its diagonal covariance"
-    return start, f"the mean-field optimum of quasi-Newton steps with fixed draws, {how}"
+    return Start(start, f"the mean-field optimum of quasi-Newton steps with fixed draws, {how}", doubts)
 
 
-def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int) -> tuple[dict[str, np.ndarray], str]:
+def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int) -> Start:
     """Where plates are subsampled: the start of the same model on many rows at once, all of them if they are few."""
     rng = generator(seed, 0, Stream.ROWS)
     sizes = {n: min(d.plates[n].size, max(d.plates[n].subsample_size, MANY_ROWS)) for n in d.index_inputs}
@@ -80,10 +109,11 @@ def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int
     many = derive(p, guide, plate_sizes=sizes, indices=rows, seed=seed)
     objective = Objective(many, choose(many))
     if objective.values.work > WORK // 4:
-        return init, "the initial values: the data are large"
-    found, steps = fixed_draws(objective, Coordinates.at(many, standardized=False, rows=rows), seed, rows)
+        return Start(init, "the initial values: the data are large")
+    found, steps, doubts = fixed_draws(objective, Coordinates.at(many, standardized=False, rows=rows), seed, rows)
     starts = {n: _with_rows(many, n, init[n], x, rows) for n, x in found.items()}
-    return starts, f"the optimum of {steps} quasi-Newton steps with fixed draws, on {sum(sizes.values())} rows"
+    how = f"the optimum of {steps} quasi-Newton steps with fixed draws, on {sum(sizes.values())} rows"
+    return Start(starts, how, doubts)
 
 
 def _with_rows(many: Derivation, name: str, full: np.ndarray, found: np.ndarray, rows: dict) -> np.ndarray:
@@ -106,23 +136,52 @@ def draws_for(objective: Objective) -> int:
     return 2 * int(min(max(16, size), allowed // 2, 512))
 
 
-def fixed_draws(
-    objective: Objective, where: Coordinates, seed: int, rows: dict | None = None
-) -> tuple[dict[str, np.ndarray], int]:
-    """Maximise the bound over fixed draws; returns parameter values and the number of steps."""
+def fixed_draws(objective: Objective, where: Coordinates, seed: int, rows: dict | None = None) -> Optimum:
+    """Maximise the bound over fixed draws, from several places where that is cheap."""
     f = _fixed(objective, where, seed, rows)
     rng = generator(seed, 0, Stream.STARTS)
     # Never from the very middle: with symmetric draws a symmetric posterior has a saddle there.
     widths = (0.1, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0) if _cost(objective) < CHEAP else (0.1,)
-    best, total = (np.zeros(where.size), np.inf), 0
+    found: list[Descent] = []
     for width in widths:
         start = np.where(where.logarithmic, 0.0, width * rng.standard_normal(where.size))
         with np.errstate(all="ignore"):
-            x, value, steps = minimize(f, start, where.metric, logarithmic=where.logarithmic)
-        total += steps
-        if value < best[1]:
-            best = x, value
-    return where.concrete(best[0]), total
+            found.append(minimize(f, start, where.metric, logarithmic=where.logarithmic))
+    total = sum(x.steps for x in found)
+    held = [x for x in found if np.isfinite(x.value)]
+    if not held:
+        return Optimum(where.concrete(np.zeros(where.size)), total)
+    best = min(held, key=lambda x: x.value)
+    rivals = (_rival(f, where, best, x) for x in sorted(held, key=lambda x: x.value))
+    return Optimum(where.concrete(best.x), total, next(((text,) for text in rivals if text), ()))
+
+
+def _rival(f: Callable, where: Coordinates, best: Descent, other: Descent) -> str:
+    """A sentence on another optimum of nearly the same bound, if it is one, and apart from the best.
+
+    Apart: Gaussian guides at both hardly overlap in some site, by Bhattacharyya's distance, and half-way
+    between them the bound is lower than at both. Along the ridge of a narrow posterior it is not.
+    """
+    if other.value > best.value + RIVAL or not np.any(other.x != best.x):
+        return ""
+    here, there = where.concrete(best.x), where.concrete(other.x)
+    apart = {}
+    for name in here:
+        site, _, kind = name.rpartition(".")
+        if kind == "loc" and f"{site}.scale" in here:
+            s, t = here[f"{site}.scale"], there[f"{site}.scale"]
+            width = np.maximum(s, t)  # squares of either may be too large
+            shape = 0.5 * (np.minimum(s, t) / width) ** 2 + 0.5
+            far = 0.125 * ((here[name] - there[name]) / width) ** 2 / shape
+            apart[site] = float(np.sum(far + 0.5 * np.log(shape / (np.minimum(s, t) / width))))
+    site = max(apart, key=apart.__getitem__, default="")
+    if not site or apart[site] < APART or f(0.5 * (best.x + other.x))[0] < other.value + BARRIER:
+        return ""
+    name = site.removesuffix("_decentered")
+    return (
+        f"another optimum lies apart in {name}, with a bound of {-other.value:.2f} where this has {-best.value:.2f}: "
+        "the posterior may have several modes, of which the guide holds one"
+    )
 
 
 def _cost(objective: Objective) -> int:
@@ -153,23 +212,56 @@ def _leading(tril: np.ndarray, scale: np.ndarray, rank: int) -> np.ndarray:
     return scale[:, None] * vectors[:, -rank:] * lengths
 
 
-def _curvature(objective: Objective, found: dict, names: list[str], scale: np.ndarray, seed: int) -> np.ndarray:
-    """Cholesky factor of (-E_q[Hessian of the log joint])^-1 by central differences of the gradient.
+def _curvature(objective: Objective, found: dict, names: list[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """At a mean-field optimum, in its units: how far the locations are from it still, and a Cholesky factor.
 
-    At the optimum of a Gaussian guide this is its covariance (Opper and Archambeau 2009, eq. 8).
+    The factor is that of (-E_q[Hessian of the log joint])^-1, which is a Gaussian guide's covariance at
+    its optimum (Opper and Archambeau 2009, eq. 8). With it Newton's steps end the search where first-order
+    ones hardly move, along the long axis of what is nearly collinear: the start of a Gaussian posterior is exact.
     """
-    where = Coordinates.at(objective.derivation, found, standardized=False)
+    where = Coordinates.at(objective.derivation, found)
     f = _fixed(objective, where, seed)
     columns = np.concatenate([np.arange(where.size)[where.slices[f"{s}.loc"]] for s in names])
-    n = columns.size
-    hessian = np.empty((n, n))
-    for i, column in enumerate(columns):
-        step = np.zeros(where.size)
-        step[column] = 1e-3 * scale[i]
-        hessian[i] = (f(step)[1][columns] - f(-step)[1][columns]) / (2e-3 * scale[i])
-    scaled = scale[:, None] * 0.5 * (hessian + hessian.T) * scale
-    if not np.all(np.isfinite(scaled)):
-        return np.diag(scale)
-    values, vectors = np.linalg.eigh(scaled)
-    covariance = (vectors / np.clip(values, 1e-4, 1e4)) @ vectors.T
-    return scale[:, None] * np.linalg.cholesky(covariance)  # a scale may be large, its square too large
+
+    def at(u: np.ndarray) -> tuple[float, np.ndarray]:
+        x = np.zeros(where.size)
+        x[columns] = u
+        value, slope = f(x)
+        return value, slope[columns]
+
+    u, n = np.zeros(columns.size), columns.size
+    hessian = np.array([at(STEP * e)[1] - at(-STEP * e)[1] for e in np.eye(n)]) / (2.0 * STEP)
+    if not np.all(np.isfinite(hessian)):
+        return u, np.eye(n)
+    hessian = 0.5 * (hessian + hessian.T)
+    if np.linalg.eigvalsh(hessian)[0] < LOW:  # where differences have lost their digits
+        hessian = _exact(objective, where, columns, seed, hessian)
+    root, (value, slope) = inverse_root(hessian), at(u)
+    for _ in range(NEWTON if root.positive else 0):
+        step = root.root @ (root.root.T @ slope)
+        new_value, new_slope = at(u - step)
+        if 0.5 * float(slope @ step) < ENOUGH or not new_value < value:
+            break
+        u, value, slope = u - step, new_value, new_slope
+    values, vectors = np.linalg.eigh(hessian)
+    rounding = n * np.finfo(float).eps * values[-1]
+    for i in np.flatnonzero(values < LOW):
+        # So weak a curvature is believed if it is there over the width that it gives, too.
+        width = max(values[i], rounding) ** -0.5
+        ends = [at(u + sign * width * vectors[:, i])[1] @ vectors[:, i] for sign in (1.0, -1.0)]
+        over = (ends[0] - ends[1]) / (2.0 * width)
+        values[i] = np.clip(over, width**-2, LOW) if over > 0.01 * width**-2 else LOW
+    return u, triangle(vectors / np.sqrt(np.minimum(values, 1.0 / LOW)))
+
+
+def _exact(
+    objective: Objective, where: Coordinates, columns: np.ndarray, seed: int, otherwise: np.ndarray
+) -> np.ndarray:
+    """The Hessian by forward derivatives of the gradient, where these are known."""
+    noise = whitened(generator(seed, 0, Stream.FIXED), objective.derivation.factors, draws_for(objective))
+    function = FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise)
+    try:
+        found = function.hessian(np.zeros(where.size))[np.ix_(columns, columns)]
+    except ModelError:
+        return otherwise
+    return found if np.all(np.isfinite(found)) else otherwise

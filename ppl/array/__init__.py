@@ -9,14 +9,15 @@
 [  2.     14.778 109.196]
 """
 
-from . import functions, passes, quantiles, specials, statistics
+from . import functions, gaps, passes, quantiles, specials, statistics
 from .batching import batch, unrolled
 from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
+from .gaps import gammaln_gap, xlogx_gap
 from .numpy_executor import compile_program, source
 from .operations import agreeing, logsumexp, softplus, stop_gradient, triangular_solve
 from .program import Program, Ref, Step, compose, needed, prune, reachable, refs, run, substitute
-from .quantiles import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, von_mises_quantile
+from .quantiles import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, von_mises_cdf, von_mises_quantile
 from .recording import (
     Argument,
     BranchOnDraw,
@@ -47,6 +48,7 @@ __all__ = [
     "compose",
     "discontinuous",
     "functions",
+    "gammaln_gap",
     "gradient",
     "hessian_product",
     "is_recorded",
@@ -79,6 +81,8 @@ __all__ = [
     "triangular_solve",
     "units",
     "unrolled",
+    "von_mises_cdf",
     "von_mises_quantile",
     "written",
+    "xlogx_gap",
 ]

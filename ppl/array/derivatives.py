@@ -19,7 +19,7 @@ from scipy import special
 
 from ..errors import ModelError
 from . import operations as op
-from .program import Program, run
+from .program import Program, Ref, run
 from .recording import FUNCTIONS, Recorded, Tape, call_recording, parents, paused_collector, program_of, tape_of
 from .rows import rows_of
 
@@ -88,7 +88,9 @@ STEPWISE: tuple = (
     op.position_of_largest.run, op.order_of.run, op.rank_of.run, op.place_among.run,
 )  # fmt: skip
 JUMPS = frozenset((*STEPWISE, np.remainder, np.fmod, np.copysign, np.arctan2, np.tan, op.sign_det.run))
-JUMP_RULES: dict[Callable, Callable] = {}  # operations that jump or not by what their arguments are
+JUMP_RULES: dict[Callable, Callable] = {  # operations that jump or not by what their arguments are
+    np.arctan2: lambda args: isinstance(args[0], Recorded | Ref) or bool(np.any(np.asarray(args[0]) == 0)),
+}
 
 
 def _sinc_slope(z):
@@ -339,10 +341,15 @@ def pull_back(g, fun, ans, args, kwargs, needed: Sequence[int]) -> dict[int, obj
             raise ModelError(
                 f"a derivative of {fun.__name__} in argument {missing[0]}",
                 "an argument in which its derivative is known",
+                "a number or an array that is known there, or a formula in functions that have it",
             )
         numbers = tuple(map(floating, args))
         return {i: _unbroadcast(g * rows[i](ans, *numbers), args[i]) for i in needed}
-    raise ModelError(f"a derivative of {getattr(fun, '__name__', fun)}", "an operation of ppl.array.supported()")
+    raise ModelError(
+        f"a derivative of {getattr(fun, '__name__', fun)}",
+        "an operation of ppl.array.supported()",
+        "stop_gradient, or another formula",
+    )
 
 
 def gradient(program: Program, wrt: Sequence[int]) -> Program:

@@ -195,13 +195,19 @@ def _push(fun, y, args, kwargs, directions):
         for row, d in zip(PARTIALS[fun], directions, strict=True):
             if d is not None:
                 if row is None:
-                    raise ModelError(f"a derivative of {fun.__name__}", "an argument in which its derivative is known")
+                    raise ModelError(
+                        f"a derivative of {fun.__name__}",
+                        "an argument in which its derivative is known",
+                        "a known number there",
+                    )
                 total = _plus(total, d * row(y, *numbers))
         return np.broadcast_to(total, np.shape(y))
     if PULLS.get(fun) == {}:  # constant for derivatives
         return None
     raise ModelError(
-        f"a second derivative of {getattr(fun, '__name__', fun)}", "an operation whose forward derivative is known"
+        f"a second derivative of {getattr(fun, '__name__', fun)}",
+        "an operation whose forward derivative is known",
+        "ppl.BBVI()",
     )
 
 

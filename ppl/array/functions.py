@@ -533,7 +533,9 @@ def _pad(x, pad_width, mode="constant", **settings):
     if mode in ("edge", "wrap", "reflect", "symmetric") and settings.get("reflect_type", "even") == "even":
         return _rearranged(lambda places: np.pad(places, pad_width, mode, **settings), x)
     if mode != "constant":
-        raise ModelError(f"np.pad(..., {mode!r}) of a recorded value", "padding by a constant or by what is there")
+        raise ModelError(
+            f"np.pad(..., {mode!r}) of a recorded value", "padding by a constant or by what is there", "mode='constant'"
+        )
     border = np.pad(np.zeros(np.shape(x), _dtype(x)), pad_width, mode, **settings)
     before = np.broadcast_to(pad_width, (np.ndim(x), 2))[:, 0]
     inside = tuple(slice(int(k), int(k) + n) for k, n in zip(before, np.shape(x), strict=True))
@@ -596,7 +598,9 @@ def _triu(x, k=0):
 @implements(np.where)
 def _where(condition, *choices):
     if len(choices) != 2:
-        raise ModelError("np.where(condition) of a recorded value", "np.where(condition, a, b)")
+        raise ModelError(
+            "np.where(condition) of a recorded value", "np.where(condition, a, b)", "np.where(condition, a, 0.0)"
+        )
     return op.where(condition, *choices)
 
 
@@ -664,7 +668,9 @@ def _count_nonzero(x, axis=None, *, keepdims=False):
 @implements(np.searchsorted)
 def _searchsorted(a, v, side="left", sorter=None):
     if isinstance(a, Recorded):
-        raise ModelError("np.searchsorted in a recorded array", "a sorted array that is known")
+        raise ModelError(
+            "np.searchsorted in a recorded array", "a sorted array that is known", "np.sum(a[:, None] < v, axis=0)"
+        )
     knots = np.asarray(a) if sorter is None else np.asarray(a)[sorter]
     return op.place_among(v, knots, side)
 
@@ -727,7 +733,9 @@ def _vecdot(a, b, *, axis=-1):
 
 def _same_length(a, b):
     if np.shape(a)[-1] != np.shape(b)[-1]:
-        raise ShapeError(f"a product of vectors of shapes {np.shape(a)} and {np.shape(b)}", "vectors of one length")
+        raise ShapeError(
+            f"a product of vectors of shapes {np.shape(a)} and {np.shape(b)}", "vectors of one length", "x @ w"
+        )
 
 
 @implements("matvec")
@@ -763,7 +771,11 @@ def _cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
         axisa = axisb = axisc = axis
     a, b = np.moveaxis(_array(a), axisa, -1), np.moveaxis(_array(b), axisb, -1)
     if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:
-        raise ModelError(f"np.cross of shapes {np.shape(a)} and {np.shape(b)}", "vectors of three numbers")
+        raise ModelError(
+            f"np.cross of shapes {np.shape(a)} and {np.shape(b)}",
+            "vectors of three numbers",
+            "a[0] * b[1] - a[1] * b[0]",
+        )
     after, before = [1, 2, 0], [2, 0, 1]
     return np.moveaxis(a[..., after] * b[..., before] - a[..., before] * b[..., after], -1, axisc)
 
@@ -797,7 +809,9 @@ def _tensordot(a, b, axes=2):
     keep_b = [i for i in range(np.ndim(b)) if i not in right]
     n = _product([np.shape(a)[i] for i in left])
     if [np.shape(a)[i] for i in left] != [np.shape(b)[i] for i in right]:
-        raise ShapeError(f"a contraction of shapes {np.shape(a)} and {np.shape(b)}", "axes of equal lengths")
+        raise ShapeError(
+            f"a contraction of shapes {np.shape(a)} and {np.shape(b)}", "axes of equal lengths", "axes=, or a transpose"
+        )
     sides_a, sides_b = [np.shape(a)[i] for i in keep_a], [np.shape(b)[i] for i in keep_b]
     flat_a = np.reshape(np.transpose(a, (*keep_a, *left)), (_product(sides_a), n))
     flat_b = np.reshape(np.transpose(b, (*right, *keep_b)), (n, _product(sides_b)))
@@ -856,7 +870,9 @@ def _norm(x, ord=None, axis=None, keepdims=False):
         return np.sqrt(np.sum(x * x, axis, keepdims=keepdims))
     if not vector or isinstance(ord, str) or ord <= 0:
         raise ModelError(
-            f"np.linalg.norm(..., {ord!r}) of a recorded value", "a vector norm of positive order, or Frobenius'"
+            f"np.linalg.norm(..., {ord!r}) of a recorded value",
+            "a vector norm of positive order, or Frobenius'",
+            "np.linalg.norm(z)",
         )
     if ord == np.inf:
         return _max(np.abs(x), axis, keepdims=keepdims) if _count(x, axes) else np.sum(x, axis, keepdims=keepdims)

@@ -115,7 +115,9 @@ def _joined(parts, axis):
     if any(len(s) != len(shape) or any(n != m and i != axis for i, (n, m) in enumerate(zip(s, shape))) for s in shapes):
         shown = " and ".join(map(str, shapes))
         raise ShapeError(
-            f"arrays of shapes {shown} joined along axis {axis}", "shapes that are equal but for that axis"
+            f"arrays of shapes {shown} joined along axis {axis}",
+            "shapes that are equal but for that axis",
+            "np.reshape or np.broadcast_to before",
         )
     shape[axis] = sum(s[axis] for s in shapes)
     return tuple(shape), np.result_type(*map(recording._dtype, parts))

@@ -175,7 +175,10 @@ def logit_beta_quantile(a, b, p):
     whole = special.betaln(a, b)
     low, high = (np.log(p) + np.log(a) + whole) / a, (np.log1p(-p) + np.log(b) + whole) / b
     result = np.where(x < 0.5, np.log(x) - np.log1p(-x), np.log1p(-rest) - np.log(rest))
-    return np.where(low < -100.0, low, np.where(high < -100.0, -high, result))
+    # The first term of the power series in x, or in 1 - x, is all of it far below one over the other shape.
+    small = (low < -600.0) & (low + np.log(np.maximum(b, 1.0)) < -40.0)
+    large = (high < -600.0) & (high + np.log(np.maximum(a, 1.0)) < -40.0)
+    return np.where(small, low, np.where(large, -high, result))
 
 
 @_elementwise(special.betaincinv)
@@ -184,14 +187,19 @@ def beta_shift(a, b, t):
 
     In the second shape it is `-beta_shift(b, a, -t)`, for 1 - x has the shapes exchanged. By the continued fraction
     of DLMF 8.17.22, differentiated, on the side of the mean where it converges fast; by quadrature where both shapes
-    are large and it does not.
+    are large and it does not; and where one is 1e9 times the other, as the gamma quantile that it then is.
     """
-    large = np.minimum(a, b) >= 10.0
-    result = np.empty_like(a)
+    # The smaller of x and 1 - x is a gamma draw over the larger shape, to a part in 1e8.
+    result = np.where(a > b, 1.0 / a, np.nan)
+    steep = np.maximum(a, b) > 1e9 * np.maximum(np.minimum(a, b), 1.0)
+    small = steep & (a < b)
+    result[small] = gamma_shift.run(a[small], t[small] + np.log(b[small]))
+    large = ~steep & (np.minimum(a, b) >= 10.0)
     if np.any(large):
         result[large] = _shift_by_quadrature(a[large], b[large], t[large])
-    if not np.all(large):
-        result[~large] = _shift_by_beta_fraction(a[~large], b[~large], t[~large])
+    rest = ~steep & ~large
+    if np.any(rest):
+        result[rest] = _shift_by_beta_fraction(a[rest], b[rest], t[rest])
     return result
 
 
@@ -328,8 +336,8 @@ def von_mises_quantile(loc, concentration, p):
 
     It moves smoothly with `loc`: nothing is wrapped around. By Newton's method on integrals of the density.
     """
-    turns, s = _turned(-np.pi - loc)
-    level = p + turns + _half_below(s, concentration)
+    turns, cut = _turned(-np.pi - loc)
+    level = p + turns + _half_below(cut, concentration)
     whole = np.floor(level)
     side = np.where(level - whole < 0.5, -1.0, 1.0)
     target = np.log(np.minimum(level - whole, 1.0 - (level - whole)))
@@ -347,6 +355,13 @@ def von_mises_quantile(loc, concentration, p):
     s = _root(excess, np.zeros_like(p), np.full_like(p, np.pi), np.minimum(start, 3.0))
     s = np.where(share > 0.0, s, np.pi)
     return np.clip(loc + 2.0 * np.pi * whole + side * s, -np.pi, np.pi)
+
+
+@_elementwise(special.betaincinv)
+def von_mises_cdf(loc, concentration, x):
+    """The probability of a von Mises draw from -pi to x, an angle in [-pi, pi]."""
+    (before, cut), (turns, s) = _turned(-np.pi - loc), _turned(x - loc)
+    return turns - before + _half_below(s, concentration) - _half_below(cut, concentration)
 
 
 @_elementwise(special.betaincinv)
@@ -465,6 +480,15 @@ PARTIALS.update(
             lambda x, loc, concentration, p: 1.0 - _cut_ratio(loc, concentration, x),
             lambda x, loc, concentration, p: von_mises_shift(loc, concentration, x),
             lambda x, loc, concentration, p: 1.0 / _circle_height(loc, concentration, x),
+        ),
+        von_mises_cdf.run: (
+            lambda y, loc, concentration, x: (
+                _circle_height(loc, concentration, -np.pi) - _circle_height(loc, concentration, x)
+            ),
+            lambda y, loc, concentration, x: (
+                -_circle_height(loc, concentration, x) * von_mises_shift(loc, concentration, x)
+            ),
+            lambda y, loc, concentration, x: _circle_height(loc, concentration, x),
         ),
         von_mises_shift.run: (_shift_in_loc, by_five_points(von_mises_shift, 1), _shift_in_angle),
     }

@@ -123,7 +123,11 @@ class Tape:
             return (*elementwise_signature(fun, *args), None)
         value = fun(*map(concrete, args), **{k: concrete(v) for k, v in kwargs.items()})
         if isinstance(value, tuple | list):
-            raise ModelError(f"np.{fun.__name__} with several results", "an operation with one array as result")
+            raise ModelError(
+                f"np.{fun.__name__} with several results",
+                "an operation with one array as result",
+                "its parts, one by one",
+            )
         return np.shape(value), np.result_type(value), value
 
     def _key(self, x: Any) -> Any:
@@ -257,18 +261,24 @@ class Recorded(NDArrayOperatorsMixin):
             return ACCUMULATIONS[ufunc](*inputs, **kwargs)
         name = f"np.{ufunc.__name__}"
         if method not in ("__call__", "outer"):
-            raise ModelError(f"{name}.{method} of a recorded value", "an operation that can be recorded")
+            raise ModelError(
+                f"{name}.{method} of a recorded value", "an operation that can be recorded", f"{name}(a, b)"
+            )
         if _of_objects(ufunc):
             hint = "the formula in NumPy's own functions"
             raise ModelError(
                 "a ufunc made of a Python function, of a recorded value", "NumPy's or SciPy's ufuncs", hint
             )
         if kwargs.pop("where", True) is not True:
-            raise ModelError(f"{name}(..., where=)", "np.where(condition, a, b)")
+            raise ModelError(f"{name}(..., where=)", "a call without it", "np.where(condition, a, b)")
         if kwargs.pop("dtype", None) is not None:
             raise ModelError(f"{name}(..., dtype=)", "the type as it comes", ".astype(...)")
         if kwargs and not (ufunc.signature and ufunc in FUNCTIONS):
-            raise ModelError(f"{name}(..., {', '.join(kwargs)}=) of a recorded value", "a call without it")
+            raise ModelError(
+                f"{name}(..., {', '.join(kwargs)}=) of a recorded value",
+                "a call without it",
+                "a further operation on the result",
+            )
         if method == "outer":
             a, b = inputs
             return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
@@ -518,12 +528,18 @@ def _called(name, handler, args, kwargs):
         raise
     except (ValueError, IndexError, np.linalg.LinAlgError) as error:
         shapes = ", ".join(str(x.shape) for x in _mentioned([], args, ()))
-        raise ShapeError(f"{name} of shape {shapes}: {error}", "arguments that fit, as NumPy takes them") from error
+        raise ShapeError(
+            f"{name} of shape {shapes}: {error}", "arguments that fit, as NumPy takes them", "z.shape, to see"
+        ) from error
     except TypeError as error:
         if "unexpected keyword" not in str(error):
             raise
         unknown = [k for k in kwargs if f"'{k}'" in str(error)]
-        raise ModelError(f"{name}(..., {', '.join(unknown)}=) of a recorded value", "a call without it") from error
+        raise ModelError(
+            f"{name}(..., {', '.join(unknown)}=) of a recorded value",
+            "a call without it",
+            "a further operation on the result",
+        ) from error
 
 
 def _plain(x):

@@ -20,6 +20,7 @@ import numpy as np
 
 from . import operations as op
 from .batching import Batched, call_batched
+from .gaps import gammaln_gap, xlogx_gap
 from .program import Input, Program, Ref, Step, refs, substitute
 from .recording import Tape, _dtype, call_recording, paused_collector, program_of
 
@@ -32,7 +33,10 @@ OF_ONE_ARRAY = frozenset(
         *(op.log_total_exp.run, op.running_sum.run),
     )
 )
-ROWWISE = OF_ONE_ARRAY | {op.softplus.run, op.stop_gradient.run, op.where.run, op.agreeing.run}
+ROWWISE = OF_ONE_ARRAY | {
+    *(op.softplus.run, op.stop_gradient.run, op.where.run, op.agreeing.run),
+    *(xlogx_gap.run, gammaln_gap.run),
+}
 
 
 class Rows(NamedTuple):
@@ -178,8 +182,10 @@ class _Rolling:
 
     def type_of_numbers(self, step: Step, place: int) -> np.dtype:
         """The type in which a step works with one of Python's numbers: that of the arrays that it meets."""
-        if step.fun is op.where.run:
-            return step.dtype if place else np.dtype(bool)
+        if step.fun is op.where.run and not place:
+            return np.dtype(bool)
+        if not isinstance(step.fun, np.ufunc):
+            return step.dtype
         kinds = [
             self.old.signature(x)[1] if type(x) is Ref else x.dtype if hasattr(x, "dtype") else type(x)
             for x in step.args

@@ -359,7 +359,7 @@ def steps_of(leaves: Sequence, length: int | None) -> int:
     if length is not None:
         lengths.add(int(length))
     if lengths == {0}:
-        raise ShapeError("a scan of no steps", "at least one")
+        raise ShapeError("a scan of no steps", "at least one", "the model without the scan where there are no data")
     if len(lengths) != 1:
         raise ShapeError(
             f"xs of lengths {sorted(lengths)}" if lengths else "no xs and no length",
@@ -404,7 +404,7 @@ class BodyRecorder:
         """Another x, one row for each step, met while the step is recorded."""
         if np.shape(rows)[:1] != (self.length,):
             got = f"values of shape {np.shape(rows)} inside a scan"
-            raise ShapeError(got, f"{self.length} rows, one for each step")
+            raise ShapeError(got, f"{self.length} rows, one for each step", "values of the same length as xs")
         self.rows.append(rows)
         node = self._placeholder(rows, np.shape(rows)[1:], lambda: concrete(rows)[0])
         self.xs.append(node)
@@ -415,7 +415,11 @@ class BodyRecorder:
         carries, (ys, build) = flatten(carry)[0], flatten(y)
         before, after = structure(rebuild(self.carries)), structure(carry)
         if before != after:
-            raise ShapeError(f"a carry {after} after a step", f"the same as before it, {before}")
+            raise ShapeError(
+                f"a carry {after} after a step",
+                f"the same as before it, {before}",
+                "the same names and shapes in every step",
+            )
         for before, after in zip(self.carries, carries, strict=True):
             if before.dtype.kind in "iub" and _dtype(after).kind not in "iub":
                 raise ModelError(

@@ -95,7 +95,7 @@ PARTIALS.update(
             lambda y, a, x: (
                 y * (np.log(x) - special.digamma(a)) - x * _gamma_density(a, x) * GAMMA_BEND(y, a, np.log(x))
             ),
-            lambda y, a, x: -_gamma_density(a, x) * (np.log(x) - special.digamma(a)),
+            lambda y, a, x: _gamma_density(a, x) * (np.log(x) - special.digamma(a)),
         ),
         op.softplus.run: (lambda y, x: special.expit(x),),
         # -- gamma, beta and zeta

@@ -94,7 +94,7 @@ def _sorted_flat(x, axis):
 def _quantile(x, q, axis=None, out=None, overwrite_input=False, method="linear", keepdims=False, **more):
     _refuse("quantile", method=(method, "linear"), **{k: (v, None) for k, v in more.items()})
     if isinstance(q, Recorded):
-        raise ModelError("np.quantile at a recorded probability", "a known probability")
+        raise ModelError("np.quantile at a recorded probability", "a known probability", "np.quantile(z, 0.5)")
     q = np.asarray(q, _dtype(x) if type(q) in (int, float) and _dtype(x).kind == "f" else float)
     if np.any((q < 0) | (q > 1) | np.isnan(q)):
         raise ValueError("Quantiles must be in the range [0, 1]")

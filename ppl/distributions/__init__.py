@@ -10,7 +10,10 @@ Everything is plain NumPy on numbers, arrays or recorded arrays. `FAMILIES` list
 ((4,), np.float64(0.0))
 """
 
-from ppl.distributions import constraints, transforms
+from difflib import get_close_matches
+from typing import NoReturn
+
+from ppl.distributions import constraints, records, transforms
 from ppl.distributions.base import Distribution, Independent, MaskedDistribution
 from ppl.distributions.bounded import (
     Beta,
@@ -40,6 +43,8 @@ from ppl.distributions.discrete import (
     Poisson,
 )
 from ppl.distributions.divergence import has_kl, kl_divergence, register_kl
+from ppl.distributions.exponential import ExponentialFamily, Statistic, exponential_family
+from ppl.distributions.joint import NormalGamma
 from ppl.distributions.matrices import LKJ, InverseWishart, LKJCholesky, MatrixNormal, Wishart, WishartCholesky
 from ppl.distributions.mixtures import Mixture, MixtureGeneral, MixtureSameFamily
 from ppl.distributions.multivariate import (
@@ -97,18 +102,32 @@ from ppl.distributions.spellings import (
     NegativeBinomialProbs,
 )
 from ppl.distributions.transforms import biject_to
+from ppl.distributions.truncated import TruncatedCauchy, TruncatedDistribution
 from ppl.distributions.zeros import (
     HurdleDistribution,
     ZeroInflatedDistribution,
     ZeroInflatedNegativeBinomial2,
     ZeroInflatedPoisson,
 )
+from ppl.errors import ModelError
 
 FAMILIES: dict[str, type[Distribution]] = {
     family.__name__: family
     for family in tuple(globals().values())
     if isinstance(family, type) and issubclass(family, Distribution) and family is not Distribution
 }
+
+
+class UnknownFamily(ModelError, AttributeError):
+    """A name that this package does not have."""
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    close = get_close_matches(name, FAMILIES, 3, 0.5)
+    raise UnknownFamily(f"ppl.distributions.{name}", f"one of {len(FAMILIES)} families", f"{' or '.join(close)}")
+
 
 __all__ = [
     "AR",
@@ -138,6 +157,7 @@ __all__ = [
     "Distribution",
     "Erlang",
     "Exponential",
+    "ExponentialFamily",
     "FisherSnedecor",
     "Gamma",
     "GammaPoisson",
@@ -183,6 +203,7 @@ __all__ = [
     "NegativeBinomialLogits",
     "NegativeBinomialProbs",
     "Normal",
+    "NormalGamma",
     "OneHotCategorical",
     "OrderedLogistic",
     "OrderedProbit",
@@ -191,9 +212,12 @@ __all__ = [
     "Rayleigh",
     "SkewNormal",
     "SoftLaplace",
+    "Statistic",
     "StudentT",
     "TransformedDistribution",
     "Triangular",
+    "TruncatedCauchy",
+    "TruncatedDistribution",
     "TruncatedNormal",
     "Uniform",
     "Unit",
@@ -208,6 +232,7 @@ __all__ = [
     "ZeroSumNormal",
     "biject_to",
     "constraints",
+    "exponential_family",
     "has_kl",
     "kl_divergence",
     "register_kl",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ppl.array import is_recorded
+from ppl.array import agreeing, is_recorded
 
 Array = Any  # a number, an ndarray or a recording array
 Shape = tuple[int, ...]
@@ -86,9 +86,25 @@ def above(x: Array, limit: float, value, otherwise: float) -> Array:
     return np.where(above, value(np.where(above, x, limit + 1.0)), otherwise)
 
 
+def beta_cdf_at_odds(a: Array, b: Array, odds: Array) -> Array:
+    """`betainc(a, b, x)` at `odds = x / (1 - x)`, from x or from 1 - x, whichever is the smaller."""
+    x, rest = 1.0 / (1.0 + 1.0 / np.minimum(odds, 1.0)), 1.0 / (1.0 + np.maximum(odds, 1.0))
+    return agreeing(odds - 1.0, special.betaincc(b, a, rest), special.betainc(a, b, x))
+
+
 def log_beta_half(x: Array) -> Array:
     """`log B(x, 1 / 2)`, in the floating type of x (a ufunc of SciPy takes a plain 0.5 for double)."""
     return special.betaln(x, float_type(x).type(0.5))
+
+
+def is_infinite(bound: Array | None, infinity: float) -> bool:
+    """Is this no bound: None, or the infinity on its side?"""
+    return bound is None or (not is_recorded(bound) and np.ndim(bound) == 0 and bound == infinity)
+
+
+def cotangent(angle: Array) -> Array:
+    """`1 / tan(angle)` between 0 and pi, in functions that are smooth everywhere."""
+    return -np.sinh(np.log(np.sin(0.5 * angle)) - np.log(np.cos(0.5 * angle)))
 
 
 def within_unit(x: Array) -> Array:

@@ -7,7 +7,9 @@ lazy expansion, densities outside the support, flattening.
 
     parameters, noise --from_noise--> value --log_prob--> log density, of shape sample_shape + batch_shape
 
-Formulas are plain NumPy, so numbers, arrays and recorded arrays all pass through them.
+Formulas are plain NumPy, so numbers, arrays and recorded arrays all pass through them. In double precision the log
+densities of single numbers are right to 1e-7 of the larger of themselves and 1, for shapes and scales from 1e-8 to
+1e8 and forty scales out; in single precision to 3e-4, for shapes and scales from 1e-3 to 1e3.
 """
 
 from __future__ import annotations
@@ -20,9 +22,20 @@ import numpy as np
 
 from ppl.array import is_recorded
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, append_axes, as_array, as_shape, broadcast, first_offender, quiet, sum_last
+from ppl.distributions._arrays import (
+    Shape,
+    append_axes,
+    as_array,
+    as_shape,
+    broadcast,
+    first_offender,
+    float_type,
+    quiet,
+    sum_last,
+)
 from ppl.distributions.constraints import Array, Constraint, flatten
-from ppl.errors import ModelError, ShapeError, SupportError
+from ppl.distributions.exponential import ExponentialFamily, exponential_family
+from ppl.errors import ModelError, ShapeError, SupportError, in_words
 
 Seed = np.random.Generator | int
 
@@ -34,6 +47,8 @@ _HOOKS = {
     "entropy": "_entropy",
     "cdf": "_cdf",
     "icdf": "_icdf",
+    "log_cdf": "_cdf",
+    "log_survival": "_cdf",
     "sample": "_draw",
     "enumerate_support": "_enumerate",
 }
@@ -43,6 +58,22 @@ _INSTEAD = {
     "variance": "quantiles by d.icdf, or the variance of draws where it exists",
     "entropy": "the average of -d.log_prob(d.sample(rng, (1000,)))",
     "enumerate_support": "a family with finitely many values, such as Categorical",
+}
+
+
+# What arguments are called in other places.
+_ELSEWHERE = {
+    "mu": "loc",
+    "mean": "loc",
+    "sigma": "scale",
+    "sd": "scale",
+    "std": "scale",
+    "p": "probs",
+    "cov": "covariance_matrix",
+    "lam": "rate",
+    "nu": "df",
+    "alpha": "concentration",
+    "n": "total_count",
 }
 
 
@@ -70,6 +101,11 @@ class Distribution:
     noise: str | None = None
     _static: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):  # an argument of another name is refused in words
+            cls.__init__ = in_words(cls.__init__, cls.__name__, f"the arguments of {cls.__name__}", _ELSEWHERE)
+
     def __init__(
         self,
         arguments: Mapping[str, Any],
@@ -92,7 +128,11 @@ class Distribution:
     @property
     def support(self) -> Constraint:
         """The set of the values."""
-        raise ModelError(got=f"{self._family} without a support", expected="a class attribute named support")
+        raise ModelError(
+            got=f"{self._family} without a support",
+            expected="a class attribute named support",
+            hint="support = constraints.real",
+        )
 
     @property
     def batch_shape(self) -> Shape:
@@ -132,6 +172,11 @@ class Distribution:
     def parameters(self) -> dict[str, Any]:
         """The constructor's arguments in use, by name."""
         return dict(self._arguments)
+
+    @property
+    def exponential_family(self) -> ExponentialFamily | None:
+        """The record of its exponential family, or None; that of a wrapped family is `d.core`'s."""
+        return exponential_family(self)
 
     def has(self, name: str) -> bool:
         """Whether `name` ("mean", "entropy", "cdf", "from_noise", ...) is known for this distribution.
@@ -183,6 +228,26 @@ class Distribution:
         """The probability of a draw not above `value`."""
         with quiet():
             return self._batched(self._cdf(as_array(value)), value)
+
+    def log_cdf(self, value: Array) -> Array:
+        """The logarithm of the cdf, also where the cdf is below the smallest double for families that know it.
+
+        >>> from ppl.distributions import Normal
+        >>> float(Normal().log_cdf(-50.0).round(3))
+        -1254.831
+        """
+        with quiet():
+            return self._batched(self._log_cdf(as_array(value)), value)
+
+    def log_survival(self, value: Array) -> Array:
+        """The log probability of a draw above `value`, as of an observation censored there.
+
+        >>> from ppl.distributions import Exponential
+        >>> float(Exponential(2.0).log_survival(1000.0))
+        -2000.0
+        """
+        with quiet():
+            return self._batched(self._log_survival(as_array(value)), value)
 
     def icdf(self, q: Array) -> Array:
         """The value that a draw stays below with probability `q`."""
@@ -377,6 +442,22 @@ class Distribution:
 
     def _icdf(self, q: Array) -> Array:
         raise self._unknown("icdf")
+
+    # The cdf and 1 - cdf on the log scale, and their inverses; families that know them far into the tails override.
+
+    def _log_cdf(self, value: Array) -> Array:
+        mass = self._cdf(value)
+        return np.log(np.maximum(mass, np.finfo(float_type(mass)).tiny))
+
+    def _log_survival(self, value: Array) -> Array:
+        mass = 1.0 - self._cdf(value)
+        return np.log(np.maximum(mass, np.finfo(float_type(mass)).tiny))
+
+    def _icdf_exp(self, log_q: Array) -> Array:
+        return self._icdf(np.exp(log_q))
+
+    def _isf_exp(self, log_q: Array) -> Array:
+        return self._icdf(-np.expm1(log_q))
 
     def _enumerate(self) -> np.ndarray:
         raise self._unknown("enumerate_support")

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import is_recorded, logit_beta_quantile, stop_gradient, von_mises_quantile
+from ppl.array import agreeing, logit_beta_quantile, von_mises_cdf, von_mises_quantile
 from ppl.distributions import constraints
-from ppl.distributions._arrays import broadcast, float_type, within_unit
+from ppl.distributions._arrays import broadcast, float_type, is_infinite, within_unit
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -101,6 +101,12 @@ class Beta(Distribution):
         shape = self.shape(sample_shape)
         return within_unit(rng.beta(broadcast(self.concentration1, shape), broadcast(self.concentration0, shape)))
 
+    def _log_survival(self, x):
+        return np.log(special.betaincc(self.concentration1, self.concentration0, np.clip(x, 0.0, 1.0)))
+
+    def _isf_exp(self, log_q):
+        return special.betainccinv(self.concentration1, self.concentration0, np.exp(log_q))
+
     def _cdf(self, x):
         return special.betainc(self.concentration1, self.concentration0, np.clip(x, 0.0, 1.0))
 
@@ -160,8 +166,8 @@ class TruncatedNormal(Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        self.low = None if _is_infinite(low, -np.inf) else low
-        self.high = None if _is_infinite(high, np.inf) else high
+        self.low = None if is_infinite(low, -np.inf) else low
+        self.high = None if is_infinite(high, np.inf) else high
         bounds = {name: b for name, b in (("low", self.low), ("high", self.high)) if b is not None}
         super().__init__({"loc": loc, "scale": scale, **bounds}, validate_args=validate_args)
         if validate_args is not False and len(bounds) == 2:
@@ -211,13 +217,13 @@ class TruncatedNormal(Distribution):
         if self.high is None:
             return -special.ndtri_exp(np.log1p(-q) + self._log_mass())
         # From the lower bound, or mirrored from the upper one: whichever lies in the lower tail.
-        mirrored = stop_gradient(self._standard(self.low) + self._standard(self.high)) > 0.0
-        q = np.where(mirrored, 1.0 - q, q)
+        side = self._standard(self.low) + self._standard(self.high)
+        q = agreeing(side, 1.0 - q, q)
         below, above = self._mirrored_bounds()
         log_above = special.log_ndtr(above)
         ratio = np.exp(special.log_ndtr(below) - log_above)
         z = special.ndtri_exp(log_above + np.log(q + (1.0 - q) * ratio))
-        return np.where(mirrored, -z, z)
+        return agreeing(side, -z, z)
 
     def _cdf(self, x):
         z = self._standard(x)
@@ -321,7 +327,7 @@ class Triangular(Distribution):
     `log p(x) = log(2 / (high - low)) + log min((x - low) / (peak - low), (high - x) / (high - peak))`,
     for x in [low, high].
 
-    >>> float(Triangular(0.0, 3.0, 1.0).variance.round(4))
+    >>> round(Triangular(0.0, 3.0, 1.0).variance, 4)
     0.3889
     """
 
@@ -348,7 +354,7 @@ class Triangular(Distribution):
     def from_noise(self, noise: Array) -> Array:
         # The rising side up to its end, then the falling side; a side of no width is never divided by.
         rise, fall, width = self.peak - self.low, self.high - self.peak, self.high - self.low
-        narrow = float(np.finfo(float_type(noise)).tiny) ** (1.0 / 3.0) * width
+        narrow = float(np.finfo(float_type(noise)).tiny) ** (1.0 / 3.0) * np.abs(width)
         up = np.sqrt(np.minimum(noise * (width / np.maximum(rise, narrow)), 1.0))
         down = np.sqrt(np.minimum((1.0 - noise) * (width / np.maximum(fall, narrow)), 1.0))
         return self.low + rise * up + fall * (1.0 - down)
@@ -485,11 +491,11 @@ class VonMises(Distribution):
     some 30 us, a hundred times a Gamma's.
 
     >>> float(VonMises(0.0, 2.0).entropy().round(4))
-    1.2853
+    1.2663
     """
 
     arg_constraints: ClassVar = {"loc": constraints.real, "concentration": constraints.positive}
-    support = constraints.interval(-math.pi, math.pi)
+    support = constraints.circular
     reparameterized = True
     noise = "uniform"
     loc: Array
@@ -500,6 +506,9 @@ class VonMises(Distribution):
 
     def from_noise(self, noise: Array) -> Array:
         return von_mises_quantile(self.loc, self.concentration, noise)
+
+    def _cdf(self, x):
+        return von_mises_cdf(self.loc, self.concentration, np.clip(x, -math.pi, math.pi))
 
     def _icdf(self, q):
         return self.from_noise(q)
@@ -529,10 +538,6 @@ class VonMises(Distribution):
 
 
 # -- helpers -----------------------------------------------------------------------------------
-
-
-def _is_infinite(bound: Array | None, infinity: float) -> bool:
-    return bound is None or (not is_recorded(bound) and np.ndim(bound) == 0 and bound == infinity)
 
 
 def _ramp(up: Array, length: Array) -> Array:

@@ -55,7 +55,9 @@ class Delta(Distribution):
     ) -> None:
         v = as_array(v)
         if event_dim > np.ndim(v):
-            raise ShapeError(got=f"Delta of shape {np.shape(v)}", expected=f"at least event_dim={event_dim} axes")
+            raise ShapeError(
+                got=f"Delta of shape {np.shape(v)}", expected=f"at least event_dim={event_dim} axes", hint="event_dim=0"
+            )
         split = np.ndim(v) - event_dim
         super().__init__(
             {"v": v, "log_density": log_density, "event_dim": event_dim},

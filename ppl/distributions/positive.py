@@ -10,7 +10,17 @@ from scipy import special
 
 from ppl.array import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import above, as_float, broadcast, exp_within, float_type, log_beta_half, scaled_exp1
+from ppl.distributions._arrays import (
+    above,
+    as_float,
+    beta_cdf_at_odds,
+    broadcast,
+    cotangent,
+    exp_within,
+    float_type,
+    log_beta_half,
+    scaled_exp1,
+)
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -45,6 +55,21 @@ class LogNormal(Distribution):
         log_x = np.log(x)
         z = (log_x - self.loc) / self.scale
         return -0.5 * z * z - log_x - (np.log(self.scale) + _HALF_LOG_2PI)
+
+    def _standard(self, x):
+        return (np.log(np.maximum(x, _TINY)) - self.loc) / self.scale
+
+    def _log_cdf(self, x):
+        return special.log_ndtr(self._standard(x))
+
+    def _log_survival(self, x):
+        return special.log_ndtr(-self._standard(x))
+
+    def _icdf_exp(self, log_q):
+        return np.exp(self.loc + self.scale * special.ndtri_exp(log_q))
+
+    def _isf_exp(self, log_q):
+        return np.exp(self.loc - self.scale * special.ndtri_exp(log_q))
 
     def _cdf(self, x):
         return special.ndtr((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
@@ -91,6 +116,12 @@ class HalfNormal(Distribution):
         z = x / self.scale
         return -0.5 * z * z - (np.log(self.scale) - 0.5 * math.log(2.0 / math.pi))
 
+    def _log_survival(self, x):
+        return special.log_ndtr(-np.maximum(x, 0.0) / self.scale) + math.log(2.0)
+
+    def _isf_exp(self, log_q):
+        return -self.scale * special.ndtri_exp(log_q - math.log(2.0))
+
     def _cdf(self, x):
         return special.erf(np.maximum(x, 0.0) / self.scale * math.sqrt(0.5))
 
@@ -135,6 +166,12 @@ class HalfCauchy(Distribution):
         z = x / self.scale
         return -np.log1p(z * z) - (np.log(self.scale) + math.log(0.5 * math.pi))
 
+    def _log_survival(self, x):
+        return np.log(np.arctan2(1.0, np.maximum(x, 0.0) / self.scale) * (2.0 / math.pi))
+
+    def _isf_exp(self, log_q):
+        return self.scale * cotangent((0.5 * math.pi) * np.exp(log_q))
+
     def _cdf(self, x):
         return np.arctan(np.maximum(x, 0.0) / self.scale) * (2.0 / math.pi)
 
@@ -171,6 +208,12 @@ class Exponential(Distribution):
 
     def _log_density(self, x):
         return np.log(self.rate) - self.rate * x
+
+    def _log_survival(self, x):
+        return -self.rate * np.maximum(x, 0.0)
+
+    def _isf_exp(self, log_q):
+        return -log_q / self.rate
 
     def _cdf(self, x):
         return -np.expm1(-self.rate * np.maximum(x, 0.0))
@@ -226,6 +269,12 @@ class Gamma(Distribution):
         draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape))) / self.rate
         return np.maximum(draws, _TINY)
 
+    def _log_survival(self, x):
+        return np.log(special.gammaincc(self.concentration, self.rate * np.maximum(x, 0.0)))
+
+    def _isf_exp(self, log_q):
+        return special.gammainccinv(self.concentration, np.exp(log_q)) / self.rate
+
     def _cdf(self, x):
         return special.gammainc(self.concentration, self.rate * np.maximum(x, 0.0))
 
@@ -273,6 +322,12 @@ class Chi2(Distribution):
 
     def _draw(self, rng, sample_shape):
         return np.maximum(rng.chisquare(broadcast(self.df, self.shape(sample_shape))), _TINY)
+
+    def _log_survival(self, x):
+        return np.log(special.gammaincc(0.5 * self.df, 0.5 * np.maximum(x, 0.0)))
+
+    def _isf_exp(self, log_q):
+        return 2.0 * special.gammainccinv(0.5 * self.df, np.exp(log_q))
 
     def _cdf(self, x):
         return special.gammainc(0.5 * self.df, 0.5 * np.maximum(x, 0.0))
@@ -325,6 +380,12 @@ class InverseGamma(Distribution):
         draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape)))
         return self.rate / np.maximum(draws, _TINY)
 
+    def _log_survival(self, x):
+        return np.log(special.gammainc(self.concentration, self.rate / np.maximum(x, _TINY)))
+
+    def _isf_exp(self, log_q):
+        return self.rate / special.gammaincinv(self.concentration, np.exp(log_q))
+
     def _cdf(self, x):
         return special.gammaincc(self.concentration, self.rate / np.maximum(x, _TINY))
 
@@ -366,11 +427,17 @@ class Weibull(Distribution):
         super().__init__({"scale": scale, "concentration": concentration}, validate_args=validate_args)
 
     def from_noise(self, noise: Array) -> Array:
-        return self.scale * np.power(-np.log1p(-noise), 1.0 / self.concentration)
+        return exp_within(np.log(-np.log1p(-noise)) / self.concentration + np.log(self.scale))
 
     def _log_density(self, x):
         k, log_z = self.concentration, np.log(x / self.scale)
         return (k - 1.0) * log_z - np.exp(k * log_z) + np.log(k / self.scale)
+
+    def _log_survival(self, x):
+        return -np.power(np.maximum(x, 0.0) / self.scale, self.concentration)
+
+    def _isf_exp(self, log_q):
+        return self.scale * np.power(-log_q, 1.0 / self.concentration)
 
     def _cdf(self, x):
         return -np.expm1(-np.power(np.maximum(x, 0.0) / self.scale, self.concentration))
@@ -420,11 +487,18 @@ class Pareto(Distribution):
         return constraints.greater_than_eq(self.scale)
 
     def from_noise(self, noise: Array) -> Array:
-        return self.scale * np.exp(-np.log1p(-noise) / self.alpha)
+        draw = exp_within(np.log(self.scale) - np.log1p(-noise) / self.alpha)
+        return np.maximum(draw, self.scale)  # against rounding
 
     def _log_density(self, x):
         log_x = np.log(x)
         return np.log(self.alpha) - self.alpha * (log_x - np.log(self.scale)) - log_x
+
+    def _log_survival(self, x):
+        return -self.alpha * np.log(np.maximum(x / self.scale, 1.0))
+
+    def _isf_exp(self, log_q):
+        return self.scale * np.exp(-log_q / self.alpha)
 
     def _cdf(self, x):
         return -np.expm1(-self.alpha * np.log(np.maximum(x / self.scale, 1.0)))
@@ -497,10 +571,16 @@ class HalfStudentT(Distribution):
     def _draw(self, rng, sample_shape):
         return self.scale * np.abs(rng.standard_t(broadcast(self.df, self.shape(sample_shape))))
 
+    def _log_survival(self, x):
+        return np.log(special.stdtr(self.df, -np.maximum(x, 0.0) / self.scale)) + math.log(2.0)
+
+    def _isf_exp(self, log_q):
+        return -self.scale * special.stdtrit(self.df, 0.5 * np.exp(log_q))
+
     def _cdf(self, x):
         z = np.maximum(x, 0.0) / self.scale
         half = float_type(z).type(0.5)
-        return special.betainc(half, half * self.df, 1.0 / (1.0 + self.df / (z * z)))
+        return beta_cdf_at_odds(half, half * self.df, z * z / self.df)
 
     def _icdf(self, q):
         half = float_type(q).type(0.5)
@@ -548,12 +628,18 @@ class LogLogistic(Distribution):
         super().__init__({"loc": loc, "scale": scale}, validate_args=validate_args)
 
     def from_noise(self, noise: Array) -> Array:
-        return np.exp(self.loc + self.scale * (np.log(noise) - np.log1p(-noise)))
+        return exp_within(self.loc + self.scale * (np.log(noise) - np.log1p(-noise)))
 
     def _log_density(self, x):
         log_x = np.log(x)
         z = (log_x - self.loc) / self.scale
         return z - 2.0 * softplus(z) - np.log(self.scale) - log_x
+
+    def _log_survival(self, x):
+        return -softplus((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
+
+    def _isf_exp(self, log_q):
+        return np.exp(self.loc - self.scale * (log_q - np.log(-np.expm1(log_q))))
 
     def _cdf(self, x):
         return special.expit((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
@@ -617,9 +703,16 @@ class FisherSnedecor(Distribution):
         shape = self.shape(sample_shape)
         return np.maximum(rng.f(broadcast(self.df1, shape), broadcast(self.df2, shape)), _TINY)
 
+    def _log_survival(self, x):
+        odds = self.df2 / (self.df1 * np.maximum(x, 0.0))
+        return np.log(beta_cdf_at_odds(0.5 * self.df2, 0.5 * self.df1, odds))
+
+    def _isf_exp(self, log_q):
+        rest = special.betaincinv(0.5 * self.df2, 0.5 * self.df1, np.exp(log_q))
+        return self.df2 / self.df1 * ((1.0 - rest) / rest)
+
     def _cdf(self, x):
-        odds = self.df1 / self.df2 * np.maximum(x, 0.0)
-        return special.betainc(0.5 * self.df1, 0.5 * self.df2, 1.0 / (1.0 + 1.0 / odds))
+        return beta_cdf_at_odds(0.5 * self.df1, 0.5 * self.df2, self.df1 / self.df2 * np.maximum(x, 0.0))
 
     def _icdf(self, q):
         x = special.betaincinv(0.5 * self.df1, 0.5 * self.df2, q)
@@ -666,6 +759,13 @@ class Rayleigh(Distribution):
         z = x / self.scale
         return np.log(z) - 0.5 * z * z - np.log(self.scale)
 
+    def _log_survival(self, x):
+        z = np.maximum(x, 0.0) / self.scale
+        return -0.5 * z * z
+
+    def _isf_exp(self, log_q):
+        return self.scale * np.sqrt(-2.0 * log_q)
+
     def _cdf(self, x):
         z = np.maximum(x, 0.0) / self.scale
         return -np.expm1(-0.5 * z * z)
@@ -711,6 +811,12 @@ class Gompertz(Distribution):
     def _log_density(self, x):
         z = self.rate * x
         return np.log(self.concentration) + np.log(self.rate) + z - self.concentration * np.expm1(z)
+
+    def _log_survival(self, x):
+        return -self.concentration * np.expm1(self.rate * np.maximum(x, 0.0))
+
+    def _isf_exp(self, log_q):
+        return np.log1p(-log_q / self.concentration) / self.rate
 
     def _cdf(self, x):
         return -np.expm1(-self.concentration * np.expm1(self.rate * np.maximum(x, 0.0)))
@@ -767,6 +873,13 @@ class Wald(Distribution):
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
         return rng.wald(broadcast(self._mean(), shape), broadcast(self.concentration, shape))
+
+    def _log_survival(self, x):
+        mean, x = self._mean(), np.maximum(x, _TINY)
+        root = np.sqrt(self.concentration / x)
+        mirrored = special.log_ndtr(-root * (x / mean + 1.0)) + 2.0 * self.concentration / mean
+        upper = special.log_ndtr(root * (1.0 - x / mean))
+        return upper + np.log(-np.expm1(np.minimum(mirrored - upper, 0.0)))
 
     def _cdf(self, x):
         mean, x = self._mean(), np.maximum(x, _TINY)

@@ -9,7 +9,10 @@ import numpy as np
 
 from ..array import Program, Ref, prune, refs
 from ..array.program import substitute
+from ..distributions import constraints
+from ..errors import NumericalError
 from .derivation import Derivation
+from .objective import Objective
 
 FAR = 1e30  # where a parameter has run away
 
@@ -20,26 +23,73 @@ IMPROPER = "a proper prior, such as Normal(0, 10)"
 IMPOSSIBLE = "a support that holds the data wherever the prior draws, or a start where it does (algorithm's init=)"
 
 
+def refusal(
+    objective: Objective,
+    values: Mapping[str, Any],
+    rows: Mapping,
+    noise: Mapping,
+    *,
+    what: str,
+    history: np.ndarray,
+) -> NumericalError:
+    """The error that `what` was met at these values: which terms are not finite there, and why."""
+    d, count = objective.derivation, len(next(iter(noise.values()), [0]))
+    with np.errstate(all="ignore"):
+        _, terms, _ = objective.evaluate(dict(values), dict(rows), dict(noise), count)
+    bad = [i for i, column in enumerate(np.asarray(terms).T) if not np.all(np.isfinite(column))]
+    culprit = f" in {', '.join(d.terms[i].text for i in bad)}" if bad else ""
+    cause, hint = blame(d, bad, values, rows, noise)
+    culprit += f": {cause}" if cause else ""
+    expected = "finite log densities where the guide draws"
+    return NumericalError(f"{what}{culprit}", expected, hint, state=dict(values), history=history)
+
+
 def blame(
     d: Derivation, terms: Sequence[int], values: Mapping[str, Any], rows: Mapping, noise: Mapping
 ) -> tuple[str, str]:
-    """What made these terms of the bound other than finite, or which parameter ran away; and what to try.
+    """What made these terms of the bound other than finite, at which site, or which parameter ran away; what to try.
 
     `noise` has draws along its first axis.
     """
-    program = prune(d.program, tuple(d.program.outputs[d.terms[i].output] for i in terms))
+    draws = range(len(next(iter(noise.values()), [0])))
+    inputs = [d.inputs(values, rows, {n: e[k] for n, e in noise.items()}) for k in draws]
     with np.errstate(all="ignore"):
-        for k in range(len(next(iter(noise.values()), ()))):
-            found = _origin(program, d.inputs(values, rows, {n: e[k] for n, e in noise.items()}))
-            if found:
-                hint = (
-                    ABSENT if found.startswith("an array") else IMPOSSIBLE if found.startswith("the dens") else EXTREME
-                )
-                return found, hint
+        for term in (d.terms[i] for i in terms):
+            place = f", at site '{term.site}'" + (f" ({term.where})" if term.where else "")
+            program = prune(d.program, (d.program.outputs[term.output],))
+            for given in inputs:
+                found = _origin(program, given)
+                outside = _outside(d, term.site, given) if found else None
+                if outside is not None:
+                    return outside[0] + place, outside[1]
+                if found:
+                    kinds = {"an array": ABSENT, "the density": IMPOSSIBLE}
+                    hint = next((h for start, h in kinds.items() if found.startswith(start)), EXTREME)
+                    return found + place, hint
     far = list(dict.fromkeys(s for n, x in values.items() for s in _far(d, n, np.asarray(x))))
     if not far:
         return "", EXTREME
     return f"the guide of {' and '.join(far)} ran away, as with a flat prior where there are no data", IMPROPER
+
+
+def _outside(d: Derivation, site: str, inputs: Sequence[Any]) -> tuple[str, str] | None:
+    """The argument of a site's family that has left its constraint, and what to try."""
+    arguments = d.arguments.get(site, ())
+    program = prune(d.program, tuple(d.program.outputs[a.output] for a in arguments))
+    for argument, value in zip(arguments, _values(program, inputs), strict=True):
+        inside = np.asarray(argument.constraint(value))
+        if not inside.all():
+            hint = f"a {argument.name} that is {argument.constraint} wherever the guide draws"
+            if argument.constraint == constraints.positive:
+                hint += f": np.exp({argument.name}) for a free number, or a prior such as HalfNormal(1)"
+            return f"{argument.family}({argument.name}={_at(value, inside)})", hint
+    return None
+
+
+def _at(value: Any, inside: np.ndarray) -> str:
+    """The first event outside, in short."""
+    event = np.asarray(value)[tuple(np.argwhere(~inside)[0])] if inside.ndim else np.asarray(value)
+    return np.array2string(event, precision=4, threshold=6)
 
 
 def pieces(d: Derivation, sites: Sequence[str], vector: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -62,11 +112,21 @@ def _far(d: Derivation, name: str, x: np.ndarray) -> list[str]:
     return [s for s, part in pieces(d, owner.sites, x) if not np.all(np.abs(part) < FAR)]
 
 
-def _origin(program: Program, inputs: Sequence[Any]) -> str:
-    """Walk back from an output that is not finite to the operation whose arguments still are."""
+def _known(program: Program, inputs: Sequence[Any]) -> list:
+    """The inputs, and the value of every step."""
     known = list(inputs)
     for fun, args, kwargs, *_ in program.steps:
         known.append(fun(*substitute(args, known.__getitem__), **substitute(kwargs, known.__getitem__)))
+    return known
+
+
+def _values(program: Program, inputs: Sequence[Any]) -> tuple:
+    return substitute(program.outputs, _known(program, inputs).__getitem__)
+
+
+def _origin(program: Program, inputs: Sequence[Any]) -> str:
+    """Walk back from an output that is not finite to the operation whose arguments still are."""
+    known = _known(program, inputs)
     bad = {i for i, x in enumerate(known) if _off(x)}
     at = next((i for i in refs(program.outputs) if i in bad), None)
     while at is not None:

@@ -8,16 +8,17 @@ entropy. Each term has its plates' scale; what it depends on is read off the pro
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..array import Program, Recorded, Tape, is_recorded, paused_collector, program_of
 from ..array.operations import draw_of
 from ..array.recording import parents as parents_of
-from ..distributions import biject_to
+from ..distributions import biject_to, constraints
 from ..distributions.divergence import has_kl, kl_divergence
 from ..errors import DataError, ModelError
 from ..graph import (
@@ -34,6 +35,7 @@ from ..graph import (
 )
 from ..guides import PRIOR, Assembly, Factor, Joint, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
+from ..model.scanned import ScannedDistribution
 from .estimators import ESTIMATORS, Estimator
 from .expectations import integrated
 
@@ -49,12 +51,22 @@ class Term:
     plates: tuple[PlateFrame, ...]
     output: int
     branches: int = 0  # how many of the branches taken came before this term's site
+    where: str = ""  # the user's line of that site
     integrated: tuple[str, ...] = ()  # factors over whose noise its value is the expectation
 
     @property
     def exact(self) -> bool:
         """Is the expectation over its own site taken in closed form?"""
         return self.kind in ("KL", "entropy")
+
+
+class Argument(NamedTuple):
+    """An argument of a site's family that is computed, and must be inside its constraint."""
+
+    family: str
+    name: str
+    constraint: Any
+    output: int
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ class Derivation:
     transforms: dict[str, Any]  # site -> transform from the unconstrained axis, where the guide is one of these
     branches: tuple[int, ...]
     examples: tuple  # a value for every input, as it was when recorded
+    arguments: dict[str, tuple[Argument, ...]]  # of the sites' families
 
     def inputs(self, values: Mapping[str, Any], indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
         """The program's inputs in order, from values by name."""
@@ -114,8 +127,15 @@ class Derivation:
         for name, i in self.index_inputs.items():
             out[i] = indices[name]
         for f in self.factors:
-            out[f.noise_input] = self.narrowed(noise[f.name])
+            out[f.noise_input] = self._narrowed_noise(noise[f.name], f.noise_kind)
         return out
+
+    def _narrowed_noise(self, x: Any, kind: str) -> Any:
+        """Noise in the working dtype; what lies strictly between 0 and 1 still does so when rounded."""
+        found = self.narrowed(x)
+        if kind != "uniform" or found is x:
+            return found
+        return np.clip(found, np.finfo(found.dtype).tiny, 1.0 - np.finfo(found.dtype).epsneg)
 
     def narrowed(self, x: Any) -> Any:
         """The array in the program's working dtype, if it is floating."""
@@ -177,6 +197,7 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
         )
     if not eager:
         _check_flat(graph)
+    _note_small_plates(recorded.sites)
     shapes = {
         s.name: unconstrained_shape(s)
         for s in recorded.of_kind(observed=False)
@@ -185,6 +206,15 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
     dtype = np.dtype(np.float32 if narrow else np.float64)
     return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype)
+
+
+def _note_small_plates(sites: Mapping[str, Site]) -> None:
+    """A minibatch larger than its plate is no minibatch."""
+    for site in sites.values():
+        asked, size = site.options.get("asked", 0), site.options["frame"].size if site.type == "plate" else 0
+        if asked > size:
+            note = f"plate '{site.name}': subsample_size={asked} of {size} rows; all of them are used ({site.where})"
+            warnings.warn(note, UserWarning, stacklevel=2)
 
 
 def _check_flat(graph: ModelGraph) -> None:
@@ -244,7 +274,7 @@ def derive(
 
     def term(kind: str, site: Site, text: str, value: Any, scale: float) -> None:
         before = recorded.branches_before[site.name]
-        terms.append(Term(kind, site.name, text, scale, site.plates, output(value), before))
+        terms.append(Term(kind, site.name, text, scale, site.plates, output(value), before, site.where))
 
     parents = {n.name: n.parents for n in p.graph.nodes.values()}
     factor_of = {s: f for f in assembly.factors.values() for s in f.sites}
@@ -317,6 +347,7 @@ def derive(
         arrays, rebuild = (f.posterior or f.base).tree_flatten()
         guides[f.name] = tuple(output(a) for a in arrays), rebuild
     branches = tuple(output(b) for b in tape.branches)
+    arguments = {s.name: _arguments(s.fn, output) for s in recorded.of_kind()}
     found = Derivation(
         program_of(tape, outputs),
         tuple(terms),
@@ -331,9 +362,25 @@ def derive(
         {s: biject_to(recorded.sites[s].fn.support) for s in p.shapes if s in recorded.sites},
         branches,
         tuple(x.value for x in tape.inputs),
+        {n: found for n, found in arguments.items() if found},
     )
     exact = {f.name for f in facts if f.estimator == "exact"}
     return integrated(found, exact) if exact and not pointwise and closed else found
+
+
+def _arguments(d: Any, output: Callable) -> tuple[Argument, ...]:
+    """The computed arguments of a distribution, and of what it wraps, whose constraints are fixed."""
+    found: list[Argument] = []
+    while d is not None and not isinstance(d, ScannedDistribution):  # (there they are of one step)
+        found += [
+            Argument(type(d).__name__, name, constraint, output(value))
+            for name, constraint in d.arg_constraints.items()
+            if constraint != constraints.real
+            and not constraint.depends_on_recorded
+            and is_recorded(value := d.parameters.get(name))
+        ]
+        d = getattr(d, "base_dist", None)
+    return tuple(found)
 
 
 def _reads_through(tape: Tape, bits: Mapping[str, int]) -> dict[int, int]:

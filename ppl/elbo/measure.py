@@ -10,8 +10,8 @@ import numpy as np
 
 from ..array import BranchOnDraw, Tape, compile_program, program_of, pull_through
 from ..distributions import biject_to, constraints
-from ..errors import GuideError, ModelError, Reason
-from ..model.calls import check_names, refuse_own_names
+from ..errors import GuideError, Reason
+from ..model.calls import check_names, count_of, refuse_own_names, seed_of
 from .bounds import ELBO, check_bound
 from .derivation import Derivation, derive, problem
 from .eager import EagerObjective
@@ -70,11 +70,10 @@ def gradient(
     >>> round(float(g.grad["z.loc"]), 1), g.estimators["z"][0]
     (1.0, 'pathwise')
     """
-    refuse_own_names(model, OWN, "gradient")
+    refuse_own_names(model, OWN, "ppl.gradient")
+    particles, seed = count_of("particles", particles), seed_of(seed)
     bound = ELBO() if bound is None else bound
     check_bound(bound)
-    if not isinstance(particles, int) or particles < 1:
-        raise ModelError(f"particles={particles!r}", "a whole number of at least 1")
     if estimators == "all":
         names = ("auto", *ESTIMATORS)
         found = {n: _where_it_fits(model, args, kwargs, guide, params, n, particles, seed, bound) for n in names}

@@ -38,7 +38,8 @@ def objective_of(
     if bound is None or isinstance(bound, ELBO):
         check_names("weights", weights, {s for f in d.factors for s in f.sites if len(f.sites) == 1})
         free = tuple((n, w.nats) for n, w in weights.items() if isinstance(w, FreeBits))
-        return Objective(d, choose(d, overrides), tuple(n for n in weights if n not in dict(free)), free)
+        weighted = tuple(n for n in weights if n not in dict(free))
+        return Objective(d, choose(d, overrides), weighted, free, plain=not weights)
     if weights:
         raise GuideError("weights= for a bound of several samples", "bound=ppl.ELBO(), whose terms have weights")
     plan = choose(d, overrides, multiple=True)
@@ -54,6 +55,8 @@ class MultipleObjective(Objective):
     """A bound of several samples of a derivation under a plan."""
 
     bound: Multiple = field(kw_only=True)
+
+    plain: bool = False
 
     climbs = False
     rolls = False

@@ -66,6 +66,7 @@ class Objective:
     plan: Plan
     weighted: tuple[str, ...] = ()  # sites whose terms have a weight, an input of its own
     free_bits: tuple[tuple[str, float], ...] = ()  # (site, nats): its terms count where its KL is larger
+    plain: bool = True  # the ELBO of the model itself is what is climbed
 
     @cached_property
     def weights(self) -> tuple[tuple[frozenset[str], str], ...]:
@@ -134,7 +135,7 @@ class Objective:
     @cached_property
     def climbs(self) -> bool:
         """Whether the bound is what its gradient climbs: a path behind `stop_gradient` is in the value alone."""
-        if self.weighted or self.free_bits:
+        if not self.plain:
             return False
         return all(step.fun is not stop_gradient.run for step in self.derivation.program.steps)
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import solve_triangular
 
 from ..algorithms import Solution, noise
+from ..algorithms.deterministic import triangle
 from ..elbo import FactorFacts, Problem
 from ..guides import Joint
 from .wide import log_normal
@@ -27,37 +27,35 @@ LARGEST = 2000  # latent dimension up to which a correlation matrix is made
 
 @dataclass(frozen=True)
 class Correlated:
-    """Noise of some factors with correlation matrix R; `places` says which coordinates are whose."""
+    """Noise of some factors with correlation matrix root root', unit rows; `places` says which rows are whose.
+
+    Parts of the matrix are factored by way of their rows: near collinearity its own digits would not do.
+    """
 
     places: Mapping[str, slice]
-    correlation: np.ndarray
-
-    @cached_property
-    def tril(self) -> np.ndarray:
-        """The Cholesky factor of R."""
-        return cholesky(self.correlation, lower=True)
+    root: np.ndarray
 
     def draw(self, rng: np.random.Generator, factors: Sequence[FactorFacts], count: int) -> dict[str, np.ndarray]:
         """Noise of all factors, those with places correlated."""
         everyone = {f.name for f in factors}
         out = {n: x[0] for n, x in noise.draw(rng, factors, 1, count, everyone).items()}
         if self.places:
-            e = np.concatenate([out[n].reshape(count, -1) for n in self.places], axis=1) @ self.tril.T
+            e = np.concatenate([out[n].reshape(count, -1) for n in self.places], axis=1) @ triangle(self.root).T
             for name, place in self.places.items():
                 out[name] = e[:, place].reshape(out[name].shape)
         return out
 
     def of(self, factors: Sequence[FactorFacts]) -> np.ndarray:
-        """The Cholesky factor of these factors' part of R, coordinates in their order; others are independent."""
+        """The Cholesky factor for these factors' coordinates in their order; others are independent."""
         sizes = [prod(f.noise_shape) for f in factors]
         ends = np.cumsum([0, *sizes])
         held = [(f, a) for f, a in zip(factors, ends, strict=False) if f.name in self.places]
-        r = np.eye(ends[-1])
+        out = np.eye(ends[-1])
         if held:
             here = np.concatenate([a + np.arange(prod(f.noise_shape)) for f, a in held])
             there = np.concatenate([self.indices(f).ravel() for f, _ in held])
-            r[np.ix_(here, here)] = self.correlation[np.ix_(there, there)]
-        return cholesky(r, lower=True)
+            out[np.ix_(here, here)] = triangle(self.root[there])
+        return out
 
     def indices(self, f: FactorFacts) -> np.ndarray:
         """The numbers of a factor's coordinates, in the shape of its noise."""
@@ -69,17 +67,16 @@ class Correlated:
 
         `e_given` (S, G) are the coordinates `given`; `e` is (S, N, k).
         """
-        r = self.correlation
-        root = cholesky(r[np.ix_(given, given)], lower=True) if len(given) else np.zeros((0, 0))
-        half, own = r[np.ix_(given, each.ravel())], e_given.T
-        if len(given):
-            half, own = solve_triangular(root, half, lower=True), solve_triangular(root, own, lower=True)
-        mean = (own.T @ half).reshape(len(e), *each.shape)
-        block = half.reshape(len(given), *each.shape)
-        covariance = r[each[:, :, None], each[:, None, :]] - np.einsum("gnk,gnl->nkl", block, block)
-        t = np.linalg.cholesky(covariance)
+        count = len(given)
+        q, r = np.linalg.qr(self.root[given].T)  # rows of the given ones: r' q'
+        own = solve_triangular(r, e_given.T, trans="T") if count else np.zeros((0, len(e)))
+        rows = self.root[each]
+        known = rows @ q
+        rest = np.swapaxes(rows - known @ q.T, -1, -2)
+        t = np.swapaxes(np.linalg.qr(rest)[1], -1, -2)
+        mean = np.einsum("nkg,gs->snk", known, own)
         z = np.linalg.solve(t[None], (e - mean)[..., None])[..., 0]
-        log_det = np.sum(np.log(np.diagonal(t, axis1=-2, axis2=-1)), axis=-1)
+        log_det = np.sum(np.log(np.abs(np.diagonal(t, axis1=-2, axis2=-1))), axis=-1)
         return np.sum(log_normal(e) - log_normal(z), axis=-1) + log_det
 
 
@@ -96,12 +93,11 @@ def as_correlated(p: Problem, guide: Any, solution: Solution) -> tuple[Any, dict
     if len(loc) > LARGEST:
         return guide, values, NONE
     if guide == "fullrank":
-        tril = np.asarray(values[f"{Joint.NAME}.scale_tril"], dtype=float)
-        covariance = tril @ tril.T
+        root = np.asarray(values[f"{Joint.NAME}.scale_tril"], dtype=float)
     else:
-        factor = np.asarray(values[f"{Joint.NAME}.cov_factor"], dtype=float)
-        covariance = factor @ factor.T + np.diag(np.asarray(values[f"{Joint.NAME}.scale"], dtype=float) ** 2)
-    scale = np.sqrt(np.diag(covariance))
+        parts = values[f"{Joint.NAME}.cov_factor"], np.diag(values[f"{Joint.NAME}.scale"])
+        root = np.concatenate([np.asarray(x, dtype=float) for x in parts], axis=1)
+    scale = np.linalg.norm(root, axis=1)
     out = {n: x for n, x in values.items() if not n.startswith(f"{Joint.NAME}.")}
     places, start = {}, 0
     for site in joint.sites:
@@ -110,4 +106,4 @@ def as_correlated(p: Problem, guide: Any, solution: Solution) -> tuple[Any, dict
         out[f"{site}.loc"] = loc[start:stop].reshape(p.shapes[site])
         out[f"{site}.scale"] = scale[start:stop].reshape(p.shapes[site])
         start = stop
-    return "meanfield", out, Correlated(places, covariance / np.outer(scale, scale))
+    return "meanfield", out, Correlated(places, root / scale[:, None])

@@ -17,12 +17,13 @@ def explain(
     bound: Bound | None,
     notes: tuple[str, ...],
     guide: str,
+    algorithm: str,
     executor: str,
 ) -> str:
     """The text of `fit.explain()`."""
     lines = ["The bound", "", f"  log p(data) >= ELBO = {_sum_text(d)}", ""]
     lines += [f"  q({', '.join(f.sites)}): {f.family} ({f.origin})" for f in d.factors]
-    lines += [f"  guide: {guide}; executor: {executor}", "", "Term by term", ""]
+    lines += [f"  guide: {guide}; algorithm: {algorithm}; executor: {executor}", "", "Term by term", ""]
     rows = [("term", "value", "its gradient")]
     reasons: dict[str, None] = {}
     for term, choices in plan.choices:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -26,12 +27,13 @@ from ..algorithms.noise import Stream, draw, generator
 from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
 from ..algorithms.tables import Table, tables_at
 from ..elbo import Objective, Problem, bounds, choose, derive, problem
-from ..errors import DataError, GuideError
+from ..errors import DataError, GuideError, ModelError
 from ..model.calls import refuse_own_names
 from ..version import __version__
 from . import store
 from .evaluate import Bound
 from .fit import Fit
+from .tree import check_shapes, check_tree, damaged, fits
 from .verdict import Verdict
 from .weights import Ratios, pointwise
 
@@ -48,7 +50,7 @@ def save(fit: Fit, path: str | os.PathLike) -> None:
     tree = _of_problem(fit.problem, fit.guide, s.objective, s.executor, fit.seed, fit.algorithm)
     values, history = dict(s.values), None if s.run else s.history
     tree["run"] = s.run and _of_run(s.run)
-    tree["solution"] = [values, history, s.stop_reason, s.converged, s.steps, s.notes, s.interrupted]
+    tree["solution"] = [values, history, s.stop_reason, s.converged, s.steps, s.notes, s.interrupted, s.doubts]
     tree["bound"] = [getattr(fit.bound, f.name) for f in dataclasses.fields(Bound)]
     tree["verdict"] = [getattr(fit.verdict, f.name) for f in dataclasses.fields(Verdict)]
     r = fit.ratios
@@ -74,6 +76,9 @@ def keeping(p: Problem, guide: Any, algorithm: Any, seed: int, notes: tuple[str,
 
 def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, seed: int, algorithm: Any) -> dict:
     """What says which problem it is, and which algorithm."""
+    if not objective.plain:  # its terms are those of the bound that was climbed
+        d = derive(p, guide, seed=seed)
+        objective = Objective(d, choose(d))
     d = objective.derivation
     automatic = isinstance(guide, str) or guide is None
     return {
@@ -110,7 +115,7 @@ def _of_algorithm(algorithm: Any) -> dict | None:
         settings["init"] = store.digest(getattr(init, "params", init))
     optimizer = settings.get("optimizer")
     if optimizer is not None:
-        ours = getattr(optim, type(optimizer).__name__, None) is type(optimizer)
+        ours = optim.OPTIMIZERS.get(type(optimizer).__name__) is type(optimizer)
         of = [type(optimizer).__name__, {f.name: getattr(optimizer, f.name) for f in dataclasses.fields(optimizer)}]
         settings["optimizer"] = of if ours else store.Missing(type(optimizer).__name__)
     bound = settings.get("bound")
@@ -143,6 +148,7 @@ def _of_run(run: Run) -> dict:
         "converged": run.converged,
         "history": run.history,
         "notes": run.notes,
+        "doubts": run.doubts,
     }
 
 
@@ -222,7 +228,7 @@ def load(path: str | os.PathLike, model: Callable, *args: Any, guide: Callable |
     ...     print(ppl.load(f"{folder}/fit.npz", model).verdict.word)
     trusted
     """
-    refuse_own_names(model, ("path", "guide"), "load")
+    refuse_own_names(model, ("path", "guide"), "ppl.load")
     saved = _restored(path, model, args, kwargs, guide, None)
     return _judged(saved)
 
@@ -234,7 +240,14 @@ def _judged(saved: Saved) -> Fit:
         return Fit.of(p, saved.guide, s, saved.seed, saved.algorithm)
     ratios = tree["ratios"]
     if not isinstance(ratios, str):
-        ratios = Ratios(*ratios, *pointwise(p, saved.guide, s, saved.seed))
+        of, values, correlated = pointwise(p, saved.guide, s, saved.seed)
+        log_ratios, elements, mixed, noise, _ = ratios
+        count, all_draws = len(np.atleast_1d(log_ratios)), len(np.atleast_1d(mixed))
+        check_shapes("weights", {"own": log_ratios, "mixed": mixed}, {"own": (count,), "mixed": (all_draws,)})
+        check_shapes("weighed draws", noise, {f.name: (all_draws, *f.noise_shape) for f in of.factors})
+        sizes = {n: (count, of.plates[n].size) if n in of.plates else () for n in elements}
+        check_shapes("weights of elements", elements, sizes)
+        ratios = Ratios(*ratios, of, values, correlated)
     return Fit(p, saved.guide, s, Bound(*tree["bound"]), ratios, Verdict(*tree["verdict"]), saved.seed, saved.algorithm)
 
 
@@ -293,15 +306,19 @@ def go_on(p: Problem, guide: Any, s: Solution, algorithm: Any, seed: int, progre
 def _check_same(saved: Saved, algorithm: Any, guide: Any, seed: int) -> None:
     """Is the file that of the same guide, seed and settings?"""
     if saved.seed != seed:
-        raise DataError(f"the seed {saved.seed}", f"seed={seed}")
+        raise DataError(f"the seed {saved.seed}", f"seed={seed}", f"seed={saved.seed}")
     if isinstance(guide, str) and guide != saved.guide:
-        raise DataError(f"guide='{saved.guide}'", f"guide='{guide}'")
+        raise DataError(f"guide='{saved.guide}'", f"guide='{guide}'", f"guide='{saved.guide}'")
     here, there = _of_algorithm(algorithm), saved.tree["algorithm"]
     if there["name"] != here["name"]:
-        raise DataError(f"algorithm '{there['name']}'", f"'{here['name']}'")
+        raise DataError(f"algorithm '{there['name']}'", f"'{here['name']}'", "the algorithm of the file")
     for name, x in here["settings"].items():
         if name not in FREE and store.digest(x) != store.digest(there["settings"].get(name)):
-            raise DataError(f"{name}={there['settings'].get(name)!r}", f"{name}={getattr(algorithm, name)!r}")
+            raise DataError(
+                f"{name}={there['settings'].get(name)!r}",
+                f"{name}={getattr(algorithm, name)!r}",
+                "the setting of the file",
+            )
 
 
 def _restored(
@@ -314,14 +331,15 @@ def _restored(
 ) -> Saved:
     """Read a file, record the model anew, and check that they belong together."""
     tree = store.read(path)
-    if not isinstance(tree, dict) or "format" not in tree:
+    if not isinstance(tree, dict) or not fits(tree.get("format"), int):
         raise DataError(f"'{os.fspath(path)}', which holds no fit", "a file written by fit.save(path)", "another path")
     if tree["format"] > FORMAT:
         raise DataError(
-            f"a file of format {tree['format']}, written by version {tree['version']}",
+            f"a file of format {tree['format']}, written by version {tree.get('version')}",
             f"format {FORMAT} or older",
             "a newer version of ppl",
         )
+    check_tree(tree)
     args, kwargs = _arguments(tree, model, args, kwargs)
     guide, seed, eager = _guide(tree, guide), tree["seed"], tree["executor"] == "eager"
     p = problem(model, args, kwargs, eager=eager, seed=seed)
@@ -332,24 +350,30 @@ def _restored(
         p = rewritten(p, tree["form"], seed)
     d = derive(replace(p, dtype=np.dtype(tree["dtype"])), guide, seed=seed, eager=eager)
     _check_shapes(tree["shapes"], {n: tuple(x.init.shape) for n, x in d.parameters.items()})
+    shapes = {n: x.init.shape for n, x in d.parameters.items()}
     plan = choose(d)
-    for name, (member, why) in tree.get("members", {}).items():
+    for name, (member, why) in tree["members"].items():
         plan = plan.with_member(name, member, why)
     objective = Objective(d, plan)
     _check_terms(tree["terms"], _terms(objective, seed), 1e-3 if d.program.dtype == np.float32 else 1e-6)
     algorithm = algorithm or _algorithm(tree["algorithm"])
     run = _run(tree["run"], objective, algorithm, eager) if tree["run"] and algorithm else None
     if "solution" in tree:
-        values, history, reason, converged, steps, notes, interrupted = tree["solution"]
+        values, history, reason, converged, steps, notes, interrupted, doubts = tree["solution"]
         if history is None:
             history = tree["run"]["history"]
+        check_shapes("values", values, shapes)
     else:
         if run is None:
-            raise DataError("a checkpoint whose optimizer is of a class of its own", "ppl.infer(...) with it", "")
+            got = "a checkpoint whose optimizer is of a class of its own"
+            raise DataError(got, "the optimizer beside it", "ppl.infer(...) with the algorithm of the checkpoint")
         values, history, notes = run.where.concrete(*run.best), run.history, run.notes
-        reason, converged, steps, interrupted = CUT_OFF, False, run.state.step, True
+        reason, converged, steps, interrupted, doubts = CUT_OFF, False, run.state.step, True, run.doubts
     executor = tree["executor"]
     s = Solution(values, history, reason, converged, steps, objective, executor, tuple(notes), interrupted, run)
+    s = replace(s, doubts=tuple(doubts))
+    if np.ndim(history) != 1:
+        raise damaged(f"a history of shape {np.shape(history)}")
     return Saved(p, guide, s, algorithm, seed, tree)
 
 
@@ -358,6 +382,9 @@ def _arguments(tree: Mapping[str, Any], model: Callable, args: tuple, kwargs: Ma
     if not args and not kwargs:
         args, kwargs = tree["args"], tree["kwargs"]
         for name, x in _by_name(model, args, kwargs).items():
+            there = tree["digests"].get(name)
+            if there is not None and there != store.digest(x):
+                raise damaged(f"an argument '{name}' that is not the one that was written")
             if (what := _missing(x)) is not None:
                 raise DataError(
                     f"a file without the argument '{name}': {what}, which a file does not hold",
@@ -432,43 +459,78 @@ def _algorithm(tree: Mapping[str, Any] | None) -> Any:
     if "optimizer" in settings:
         if isinstance(settings["optimizer"], store.Missing):
             return None
-        name, fields = settings["optimizer"]
-        settings["optimizer"] = getattr(optim, name)(**fields)
+        settings["optimizer"] = _optimizer(settings["optimizer"])
     if "bound" in settings:
         name, fields = settings["bound"]
         settings["bound"] = getattr(bounds, name)(**fields)
     if isinstance(settings.get("weights"), store.Missing):
         return None
     if settings.get("weights"):
-        held = settings["weights"]
-        settings["weights"] = {n: bounds.FreeBits(**w) if isinstance(w, dict) else w for n, w in held.items()}
+        weights = settings["weights"]
+        settings["weights"] = {n: bounds.FreeBits(**w) if isinstance(w, dict) else w for n, w in weights.items()}
+    hints = get_type_hints(kind, vars(sys.modules[kind.__module__]))
     known = {f.name for f in dataclasses.fields(kind)} - {"init"}
     held = {n: x for n, x in settings.items() if n in known and _missing(x) is None}
+    for n, x in held.items():
+        if not fits(x, hints[n]):
+            raise damaged(f"{n}={x!r} among the settings of '{tree['name']}'")
     try:
         return kind(**held)
-    except TypeError:  # a setting without a default was code
+    except ModelError:  # a setting without a default was code
         return None
+
+
+def _optimizer(held: Any) -> Any:
+    """One of ours, from its name and its settings."""
+    if fits(held, tuple[str, dict[str, float]]) and held[0] in optim.OPTIMIZERS:
+        kind, settings = optim.OPTIMIZERS[held[0]], held[1]
+        if set(settings) == {f.name for f in dataclasses.fields(kind)}:
+            return kind(**settings)
+    raise damaged(f"the optimizer {held!r}")
 
 
 def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: bool) -> Run:
     """The run of a file, in the coordinates of this derivation."""
     d, optimizer = objective.derivation, algorithm.optimizer
+    shapes = {n: x.init.shape for n, x in d.parameters.items()}
+    check_shapes("the parameters of a run", tree["origin"], shapes)
+    check_shapes("the start of a run", tree["start"], shapes)
     where = Coordinates.at(d, tree["origin"], tables=not eager)
     step, x, moments, rate, skipped = tree["state"]
     tables = tables_at(where, d, optimizer)
+    beside, size = {n: t.x.shape for n, t in tables.items()}, (where.size,)
+    check_shapes("the tables of a run", {n: t[0] for n, t in tree["tables"].items()}, beside)
+    points = {"state": x, "sums": tree["sums"][1] if np.ndim(tree["sums"][1]) else x}
+    if tree["answer"]:
+        points["answer"] = tree["answer"][0]
+        check_shapes("the tables of an answer", tree["answer"][1], beside)
+    check_shapes("a run", points, dict.fromkeys(points, size))
+    count = len(np.atleast_1d(tree["windows"][0]))
+    held = dict(zip(("bounds", "places"), tree["windows"], strict=True))
+    check_shapes("windows", held, {"bounds": (count,), "places": (count, *size) if count else np.shape(held["places"])})
     tables = {n: _table(t, *tree["tables"][n]) for n, t in tables.items()}
-    baselines = tuple(tree.get("baselines", ()))
+    baselines = tuple(tree["baselines"])
+    if baselines:
+        there, here = ({str(i): x for i, x in enumerate(xs)} for xs in (baselines, objective.start))
+        check_shapes("states of control variates", there, {n: np.shape(x) for n, x in here.items()})
     state = State(step, x, _moments(optimizer.init(x), moments), rate, skipped, tables, baselines)
     windows = tuple(Window(float(e), w) for e, w in zip(*tree["windows"], strict=True))
     answer = tree["answer"] and Point(*tree["answer"])
     start, sums, notes = tree["start"], Sums(*tree["sums"]), tuple(tree["notes"])
-    return Run(where, state, start, windows, sums, answer, tree["converged"], tree["history"], notes)
+    return Run(
+        where, state, start, windows, sums, answer, tree["converged"], tree["history"], notes, tuple(tree["doubts"])
+    )
 
 
 def _table(fresh: Table, x: np.ndarray, moments: Any, average: np.ndarray, visits: np.ndarray) -> Table:
+    wanted = {"average": fresh.average.shape, "visits": fresh.visits.shape}
+    check_shapes("a table", {"average": average, "visits": visits}, wanted)
     return fresh._replace(x=x, optimizer=_moments(fresh.optimizer, moments), average=average, visits=visits)
 
 
 def _moments(fresh: Any, held: tuple | None) -> Any:
     """An optimizer's state of the kind that it begins with."""
+    shapes = [None if x is None else [np.shape(v) for v in x] for x in (fresh, held)]
+    if shapes[0] != shapes[1] or not (held is None or fits(held, tuple[np.ndarray | int, ...])):
+        raise damaged("the state of another optimizer")
     return fresh if held is None else type(fresh)(*held)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from os import PathLike
 from typing import Any, NamedTuple
@@ -13,13 +14,14 @@ import numpy as np
 from ..algorithms import Bar, Solution
 from ..algorithms.noise import Stream, draw, generator
 from ..array import compile_program, is_recorded, prune
-from ..array.batching import batch
 from ..elbo import Derivation, EagerObjective, FactorFacts, Problem, derive
 from ..elbo.flow import flow
 from ..errors import ModelError
 from ..graph import ModelGraph
 from ..guides import Joint
-from ..model.calls import check_names
+from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
+from ..model.missing import part_name
+from .draws import run_in_chunks
 from .evaluate import Bound, evaluate
 from .explain import explain
 from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_weighted
@@ -29,7 +31,6 @@ from .verdict import Verdict, judge
 from .weights import Ratios, log_evidence, weigh
 
 SUMMARY_DRAWS = 4000
-CHUNK_WORK = 2_000_000
 
 
 class Evidence(NamedTuple):
@@ -62,7 +63,7 @@ class Fit:
         guide = guide if solution.guide is None else solution.guide
         bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
         ratios = weigh(p, guide, solution, seed)
-        verdict = judge(solution, bound, ratios, (*p.graph.warnings, *solution.biased))
+        verdict = judge(solution, bound, ratios, p.graph.warnings)
         return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
 
     # -- facts -------------------------------------------------------------------------------
@@ -121,6 +122,11 @@ class Fit:
         With `resample=True` they are drawn by their smoothed importance weights, which brings them
         nearer to the posterior where k-hat is below 0.7.
 
+        Raises
+        ------
+        ModelError
+            with `resample=True`, where there are no importance weights.
+
         >>> import ppl, ppl.distributions as dist
         >>> def model():
         ...     z = ppl.sample("z", dist.Normal(0, 1))
@@ -128,25 +134,31 @@ class Fit:
         >>> ppl.infer(model, progress=False).sample(10)["z"].shape
         (10,)
         """
-        _check_count(num_samples)
-        seed = self.seed if seed is None else seed
-        draws = self._resample(num_samples, seed)[0] if resample else self._everything(num_samples, seed)
+        num_samples, seed = self._asked(num_samples, seed)
+        draws = self._some(num_samples, seed, resample, "fit.sample(resample=True)")
         return {n: x for n, x in draws.items() if n in self.graph.nodes}
+
+    def _asked(self, num_samples: Any, seed: Any) -> tuple[int, int]:
+        return count_of("num_samples", num_samples), self.seed if seed is None else seed_of(seed)
+
+    def _some(self, num_samples: int, seed: int, resample: bool, what: str) -> dict[str, np.ndarray]:
+        return self._resample(num_samples, seed, what)[0] if resample else self._everything(num_samples, seed)
 
     def _everything(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
         """Draws of everything, auxiliary sites of a rewritten model included."""
         return (self._sample_eagerly if self.executor == "eager" else self._sample)(num_samples, seed)
 
-    def _resample(self, num_samples: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _resample(self, num_samples: int, seed: int, what: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The same by importance weights, and the numbers of the weighted draws that they are."""
-        found = self._weighed("fit.sample(resample=True)")
+        found = self._weighed(what)
         by = np.exp(found.mixture.log_weights)
         rows = generator(seed, 1, Stream.ORDER).choice(len(by), num_samples, p=by / by.sum())
         return {n: x[rows] for n, x in found.draws.items()}, rows
 
     def _weighed(self, what: str) -> Ratios:
         if isinstance(self.ratios, str):
-            raise ModelError(f"{what} where there are no importance weights: {self.ratios}", "a fit with a k-hat")
+            got = f"{what} where there are no importance weights: {self.ratios}"
+            raise ModelError(got, "a fit with a k-hat", "the guide's draws as they are: resample=False")
         return self.ratios
 
     def log_evidence(self, num_samples: int = 2000, *, seed: int | None = None) -> Evidence:
@@ -155,6 +167,11 @@ class Fit:
         log mean of p(data, z) / q(z) over draws of the guide, every plate element averaged out by
         itself. It is never far below the bound; where k-hat is above 0.7 its error says too little.
 
+        Raises
+        ------
+        ModelError
+            where draws cannot be weighed: control flow depends on one, or the fit is a point.
+
         >>> import ppl, ppl.distributions as dist
         >>> def model():
         ...     z = ppl.sample("z", dist.Normal(0, 1))
@@ -162,34 +179,28 @@ class Fit:
         >>> round(float(ppl.infer(model, progress=False).log_evidence().value), 2)
         -1.52
         """
-        _check_count(num_samples)
-        seed = self.seed if seed is None else seed
+        num_samples, seed = self._asked(num_samples, seed)
         found = log_evidence(self.problem, self.guide, self.solution, seed, num_samples)
         if isinstance(found, str):
-            raise ModelError(f"fit.log_evidence() where draws cannot be weighed: {found}", "a fit with a k-hat")
+            got = f"fit.log_evidence() where draws cannot be weighed: {found}"
+            raise ModelError(got, "a fit with a k-hat", "fit.elbo, which is a bound on it unless the fit is a point")
         return Evidence(*found)
 
     def _sample(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
         d = self._full
         names = {**d.site_outputs, **d.deterministic_outputs}
         program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
-        size = int(np.clip(CHUNK_WORK // max(program.work, 1), 1, num_samples))
         noise_inputs = {f.noise_input for f in d.factors}
         rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
         eps = {n: e[0] for n, e in draw(generator(seed, 0, Stream.DRAWS), d.factors, 1, num_samples).items()}
-        parts, made = [], {}
-        for start in range(0, num_samples, size):
-            count = min(size, num_samples - start)
-            if count not in made:
-                made[count] = compile_program(
-                    batch(program, [i in noise_inputs for i in range(len(program.inputs))], count)
-                )
-            with np.errstate(all="ignore"):
-                parts.append(
-                    made[count](*d.inputs(self.params, rows, {n: e[start : start + count] for n, e in eps.items()}))
-                )
+        found = run_in_chunks(
+            program,
+            [i in noise_inputs for i in range(len(program.inputs))],
+            num_samples,
+            lambda start, stop: d.inputs(self.params, rows, {n: e[start:stop] for n, e in eps.items()}),
+        )
         order = generator(seed, 0, Stream.ORDER).permutation(num_samples)  # antithetic partners apart
-        return {n: np.concatenate([np.asarray(p[i]) for p in parts])[order] for i, n in enumerate(names)}
+        return {n: x[order] for n, x in zip(names, found, strict=True)}
 
     def _sample_eagerly(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
         d = self._full
@@ -214,11 +225,26 @@ class Fit:
         d = self.solution.derivation
         known = self._draws if self.executor == "eager" else {**d.site_outputs, **d.deterministic_outputs}
         if site not in known:
-            hint = "a site that every branch of the model has" if site in self.graph.nodes else ""
-            raise ModelError(f"fit['{site}']", f"a latent site or deterministic: {list(known)}", hint, site=site)
+            hint = self._instead(site, known)
+            raise ModelError(f"fit['{site}']", f"a latent site or deterministic: {self.sites}", hint, site=site)
         if site not in self._marginals:
             self._marginals[site] = self._marginal(site)
         return self._marginals[site]
+
+    def _instead(self, site: str, known: Collection[str]) -> str:
+        """What to ask for in place of a site that has no marginal."""
+        node = self.graph.nodes.get(site)
+        whole = next((n for n in known if part_name(n) == site), None)
+        if whole is not None:
+            return f"fit['{whole}'], the completed observation: of a subsampled plate any entry may be missing"
+        if node is None:
+            close = get_close_matches(str(site), [*known], 1)
+            return f"fit['{close[0]}']" if close else "fit.sites for their names"
+        if node.kind == "observed":
+            return f"fit.predict()['{site}'] for new draws: it is observed"
+        if node.kind == "parameter":
+            return f"fit.params['{site}']: it is a parameter"
+        return "a site that every branch of the model has"
 
     @cached_property
     def _guides(self) -> dict[str, tuple | None]:
@@ -277,7 +303,7 @@ class Fit:
         """Latent sites and deterministics with results; those of some branches only have none."""
         d = self.solution.derivation
         known = self._draws if self.executor == "eager" else {**d.site_outputs, **d.deterministic_outputs}
-        whole = {n.removesuffix("_unobserved") for n in known if self._is_part(n)}  # shown by their missing entries
+        whole = {n for n in known if part_name(n) in known and self._is_part(part_name(n))}  # shown by what they lack
         return [n for n in self.graph.nodes if n in known and n not in whole]
 
     def _is_part(self, name: str) -> bool:
@@ -285,30 +311,70 @@ class Fit:
 
     # -- predictions -----------------------------------------------------------------------------
     def predict(
-        self, *args: Any, num_samples: int = 1000, seed: int | None = None, new: Sequence[str] = (), **kwargs: Any
+        self,
+        *args: Any,
+        num_samples: int = 1000,
+        seed: int | None = None,
+        new: Sequence[str] = (),
+        resample: bool | None = None,
+        **kwargs: Any,
     ) -> Draws:
         """Posterior predictive draws of the observed sites, and of what depends on them.
 
         Without arguments the training arguments are used. Observed sites are drawn anew even
         where `obs=` is passed. A plate of the same size keeps its fitted local posteriors; one of
         another size, or named in `new`, draws its latent sites from the prior given the others.
+
+        The posterior draws behind them are the guide's, or with `resample=True` drawn by their
+        importance weights; None is what the verdict says: by weights where it corrects the summaries
+        by them. `.resampled` of the result says which it was, `.notes` what else was done.
+
+        Raises
+        ------
+        ModelError
+            if the arguments do not fit the model, the model has an argument with a name of these,
+            `new` names no plate, or `resample=True` where there are no importance weights.
+        ShapeError
+            if an argument asks for elements that no fitted plate has.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model(x, y=None):
+        ...     b = ppl.sample("b", dist.Normal(0, 10))
+        ...     with ppl.plate("rows", len(x)):
+        ...         ppl.sample("y", dist.Normal(b * x, 1), obs=y)
+        >>> fit = ppl.infer(model, np.arange(4.0), y=2 * np.arange(4.0), progress=False)
+        >>> drawn = fit.predict(np.array([10.0, 20.0]), num_samples=500)
+        >>> drawn["y"].shape, drawn.resampled
+        ((500, 2), False)
         """
+        refuse_own_names(self.problem.model, ("num_samples", "seed", "new", "resample"), "fit.predict")
         if not args and not kwargs:
             args, kwargs = self.problem.args, dict(self.problem.kwargs)
-        _check_count(num_samples)
-        seed = self.seed if seed is None else seed
-        return self._predict(self._everything(num_samples, seed), args, kwargs, num_samples, seed, new)
+        check_call(self.problem.model, args, kwargs)
+        num_samples, seed = self._asked(num_samples, seed)
+        resample = self.verdict.corrected if resample is None else resample
+        draws = self._some(num_samples, seed, resample, "fit.predict(resample=True)")
+        return self._predict(draws, args, kwargs, num_samples, seed, new, resample)
 
     def _predict(
-        self, draws: dict[str, np.ndarray], args: tuple, kwargs: dict, num_samples: int, seed: int, new: Sequence[str]
+        self,
+        draws: dict[str, np.ndarray],
+        args: tuple,
+        kwargs: dict,
+        num_samples: int,
+        seed: int,
+        new: Sequence[str],
+        resampled: bool,
     ) -> Draws:
         draws = {n: x for n, x in draws.items() if n in self.solution.derivation.site_outputs}
-        check_names("new", (new,) if isinstance(new, str) else new, self.solution.derivation.plates)
+        new = (new,) if isinstance(new, str) else new
+        check_names("new", new, self.solution.derivation.plates)
         sizes = {p.name: p.size for p in self.solution.derivation.plates.values()}
         hidden = {n.name for n in self.graph.of_kind("latent")}
-        return posterior_predictive(
+        found = posterior_predictive(
             self.problem.model, args, kwargs, draws, self.params, sizes, new, num_samples, seed + 1, hidden
         )
+        return Draws(found, notes=found.notes, resampled=resampled)
 
     # -- going on, and keeping -----------------------------------------------------------------------
     def resume(self, steps: int | None = None, *, callback: Callable | None = None, progress: bool = True) -> Fit:
@@ -317,6 +383,11 @@ class Fit:
         `steps` is how many more; by default what the algorithm has left, or as many again as were
         taken where nothing is left. A run that had converged goes on in its last stage, and says so.
         The callback of the steps so far is not asked again; `callback` may be another one.
+
+        Raises
+        ------
+        ModelError
+            where there are no steps to go on from, or a file does not hold the algorithm.
 
         >>> import ppl, ppl.distributions as dist
         >>> def model():
@@ -344,9 +415,7 @@ class Fit:
         done = run.state.step
         if steps is None:
             steps = algorithm.steps - done if done < algorithm.steps and not run.converged else done
-        if not isinstance(steps, int | np.integer) or steps < 1:
-            raise ModelError(f"steps={steps!r}", "a whole number of at least 1", "fit.resume(steps=1000)")
-        algorithm = replace(algorithm, steps=done + int(steps), callback=callback)
+        algorithm = replace(algorithm, steps=done + count_of("steps", steps), callback=callback)
         return go_on(self.problem, self.guide, self.solution, algorithm, self.seed, Bar if progress else None)
 
     def save(self, path: str | PathLike) -> None:
@@ -378,19 +447,46 @@ class Fit:
         | posterior | draws of latent sites and deterministics, as one chain; resampled by their \
 importance weights where the verdict corrects by these |
         | posterior_predictive, log_likelihood | of the observed sites, at these draws; the latter pointwise |
-        | observed_data, constant_data | what was observed, and the other arrays among the arguments |
+        | observed_data, constant_data | what was observed, NaN where it is missing, and the other arrays \
+among the arguments |
         | sample_stats | the log importance weights of the draws, where they were resampled by them |
 
         Axes of plates have the plates' names. Attributes name the library, the verdict and the bound.
+        Where entries of an observation are missing, its log likelihood is that of the others, along an
+        axis `<site>_observed` whose labels are their numbers: what was not seen cannot be predicted well.
+
+        Raises
+        ------
+        ModelError
+            where ArviZ is not there.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model(y):
+        ...     mu = ppl.sample("mu", dist.Normal(0, 1))
+        ...     with ppl.plate("rows", len(y)):
+        ...         ppl.sample("y", dist.Normal(mu, 1), obs=y)
+        >>> data = ppl.infer(model, np.ones(5), progress=False).to_arviz(100)  # doctest: +SKIP
+        >>> data.log_likelihood["y"].dims  # doctest: +SKIP
+        ('chain', 'draw', 'rows')
         """
         from .inference_data import to_arviz
 
-        _check_count(num_samples)
-        return to_arviz(self, num_samples, self.seed if seed is None else seed)
+        return to_arviz(self, *self._asked(num_samples, seed))
 
     # -- words and pictures --------------------------------------------------------------------------
     def explain(self) -> str:
-        """The derived bound, term by term: estimator, reason, value; and the choices made."""
+        """The derived bound, term by term: estimator, reason, value; and the choices made.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model():
+        ...     z = ppl.sample("z", dist.Normal(0, 1))
+        ...     ppl.sample("y", dist.Normal(z, 1), obs=1.0)
+        >>> print(ppl.infer(model, progress=False).explain().partition("Term by term")[0].rstrip())
+        The bound
+          log p(data) >= ELBO = -KL(q(z) || p(z)) + E[log p(y | z)]
+          q(z): Normal (automatic)
+          guide: meanfield; algorithm: bbvi; executor: numpy
+        """
         guide = (
             self.guide if isinstance(self.guide, str) else "the function given" if callable(self.guide) else "automatic"
         )
@@ -401,6 +497,7 @@ importance weights where the verdict corrects by these |
             self.bound,
             self.solution.notes,
             guide,
+            getattr(self.algorithm, "name", "not in the file"),
             self.executor,
         )
 
@@ -431,8 +528,3 @@ importance weights where the verdict corrects by these |
         return "\n".join(parts)
 
     __repr__ = __str__
-
-
-def _check_count(num_samples: Any) -> None:
-    if not isinstance(num_samples, int | np.integer) or num_samples < 1:
-        raise ModelError(f"num_samples={num_samples!r}", "a whole number of at least 1", "num_samples=1000")

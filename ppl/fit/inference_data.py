@@ -26,18 +26,21 @@ def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
         raise ModelError("to_arviz() without arviz", "the extra 'arviz'", "pip install 'ppl[arviz]'") from None
     p, weights = fit.problem, {}
     if fit.verdict.corrected:
-        draws, rows = fit._resample(num_samples, seed)
+        draws, rows = fit._resample(num_samples, seed, "to_arviz()")
         weights["log_weight"] = fit.ratios.mixture.log_weights[rows]
     else:
         draws = fit._everything(num_samples, seed)
     latent = {n: draws[n] for n in fit.solution.derivation.site_outputs if n in draws}
-    sites, densities = at_draws(p.model, p.args, p.kwargs, latent, fit.params, num_samples)
-    observed = {n: np.asarray(s.value) for n, s in sites.items() if is_data(s)}
+    needed = set(p.graph.nodes) - p.graph.summed_out
+    sites, densities = at_draws(p.model, p.args, p.kwargs, latent, fit.params, num_samples, needed)
+    observed = {n: _observed(s) for n, s in sites.items() if is_data(s)}
+    there = {n: x for n in densities if (x := _there(sites[n])) is not None}
+    densities = {n: x[:, there[n]] if n in there else x for n, x in densities.items()}
     groups = {"posterior": {n: x for n, x in draws.items() if n in fit.graph.nodes}}
     if num_samples * sum(map(np.size, observed.values())) <= LARGEST:
-        predicted = fit._predict(draws, p.args, dict(p.kwargs), num_samples, seed, ())
+        predicted = fit._predict(draws, p.args, dict(p.kwargs), num_samples, seed, (), fit.verdict.corrected)
         groups["posterior_predictive"] = {n: x for n, x in predicted.items() if n in observed}
-        groups["log_likelihood"] = densities
+        groups["log_likelihood"] = {n: x for n, x in densities.items() if x.size}
     groups |= {"sample_stats": weights, "observed_data": observed, "constant_data": _constants(p, observed)}
     attrs = {
         "inference_library": "ppl",
@@ -45,17 +48,22 @@ def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
         "verdict": fit.verdict.word,
         "elbo": fit.elbo,
     }
-    plates = {q.name: np.arange(q.size) for s in sites.values() for q in s.plates}
+    labels = {q.name: np.arange(q.size) for s in sites.values() for q in s.plates}
+    labels |= {"chain": [0], "draw": np.arange(num_samples)} | {_cells(n): np.flatnonzero(x) for n, x in there.items()}
     found = {}
     for group, arrays in groups.items():
         chain = () if group in ("observed_data", "constant_data") else ("chain", "draw")
         variables = {}
         for name, x in arrays.items():
             shape = x.shape[1:] if chain else x.shape
-            axes = _axes(name, shape, sites, whole=group != "log_likelihood") if group != "constant_data" else None
-            variables[name] = (*chain, *(axes or _numbered(name, shape))), x[None] if chain else x
+            if group == "log_likelihood" and name in there:
+                axes = [_cells(name)]
+            elif group == "constant_data":
+                axes = _numbered(name, shape)
+            else:
+                axes = _axes(name, shape, sites, whole=group != "log_likelihood")
+            variables[name] = (*chain, *axes), x[None] if chain else x
         used = {axis for axes, _ in variables.values() for axis in axes}
-        labels = {"chain": [0], "draw": np.arange(num_samples), **plates}
         if variables:
             found[group] = xarray.Dataset(variables, {n: x for n, x in labels.items() if n in used}, attrs)
     if hasattr(arviz, "InferenceData"):
@@ -63,6 +71,23 @@ def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
     tree = xarray.DataTree.from_dict(found)
     tree.attrs.update(attrs)
     return tree
+
+
+def _observed(site: Site) -> np.ndarray:
+    """What was observed, NaN where it is missing."""
+    gaps = site.options.get("gaps")
+    return np.asarray(site.value if gaps is None else np.where(gaps.missing, np.nan, gaps.obs))
+
+
+def _there(site: Site) -> np.ndarray | None:
+    """Where a log density is that of an observation, of which nothing is missing; None where all are."""
+    gaps = site.options.get("gaps")
+    return None if gaps is None else ~np.any(gaps.missing, axis=tuple(range(-site.fn.event_dim, 0)))
+
+
+def _cells(name: str) -> str:
+    """The axis of the entries that are not missing; its labels are their numbers in the whole."""
+    return f"{name}_observed"
 
 
 def _constants(p: Problem, observed: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -16,22 +16,24 @@ from typing import Any
 import numpy as np
 
 from ..algorithms.noise import open_uniform
-from ..array import Program, Tape, batch, compile_program, is_recorded, paused_collector, program_of
-from ..errors import ModelError, ShapeError
+from ..array import Program, Tape, compile_program, is_recorded, paused_collector, program_of
+from ..errors import ModelError, ShapeError, user_line
 from ..graph import Recorder, record_model
 from ..guides.factor import draw_base
 from ..model import Handler, RowNumbers, Site, handlers, parameter_rows
-from ..model.calls import check_call, check_names, refuse_own_names
-
-WORK = 1_000_000  # counted cost of one batched run
+from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
+from .draws import run_in_chunks
 
 
 class Draws(dict):
-    """`{site: array (num_samples, ...)}`; `notes` says in words what was done beside the plain thing."""
+    """`{site: array (num_samples, ...)}`; `notes` says in words what was done beside the plain thing.
 
-    def __init__(self, *args: Any, notes: Sequence[str] = (), **kwargs: Any):
+    `resampled`: the posterior draws behind these were drawn by their importance weights.
+    """
+
+    def __init__(self, *args: Any, notes: Sequence[str] = (), resampled: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.notes = tuple(notes)
+        self.notes, self.resampled = tuple(notes), resampled
 
 
 class _Full(Handler):
@@ -71,6 +73,13 @@ def prior_predictive(
 
     `sizes` sets plates to other sizes. Parameters take their starting values.
 
+    Raises
+    ------
+    ModelError
+        if the arguments do not fit the model, or `sizes` names no plate of it.
+    ShapeError
+        if the model's own arrays fix the length of a plate that `sizes` changes.
+
     >>> import ppl, ppl.distributions as dist
     >>> def model(y=None):
     ...     mu = ppl.sample("mu", dist.Normal(0, 1))
@@ -79,13 +88,14 @@ def prior_predictive(
     >>> draws["y"].shape
     (200,)
     """
-    refuse_own_names(model, ("num_samples", "seed", "sizes"), "prior_predictive")
+    refuse_own_names(model, ("num_samples", "seed", "sizes"), "ppl.prior_predictive")
     check_call(model, args, kwargs)
-    count = _positive(num_samples)
+    count, seed = count_of("num_samples", num_samples), seed_of(seed)
+    sizes = {n: count_of(f"sizes[{n!r}]", size, f"sizes={{{n!r}: 10}}") for n, size in (sizes or {}).items()}
     at_once = _recorded(model, args, kwargs, lambda _: [_Unobserved(sizes)], {}, count, seed)
     if at_once is not None:
         found, plates = at_once
-        check_names("sizes", sizes or (), plates)
+        check_names("sizes", sizes, plates)
         return Draws(found)
     rng = np.random.default_rng(seed)
     rows = []
@@ -97,8 +107,8 @@ def prior_predictive(
             if not sizes:
                 raise
             hint = "sizes= for plates whose length no argument fixes, or arguments of the new length"
-            raise ShapeError(f"{error.got}, with sizes={dict(sizes)}", error.expected, hint, site=error.site) from None
-        check_names("sizes", sizes or (), [s.name for s in trace.values() if s.type == "plate"])
+            raise ShapeError(f"{error.got}, with sizes={sizes}", error.expected, hint, site=error.site) from None
+        check_names("sizes", sizes, [s.name for s in trace.values() if s.type == "plate"])
         rows.append({s.name: s.value for s in trace.values() if _kept(s)})
     return Draws(_stacked(rows))
 
@@ -144,7 +154,7 @@ def posterior_predictive(
         rows = []
         for k in range(count):
             with handlers.trace() as trace, handlers.seed(rng_seed=rng), _all(inside(lambda n, k=k: draws[n][k])):
-                model(*args, **kwargs)
+                _run(model, args, kwargs, plate_sizes)
             rows.append({s.name: s.value for s in trace.values() if s.name not in known and _kept(s)})
         found = _stacked(rows)
     notes = [f"plate '{p}' is new: its latent sites are drawn from the prior given the others" for p in sorted(fresh)]
@@ -155,6 +165,22 @@ def posterior_predictive(
     return Draws(found, notes=notes)
 
 
+def _run(model: Callable, args: tuple, kwargs: Mapping[str, Any], fitted: Mapping[str, int]) -> None:
+    """Run a model at new arguments; where these do not fit the fitted plates, NumPy's words are not the user's."""
+    try:
+        model(*args, **kwargs)
+    except (IndexError, ValueError) as problem:
+        if isinstance(problem, ValueError) and "broadcast" not in str(problem):
+            raise
+        sizes = ", ".join(f"{size} in '{name}'" for name, size in fitted.items()) or "none"
+        raise ShapeError(
+            f"arguments that do not fit the fitted latent sites: {problem}",
+            f"indices and lengths within the plates of the fit: {sizes}",
+            "a plate whose size follows an argument: its latent sites are then drawn from the prior given the others",
+            where=user_line(problem),
+        ) from problem
+
+
 def at_draws(
     model: Callable,
     args: tuple,
@@ -162,10 +188,12 @@ def at_draws(
     draws: Mapping[str, np.ndarray],
     params: Mapping[str, np.ndarray],
     count: int,
+    needed: Collection[str],
 ) -> tuple[dict[str, Site], dict[str, np.ndarray]]:
     """All sites with full plates at the first posterior draw, and log densities of the observed ones at every draw.
 
-    The densities are pointwise: arrays (count, *batch shape). Where a latent site has no draws there are none.
+    The densities are pointwise: arrays (count, *batch shape). Where a latent site that is needed has no
+    draws there are none.
     """
 
     def inside(of_draw: Callable[[str], Any]) -> list[Handler]:
@@ -185,7 +213,7 @@ def at_draws(
         return site.fn.log_prob(site.value) if is_data(site) else None
 
     sites = at(0)
-    if any(s.type == "sample" and not s.is_observed and n not in draws for n, s in sites.items()):
+    if any(s.type == "sample" and not s.is_observed and n in needed and n not in draws for n, s in sites.items()):
         return sites, {}
     at_once = _recorded(model, args, kwargs, inside, draws, count, 0, log_density)
     if at_once is not None:
@@ -226,7 +254,9 @@ class _Drawing(Recorder):
 
     def _drawn(self, site: Site) -> Any:
         if site.rng is not None:
-            raise ModelError("a site with a generator of its own", "one that is drawn anew", site=site.name)
+            raise ModelError(
+                "a site with a generator of its own", "one that is drawn anew", "ppl.sample without it", site=site.name
+            )
         noise, kind, value = draw_base(self, site.name, site.fn)
         self.sources.append(partial(_noise, kind, noise.shape))
         return value
@@ -289,15 +319,12 @@ def _recorded(
     if not _same(compile_program(program)(*first), compile_program(again)(*first)):
         return None
     rng = np.random.default_rng(seed)
-    size = int(np.clip(WORK // max(program.work, 1), 1, count))
-    parts, made = [], {}
-    for start in range(0, count, size):
-        stop = min(start + size, count)
-        if stop - start not in made:
-            made[stop - start] = compile_program(batch(program, [True] * len(program.inputs), stop - start))
-        with np.errstate(all="ignore"):
-            parts.append(made[stop - start](*(source(rng, start, stop) for source in recorder.sources)))
-    found = [np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(len(program.outputs))]
+    found = run_in_chunks(
+        program,
+        [True] * len(program.inputs),
+        count,
+        lambda start, stop: [source(rng, start, stop) for source in recorder.sources],
+    )
     if not all(map(np.all, found[: len(conditions)])):
         return None
     return dict(zip(values, found[len(conditions) :], strict=True)), list(recorder.plates)
@@ -334,11 +361,5 @@ def _stacked(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
         return {n: np.stack([np.asarray(r[n]) for r in rows]) for n in names}
     except ValueError:
         raise ModelError(
-            "a site whose shape differs from draw to draw", "the same shape in every run of the model"
+            "a site whose shape differs from draw to draw", "the same shape in every run of the model", "a padded array"
         ) from None
-
-
-def _positive(n: Any) -> int:
-    if not isinstance(n, int | np.integer) or n < 1:
-        raise ModelError(f"num_samples={n!r}", "a whole number of at least 1")
-    return int(n)

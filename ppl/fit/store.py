@@ -36,12 +36,26 @@ def write(path: str | os.PathLike, value: Any) -> None:
     """Write a value to a file, all of it or nothing: whoever reads sees the old file or the new one."""
     arrays: dict[str, np.ndarray] = {}
     text = json.dumps(encode(value, arrays))
-    part = f"{os.fspath(path)}.part"
-    with open(part, "wb") as file:
-        np.savez(file, **{TEXT: np.frombuffer(text.encode(), np.uint8)}, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    part = f"{name_of(path)}.part"
+    try:
+        with open(part, "wb") as file:
+            np.savez(file, **{TEXT: np.frombuffer(text.encode(), np.uint8)}, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as problem:
+        raise DataError(
+            f"'{name_of(path)}', which cannot be written: {problem.strerror}",
+            "the path of a file in a folder that is there, and may be written to",
+            "another path, or os.makedirs(folder) first",
+        ) from problem
+
+
+def name_of(path: Any) -> str:
+    """The path as text."""
+    if not isinstance(path, str | os.PathLike):
+        raise DataError(f"{path!r} for a path", "the path of a file", '"fit.npz"')
+    return os.fspath(path)
 
 
 def read(path: str | os.PathLike) -> Any:
@@ -50,16 +64,21 @@ def read(path: str | os.PathLike) -> Any:
     Raises
     ------
     DataError
-        where it is not one of ours, or is damaged.
+        where there is none, it is not one of ours, or is damaged.
     """
+    name, why = name_of(path), "it is damaged, or of another kind"
     try:
-        with open(path, "rb") as whole, np.load(whole, allow_pickle=False) as file:
-            arrays = {n: file[n] for n in file.files}
-        return decode(json.loads(arrays.pop(TEXT).tobytes().decode()), arrays)
-    except (ValueError, KeyError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as problem:
-        raise DataError(
-            f"'{os.fspath(path)}', which cannot be read: {problem}", "a file written by fit.save(path)", "another path"
-        ) from None
+        with open(path, "rb") as whole:
+            if zipfile.is_zipfile(whole):
+                whole.seek(0)
+                with np.load(whole, allow_pickle=False) as file:
+                    arrays = {n: file[n] for n in file.files}
+                return decode(json.loads(arrays.pop(TEXT).tobytes().decode()), arrays)
+    except OSError as problem:
+        why = problem.strerror or why
+    except Exception:  # a damaged byte may lead the readers of archives, arrays and text anywhere
+        pass
+    raise DataError(f"'{name}', which cannot be read: {why}", "a file written by fit.save(path)", "another path")
 
 
 def digest(value: Any) -> str | None:

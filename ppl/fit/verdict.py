@@ -2,9 +2,9 @@
 
 | word | when |
 |---|---|
-| trusted | converged, k-hat below 0.5, and importance weights move no site's mean or sd: draws of the guide \
-stand for the posterior |
-| usable | summaries are corrected by smoothed importance weights, which settle; or no k-hat is to be had; \
+| trusted | converged, and importance weights settle and move no site's mean or sd: draws of the guide, weighted \
+where k-hat is 0.5 and more, stand for the posterior |
+| usable | weights settle and summaries are corrected by them; or no k-hat is to be had; \
 or k-hat below 0.5 without convergence, or with a warning about the model |
 | not trusted | a bound that is not finite, or has no maximum, or is too large for its digits; \
 weights that do not settle, or are worth too few draws; many elements of a plate that the guide misses; \
@@ -78,6 +78,7 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
         often = "<1%" if share < 0.01 else f"{share:.0%}"
         what = f"{text} is not finite for {often} of the draws"
         warnings = (*warnings, f"{what}: an argument leaves its constraint there (np.exp makes a free number positive)")
+    warnings = (*warnings, *solution.doubts)
     lost = [(text, mean) for text, (mean, _) in bound.terms.items() if abs(mean) > LARGEST]
     for text, mean in lost:
         what = f"{text} is {mean:.1e}, where rounding hides differences of a nat"

@@ -15,15 +15,20 @@ from .factor import Factor, check_support, single_site
 AUTOMATIC = ("meanfield", "fullrank", "lowrank", "point")
 
 
+def check_guide(guide: Any) -> None:
+    """A guide is a function, the name of an automatic one, or None."""
+    if guide is None or callable(guide) or (isinstance(guide, str) and guide in AUTOMATIC):
+        return
+    close = get_close_matches(str(guide), AUTOMATIC, 1)
+    expected = f"one of {AUTOMATIC}, a function with the model's arguments, or None"
+    raise GuideError(f"guide={guide!r}", expected, f"guide={close[0]!r}" if close else "guide=None")
+
+
 class Assembly:
     """Gives latent sites their values while a model is recorded, and keeps the factors of q."""
 
     def __init__(self, guide: str | Callable | None, graph: ModelGraph, shapes: Mapping[str, tuple[int, ...]]):
-        if isinstance(guide, str) and guide not in AUTOMATIC:
-            hint = get_close_matches(guide, AUTOMATIC, 1)
-            raise GuideError(
-                f"guide={guide!r}", f"one of {AUTOMATIC}, a function or None", f"guide={hint[0]!r}" if hint else ""
-            )
+        check_guide(guide)
         self.graph, self.guide = graph, guide
         self.factors: dict[str, Factor] = {}
         self._of_site: dict[str, Factor] = {}
@@ -68,6 +73,7 @@ class Assembly:
                 raise GuideError(
                     "a site with guide= in place, named by the guide function too",
                     "one guide for each site",
+                    "the guide function without this site, or the model without guide=",
                     site=site.name,
                 )
             check_support(self._of_site[site.name], site)

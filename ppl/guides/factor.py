@@ -101,7 +101,7 @@ def draw_base(recorder: Recorder, name: str, base: Distribution) -> tuple[Record
         return noise, base.noise, mark(recorder, draw, name)
     if not base.has("sample"):
         raise GuideError(
-            f"a guide {type(base).__name__} that cannot be drawn from", "a family with a sampler", site=name
+            f"a guide {type(base).__name__} that cannot be drawn from", "a family with a sampler", "Normal", site=name
         )
     arrays, rebuild = base.tree_flatten()
     example = rebuild(tuple(concrete(a) for a in arrays)).sample(recorder.rng)

@@ -25,7 +25,9 @@ class Handler:
     def __init__(self, fn: Callable | None = None):
         if fn is not None and not callable(fn):
             raise ModelError(
-                f"{type(self).__name__}({fn!r})", "a model function as first argument, or keyword arguments"
+                f"{type(self).__name__}({fn!r})",
+                "a model function as first argument, or keyword arguments",
+                f"{type(self).__name__}(model, ...)",
             )
         self.fn = fn
         if fn is not None:
@@ -43,7 +45,9 @@ class Handler:
     def __call__(self, *args, **kwargs) -> Any:
         if self.fn is None:
             raise ModelError(
-                f"a call of {type(self).__name__} without a function", "handler(fn, ...)(*args), or `with handler(...)`"
+                f"a call of {type(self).__name__} without a function",
+                "a handler of one",
+                "handler(fn, ...)(*args), or `with handler(...)`",
             )
         with self:
             return self.fn(*args, **kwargs)

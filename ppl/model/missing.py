@@ -112,7 +112,7 @@ class Gaps:
         axes = tuple(range(-self.entry_dim, 0))
         each = np.any(missing, axis=axes) if axes else missing
         places = None if is_recorded(missing) else np.flatnonzero(each)
-        entries = latent(f"{site.name}_unobserved", MissingEntries(d, places, self.entry_dim))
+        entries = latent(part_name(site.name), MissingEntries(d, places, self.entry_dim))
         if places is not None:
             where = np.clip(np.cumsum(each) - 1, 0, None).reshape(np.shape(each))
             entries = entries[where]
@@ -152,6 +152,11 @@ def gaps_of(name: str, d: Distribution, obs: Any, obs_mask: Any, rows: Any) -> G
         obs.flags.writeable = False  # it is known again by its identity
     whole = None if partly else np.any(missing, axis=axes) if axes else missing
     return Gaps(obs, values, missing, whole, entry_dim, nan is not None and bool(np.all(nan)))
+
+
+def part_name(site: str) -> str:
+    """The name of the latent site with the missing entries of an observed one."""
+    return f"{site}_unobserved"
 
 
 def lacks_any(obs: Any) -> bool:

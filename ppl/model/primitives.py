@@ -15,7 +15,7 @@ import numpy as np
 from ..array import is_recorded
 from ..array.recording import value_at
 from ..distributions import Distribution, Unit, constraints
-from ..errors import DataError, ModelError, ShapeError, SupportError, user_line
+from ..errors import DataError, ModelError, ShapeError, SupportError, in_words, user_line
 from .context import Context, current, reset_context, send, set_context
 from .missing import Gaps, MissingEntries, gaps_of, lacks_any, plain
 from .site import PlateFrame, RowAxes, RowNumbers, Site, plate_shape, row_axes, rows_in_use
@@ -81,7 +81,7 @@ def sample(
         raise ModelError(f"sample('{name}', {_brief(d)})", "a distribution of ppl", hint, site=name)
     if infer:
         note = f"site '{name}': infer={infer!r} is ignored; ppl chooses by itself (estimator= overrides)"
-        warnings.warn(note, UserWarning, stacklevel=2)
+        warnings.warn(note, UserWarning, stacklevel=3)
     context = current()
     if sample_shape:
         d = d.expand_by(tuple(sample_shape))
@@ -115,6 +115,9 @@ def sample(
     site = send(site)
     _check_value(site, rows if site.value is value or gaps is not None else None)
     return site.value
+
+
+sample = in_words(sample, "ppl.sample", 'ppl.sample("y", dist.Normal(0, 1), obs=y)')
 
 
 def _over(d: Distribution, shape: tuple[int, ...]) -> Distribution:
@@ -184,6 +187,9 @@ def param(
     return send(site).value
 
 
+param = in_words(param, "ppl.param", 'ppl.param("a", 0.0)')
+
+
 def full_parameter(site: Site, rng: np.random.Generator) -> np.ndarray:
     """The starting value of a parameter at full size: plates' sizes, then the event axes."""
     init, plates = site.options["init"], site.plates
@@ -239,6 +245,9 @@ def deterministic(name: str, value: Any) -> Any:
     return send(site).value if current().handlers else value
 
 
+deterministic = in_words(deterministic, "ppl.deterministic", 'ppl.deterministic("name", value)')
+
+
 def factor(name: str, log_weight: Any) -> None:
     """A free term of the log joint density: log p is multiplied by exp(log_weight).
 
@@ -250,11 +259,15 @@ def factor(name: str, log_weight: Any) -> None:
     send(Site(name, "sample", fn, np.zeros(0), True, current().plates, where=user_line(), options={"factor": True}))
 
 
+factor = in_words(factor, "ppl.factor", 'ppl.factor("name", log_weight)')
+
+
 class plate:
     """Conditional independence: the sites inside have one row for each of `size` elements.
 
     With `subsample_size` each run uses that many rows, and log densities inside are scaled
-    by size / subsample_size. `as i` gives the indices in use: index data by them.
+    by size / subsample_size. `as i` gives the indices in use: index data by them. Where there are
+    fewer rows than that, all are used.
 
     The first plate takes the last batch axis (-1), one nested in it the axis before (-2);
     `dim=` fixes one.
@@ -270,11 +283,13 @@ class plate:
     def __init__(self, name: str, size: int, subsample_size: int | None = None, dim: int | None = None):
         _check_name(name, "plate")
         size = _whole(name, size, "size")
-        subsample_size = size if subsample_size is None else min(_whole(name, subsample_size, "subsample_size"), size)
+        self.asked = size if subsample_size is None else _whole(name, subsample_size, "subsample_size")
         if dim is not None and dim >= 0:
             raise ShapeError(f"dim={dim}", "a negative axis, counted from the right", "dim=-1", plate=name)
-        self.name, self.size, self.subsample_size, self.dim = name, size, subsample_size, dim
+        self.name, self.size, self.subsample_size, self.dim = name, size, min(self.asked, size), dim
         self._tokens: list = []
+
+    __init__ = in_words(__init__, "ppl.plate", 'ppl.plate("rows", len(y))')
 
     def __enter__(self) -> Any:
         context = current()
@@ -302,11 +317,12 @@ class plate:
                 plate=self.name,
             )
         if any(p.name == self.name for p in context.plates):
-            raise ShapeError("the plate inside itself", "plates with names of their own", plate=self.name)
+            hint = f"ppl.plate('{self.name}_2', ...) for the inner one"
+            raise ShapeError("the plate inside itself", "plates with names of their own", hint, plate=self.name)
         frame = PlateFrame(self.name, self.size, self.subsample_size, dim)
         site = Site(self.name, "plate", None, None, False, context.plates, options={"frame": frame}, where=user_line())
         default = np.arange(self.subsample_size).view(RowNumbers)
-        site = replace(site, options={"frame": frame, "default": default})
+        site = replace(site, options={"frame": frame, "default": default, "asked": self.asked})
         if context.handlers:
             site = send(site)
             return site.options["frame"], site.value
@@ -315,7 +331,7 @@ class plate:
 
 def _whole(name: str, n: Any, what: str) -> int:
     if is_recorded(n):
-        raise ModelError(f"a random {what}", "a size that depends on the arguments alone", plate=name)
+        raise ModelError(f"a random {what}", "a size that depends on the arguments alone", "len(y)", plate=name)
     try:
         whole = int(n)
     except (TypeError, ValueError):

@@ -18,7 +18,7 @@ from ..array.scan import BodyRecorder, flatten, pair, steps_of
 from ..errors import ModelError
 from .context import current, reset_context, set_context
 from .handlers import Handler
-from .missing import gaps_of, lacks_any
+from .missing import Gaps, gaps_of, lacks_any
 from .scanned import ScannedDistribution
 from .site import Site
 
@@ -118,7 +118,12 @@ class _Recording(Handler):
             hint = "ppl.factor(name, ys) after the scan"
             raise ModelError("ppl.factor inside ppl.scan", "the step to return it as y", hint, site=site.name)
         if site.guide is not None:
-            raise ModelError("guide= inside ppl.scan", "a guide function, or an automatic guide", site=site.name)
+            raise ModelError(
+                "guide= inside ppl.scan",
+                "a guide function, or an automatic guide",
+                "no guide= in the step",
+                site=site.name,
+            )
         asked, log_density = _ask(self, site, self.length), None
         whole = None if asked.site.value is site.value else asked.site.value
         if whole is None and site.value is not None and site.is_observed:
@@ -215,4 +220,16 @@ class _Running(Handler):
                 for handler in asked.watching:
                     handler.seen(replace(asked.site, value=value))
                 continue
+            if any("gaps" in s.options for s in sites):
+                asked = asked._replace(site=replace(asked.site, options={"gaps": _of_all_steps(sites)}))
             asked.tell(value, np.stack([np.asarray(s.fn.log_prob(s.value)) for s in sites]))
+
+
+def _of_all_steps(sites: Sequence[Site]) -> Gaps:
+    """What the observations of all steps lack."""
+    gaps = [
+        s.options.get("gaps") or Gaps(s.value, s.value, np.zeros(np.shape(s.value), bool), None, 0, False)
+        for s in sites
+    ]
+    obs, values, missing = (np.stack([getattr(g, n) for g in gaps]) for n in ("obs", "values", "missing"))
+    return Gaps(obs, values, missing, None, max(g.entry_dim for g in gaps), all(g.all_missing for g in gaps))

@@ -34,7 +34,11 @@ class ScannedDistribution(Distribution):
 
     def log_prob(self, value: Any) -> Any:
         if self.log_density is None:
-            raise ModelError("the density of a site inside ppl.scan, by itself", "the density along the loop")
+            raise ModelError(
+                "the density of a site inside ppl.scan, by itself",
+                "the density along the loop",
+                "ppl.handlers.trace of the whole model",
+            )
         return self.log_density
 
     def tree_flatten(self):

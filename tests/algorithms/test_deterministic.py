@@ -8,6 +8,7 @@ from scipy import optimize, special, stats
 
 import ppl
 import ppl.distributions as dist
+from ppl.algorithms import lbfgs
 from ppl.algorithms.coordinates import Coordinates
 from ppl.algorithms.deterministic import FixedDraws, whole
 from ppl.distributions import constraints
@@ -18,7 +19,8 @@ X = np.column_stack([np.ones(40), RNG.normal(size=40), RNG.normal(size=40)])
 X[:, 2] = 0.95 * X[:, 1] + 0.3 * X[:, 2]  # collinear
 Y = X @ [0.5, -1.0, 2.0] + 0.7 * RNG.normal(size=40)
 CHOICE = (RNG.random(40) < special.expit(X @ [0.2, 1.0, -0.5])).astype(int)
-ALGORITHMS = ("dadvi", "laplace", "map")
+ALGORITHM = {"dadvi": ppl.DADVI, "laplace": ppl.Laplace, "map": ppl.MAP}
+ALGORITHMS = tuple(ALGORITHM)
 
 
 def line(x, y):
@@ -239,3 +241,139 @@ def test_laplace_of_a_model_without_latent_sites_is_refused():
 def test_another_executor_is_refused(algorithm, executor):
     with pytest.raises(ppl.ModelError, match=executor):
         fit_of(line, X, Y, algorithm=algorithm, executor=executor)
+
+
+# -- missing data, guides in place ---------------------------------------------------------------------------
+def missing(y, scale=None):
+    a = ppl.sample("a", dist.Normal(0.0, 5.0))
+    s = ppl.sample("s", dist.HalfNormal(2.0)) if scale is None else scale
+    with ppl.plate("rows", len(y)):
+        ppl.sample("y", dist.Normal(a, s), obs=y)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_missing_entries_that_nothing_reads_are_summed_out(algorithm):
+    """The same answer as without them, and draws of them: their factor is the model's own."""
+    y = np.array([1.0, np.nan, 2.0, np.nan, 2.5])
+    fit, without = (fit_of(missing, x, 1.0, algorithm=algorithm) for x in (y, y[~np.isnan(y)]))
+    precision = 3.0 + 1.0 / 25.0
+    loc = "a.loc" if algorithm == "map" else "_joint.loc"
+    assert fit.params[loc].item() == pytest.approx(5.5 / precision, abs=1e-4) == without.params[loc].item()
+    if algorithm != "map":
+        assert fit.params["_joint.scale_tril"].item() == pytest.approx(precision**-0.5, abs=1e-4)
+    drawn = fit.sample(2000)["y_unobserved"]
+    spread = 1.0 if algorithm == "map" else np.hypot(1.0, precision**-0.5)
+    assert drawn.shape == (2000, 2) and abs(drawn.std() / spread - 1.0) < 4 / np.sqrt(2 * 2000)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
+def test_data_that_are_all_missing_end_in_a_verdict(algorithm):
+    fit = fit_of(missing, np.full(4, np.nan), algorithm=algorithm)
+    assert any("every entry of site 'y' is missing" in w for w in fit.verdict.warnings)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_guide_in_place_is_refused_with_words(algorithm):
+    def model(y):
+        a = ppl.sample("a", dist.Normal(0.0, 5.0), guide=dist.Normal(ppl.param("l", 0.0), 1.0))
+        ppl.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    with pytest.raises(ppl.GuideError, match="guide= in place") as caught:
+        fit_of(model, 0.5, algorithm=algorithm)
+    assert caught.value.site == "a" and "bbvi" in str(caught.value)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_discrete_site_that_nothing_reads_is_refused_with_words(algorithm):
+    def model(y):
+        ppl.sample("b", dist.Bernoulli(0.3))
+        ppl.sample("y", dist.Normal(ppl.sample("a", dist.Normal(0.0, 5.0)), 1.0), obs=y)
+
+    with pytest.raises(ppl.ModelError, match="discrete latent site") as caught:
+        fit_of(model, 0.5, algorithm=algorithm)
+    assert caught.value.site == "b"
+
+
+# -- learned parameters, agreement, warnings of linear response ------------------------------------------------
+@pytest.mark.parametrize("algorithm", ["dadvi", "laplace"])
+def test_the_posterior_is_that_at_the_learned_parameter(algorithm):
+    """z ~ N(theta, 1), y ~ N(z, 1): at theta = y the sd of z is 1 / sqrt(2); with theta's own spread it would be 1."""
+
+    def model(y):
+        z = ppl.sample("z", dist.Normal(ppl.param("theta", 0.0), 1.0))
+        ppl.sample("y", dist.Normal(z, 1.0), obs=y)
+
+    fit = fit_of(model, 2.0, algorithm=algorithm)
+    assert float(fit.params["theta"]) == pytest.approx(2.0, abs=1e-3)
+    assert float(fit["z"].sd) == pytest.approx(0.5**0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "agree", "word"), [((0.0, -5.0, -10.0), False, "lost 5 nats"), ((0.0, 0.0), True, "0 nats")]
+)
+def test_a_loss_is_no_agreement(bounds, agree, word, monkeypatch):
+    """Bounds on fresh draws as given: at the start, then after each refit."""
+    from ppl.algorithms import dadvi
+
+    told = iter([*bounds, *[bounds[-1]] * 3])
+    monkeypatch.setattr(dadvi, "_bound", lambda *_: next(told))
+    solution = ppl.DADVI(draws=32, most=64).run(problem(logistic, (X, CHOICE), {}), "meanfield")
+    assert solution.converged is agree and word in solution.stop_reason
+
+
+def test_without_linear_response_the_verdict_hears_which_sites_are_too_narrow():
+    """Columns 1 and 2 are collinear: by closed form the guide's sds are 0.3 of the posterior's, that of 0 is right."""
+    _, covariance = exact_line()
+    solution = ppl.DADVI(linear_response=False).run(problem(line, (X, Y), {}), "meanfield")
+    share = np.min(np.linalg.inv(covariance).diagonal() ** -0.5 / covariance.diagonal() ** 0.5)
+    assert len(solution.doubts) == 1 and f"w ({share:.2g} of it)" in solution.doubts[0]
+    answered = ppl.DADVI().run(problem(line, (X, Y), {}), "meanfield")
+    assert not answered.doubts and any(f"w ({share:.2g} of it)" in n for n in answered.notes)
+    apart = ppl.DADVI(linear_response=False).run(problem(line, (np.eye(40)[:, :3], Y), {}), "meanfield")
+    assert not apart.doubts
+
+
+# -- many coordinates, and functions that are not finite -------------------------------------------------------
+@pytest.mark.parametrize("far", [0.0, 100.0])
+def test_a_mode_among_many_coordinates_is_claimed_where_it_was_reached(far):
+    """Twelve hundred coordinates, for which there is no Hessian: Newton's test cannot be asked."""
+
+    def model(y):
+        with ppl.plate("rows", len(y)):
+            u = ppl.sample("u", dist.Normal(0.0, 1.0))
+            ppl.sample("y", dist.Normal(np.log(u - far) if far else u, 1.0), obs=y)
+
+    y = np.random.default_rng(1).normal(size=1200)
+    if far:
+        with pytest.raises(ppl.NumericalError, match=r"log\(-100") as caught:
+            fit_of(model, y, algorithm="map")
+        assert caught.value.state and len(caught.value.history)
+    else:
+        fit = fit_of(model, y, algorithm="map")
+        assert fit.verdict.converged and "the mode was reached" in fit.verdict.stop_reason
+        np.testing.assert_allclose(fit["u"].mean, y / 2.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 200])
+def test_a_descent_says_why_it_ended(steps):
+    def bowl(x):
+        return float(x @ x * x @ x), 4.0 * x * (x @ x)
+
+    start = np.full(3, 5.0)
+    ended = lbfgs.minimize(bowl, start, np.ones_like, steps=steps, tolerance=1e-6)
+    assert ended.why == (lbfgs.LIMIT if steps == 1 else lbfgs.CONVERGED) and ended.converged is (steps > 1)
+    assert lbfgs.minimize(lambda x: (np.nan, x), start, np.ones_like).why == lbfgs.NOT_FINITE
+    uphill = lbfgs.minimize(lambda x: (float(x @ x), -2.0 * x), start, np.ones_like)
+    assert uphill.why == lbfgs.STUCK and not uphill.converged
+
+
+def test_equal_schools_do_not_break_the_linear_algebra():
+    def model(y):
+        mu, tau = ppl.sample("mu", dist.Normal(0.0, 10.0)), ppl.sample("tau", dist.HalfCauchy(5.0))
+        with ppl.plate("schools", len(y)):
+            ppl.sample("y", dist.Normal(ppl.sample("theta", dist.Normal(mu, tau)), 1.0), obs=y)
+
+    for algorithm in ALGORITHMS:
+        solution = ALGORITHM[algorithm]().run(problem(model, (np.array([0.0, 0.1, -0.1]),), {}), None)
+        assert solution.values and all(np.all(np.isfinite(x)) for x in solution.values.values())
+        assert not solution.converged or algorithm != "map"  # its density grows without end

@@ -79,6 +79,60 @@ def test_stages_that_disagree_do_not_converge(shift):
     assert not solution.converged and solution.steps == 6000 and "limit" in solution.stop_reason
 
 
+# -- the gain of a further stage ------------------------------------------------------------------------
+@pytest.mark.parametrize("bias", [2.0, 20.0])
+def test_the_gain_of_a_further_stage_is_predicted(bias):
+    """Averages that are off by bias * step size, in a bound of curvature 1: what a third of the step size would win."""
+    rates = []
+    solution = staged(lambda rate: rates.append(rate) or 1.0 + bias * rate)
+    left = bias * rates[-1]
+    gain = 0.5 * (left**2 - (left / 3.0) ** 2)
+    apart = 2.0 * left
+    error = 2.0 * 0.05 * (2.0 / (800 * 2 / 3)) ** 0.5 / apart  # relative, of two averages' difference
+    assert solution.run.predicted_gain == pytest.approx(gain, rel=4 * error)
+    assert "a further one is predicted to gain" in solution.stop_reason
+
+
+def test_what_is_said_of_a_limit():
+    solution = staged(lambda rate: 1.0 + 100.0 * rate, steps=900)
+    assert not solution.converged and "the limit of 900 steps" in solution.stop_reason
+    assert "the last two stages differ by" in solution.stop_reason and "predicted to gain" in solution.stop_reason
+
+
+def test_steps_that_are_not_worth_it_are_not_taken(monkeypatch):
+    def steps(worth):
+        monkeypatch.setattr(stages, "WORTH", worth)
+        fit = ppl.infer(counts, COUNTS, guide="meanfield", algorithm=ppl.BBVI(particles=2), progress=False)
+        assert fit.verdict.converged
+        return fit.solution.steps
+
+    free, usual, dear = steps(0.0), steps(stages.WORTH), steps(1e9)
+    assert dear < free and dear <= usual <= free
+
+
+# -- steps that run away ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("rate", [3.0, 10.0, 100.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_steps_that_run_away_begin_again(rate, seed):
+    """At these step sizes the counts' bound falls without end, or is not finite any more."""
+    far = ppl.BBVI(optimizer=ppl.optim.Adam(rate))
+    fit = ppl.infer(counts, COUNTS, guide="meanfield", algorithm=far, seed=seed, progress=False)
+    usual = ppl.infer(counts, COUNTS, guide="meanfield", progress=False)
+    said = [n for n in fit.solution.notes if n.startswith(stages.RAN_AWAY)]
+    assert said and len(set(said)) == len(said) and f"step size of {rate:.3g}" in said[0]
+    assert "begun again from the best average" in said[0] and said[0] in fit.explain()
+    assert fit.verdict.converged and "kept" not in fit.verdict.stop_reason
+    gap = (fit.params["z.loc"] - usual.params["z.loc"]) / usual.params["z.scale"]
+    assert np.sqrt(np.mean(gap**2)) < TOLERANCE
+
+
+@pytest.mark.parametrize("model", [normal_normal, branching], ids=["numpy", "eager"])
+@pytest.mark.parametrize("rate", [0.05, 0.5])
+def test_steps_that_do_not_are_left_alone(model, rate):
+    fit = ppl.infer(model, algorithm=ppl.BBVI(optimizer=ppl.optim.Adam(rate), steps=2000), progress=False)
+    assert not any(n.startswith(stages.RAN_AWAY) for n in fit.solution.notes)
+
+
 # -- callbacks and interrupts --------------------------------------------------------------------------
 @pytest.mark.parametrize("when", [1, 33, 50, 120])
 def test_a_run_that_the_callback_stops_says_so(when):
@@ -212,3 +266,27 @@ def test_the_start_is_kept_where_the_typical_draw_lost(loss, kept):
     e = np.random.default_rng(0).normal(size=100)
     before = np.full(100, -580.0)
     assert _start_is_better(bounds_that_are(before, before - loss(e)), "start", "answer", 0) is kept
+
+
+# -- what a mean-field guide is too narrow for ------------------------------------------------------------
+def plane(x, y):
+    w = ppl.sample("w", dist.Normal(0.0, 3.0).expand([2]).to_event(1))
+    with ppl.plate("rows", len(y)):
+        ppl.sample("y", dist.Normal(x @ w, 1.0), obs=y)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.4, 0.9])
+def test_a_factorised_guide_that_is_too_narrow_is_called_so(correlation):
+    """Of two columns with correlation r the guide's sd is sqrt(1 - r^2) of the posterior's, nearly."""
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    x = np.linalg.qr(x)[0] @ np.linalg.cholesky([[1.0, correlation], [correlation, 1.0]]).T * 200**0.5
+    fit = ppl.infer(plane, x, x @ [1.0, -1.0], guide="meanfield", progress=False)
+    covariance = np.linalg.inv(x.T @ x + np.eye(2) / 9.0)
+    share = (1.0 / np.linalg.inv(covariance)[0, 0] / covariance[0, 0]) ** 0.5
+    narrow = correlation == 0.9
+    assert bool(share < 0.8) is narrow
+    said = " ".join(fit.solution.doubts)
+    assert ("too narrow" in said and "w (" in said) is narrow, said
+    if said:
+        assert float(said.partition("w (")[2].split()[0]) == pytest.approx(share, abs=0.02)
+    assert not ppl.infer(plane, x, x @ [1.0, -1.0], guide="fullrank", progress=False).solution.doubts

@@ -211,6 +211,7 @@ ELEMENTWISE = {
         special.xlogy, special.xlog1py, special.rel_entr, special.kl_div, special.poch, special.boxcox,
         special.boxcox1p,
         special.inv_boxcox, special.inv_boxcox1p, special.pseudo_huber, special.gammainc, special.gammaincc,
+        A.xlogx_gap, A.gammaln_gap,
     ),
     ("above one", "unit"): (special.binom,),
     ("positive", "real"): (special.huber,),
@@ -232,7 +233,7 @@ ELEMENTWISE[("positive", "shape", "unit")] = (
 )
 ELEMENTWISE[("positive", "shape", "real")] = (quantiles.beta_shift,)
 ELEMENTWISE[("real", "shape", "unit")] = (quantiles.von_mises_quantile,)
-ELEMENTWISE[("real", "shape", "real")] = (quantiles.von_mises_shift,)
+ELEMENTWISE[("real", "shape", "real")] = (quantiles.von_mises_shift, quantiles.von_mises_cdf)
 # Those whose derivative is known in the last argument alone, or in the first.
 LAST = {
     specials.ZETA, special.iv, special.ive, special.kv, special.kve, special.jv, special.yv,

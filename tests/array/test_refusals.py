@@ -120,9 +120,6 @@ REFUSED = {
     "casting": lambda z: np.add(z, 1.0, casting="unsafe"),
     "accumulated maxima": lambda z: np.maximum.accumulate(z),
     "sums between places": lambda z: np.add.reduceat(z, [0, 2]),
-    "a second derivative in a shape": lambda z: A.hessian_product(
-        A.record(lambda x: (np.sum(special.gammainc(x, 1.0)),), [np.ones(3)]), [0]
-    ),
     "a derivative in the order of zeta": lambda z: slope(lambda x: np.sum(special.zeta(x + 2.0, 1.0)), z),
 }
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
 import ppl.array as A
+from ppl.array.quantiles import (
+    beta_shift,
+    log_wald_quantile,
+    logit_beta_quantile,
+    von_mises_cdf,
+    von_mises_quantile,
+)
 from ppl.array.specials import gammainc_slope
 
 
@@ -39,6 +46,73 @@ def test_the_slope_of_gammainc_at_its_edges():
     assert np.isnan(gammainc_slope(-1.0, 1.0)) and np.isnan(gammainc_slope(1.0, -1.0))
     assert gammainc_slope(np.float32(2.0), np.float32(1.5)).dtype == np.float32
     assert np.shape(gammainc_slope(np.ones((0, 3)), np.ones(3))) == (0, 3)
+
+
+BETAS = [(1e-3, 1e-3), (1e-3, 0.7), (0.5, 0.5), (0.05, 300.0), (3.0, 40.0), (10.0, 11.0), (150.0, 12.0), (1e3, 1e3)]
+
+
+@pytest.mark.parametrize(("a", "b"), BETAS)
+def test_a_beta_quantile_and_its_shifts_are_exact(a, b):
+    """The quantile undoes the distribution function, and moves with the first shape as differences in forty digits."""
+    mp = pytest.importorskip("mpmath").mp
+
+    def below(a, t):
+        """The distribution function, less 1 where x > 1 / 2, from the smaller of x and 1 - x."""
+        small = 1 / (1 + mp.exp(abs(t)))
+        first, second = (b, a) if t > 0 else (a, b)
+        return (-1 if t > 0 else 1) * mp.betainc(first, second, 0, small, regularized=True)
+
+    levels = np.array([1e-6, 0.01, 0.37, 0.8, 1 - 1e-6])
+    t = logit_beta_quantile(a, b, levels)
+    with mp.workdps(40):
+        for level, at, shift in zip(levels, t, beta_shift(a, b, t), strict=True):
+            at, exact, step = mp.mpf(float(at)), mp.mpf(a), mp.mpf(a) * mp.mpf(10) ** -12
+            level = mp.mpf(float(level)) - (1 if at > 0 else 0)
+            height = mp.exp(a * (at - mp.log1p(mp.exp(at))) - b * mp.log1p(mp.exp(at))) / mp.beta(a, b)
+            # An error of the quantile itself, and what one of 1e-16 in the level makes.
+            assert abs((below(a, at) - level) / height) < 1e-14 * (1 + abs(at)) + 3e-16 * abs(level) / height
+            slope = (below(exact + step, at) - below(exact - step, at)) / (2 * step)
+            assert shift == pytest.approx(float(-slope / height), rel=1e-10)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e4, 1e4), (30.0, 1e4), (0.5, 5e3), (1e8, 1e8), (0.5, 5e7), (2.9, 1e11)])
+def test_beta_shifts_of_large_shapes(a, b):
+    """Against five points of SciPy's own distribution function, near its middle where these keep their digits."""
+    levels = np.array([0.05, 0.3, 0.6, 0.9])
+    t = logit_beta_quantile(a, b, levels)
+    h = 2e-3 * min(a, np.sqrt(a), np.sqrt(a / b) * np.sqrt(a))
+    low, high = special.expit(-np.abs(t)), t > 0
+
+    def below(a):
+        return np.where(high, -special.betainc(b, a, low), special.betainc(a, b, low))
+
+    slope = sum(w * below(a + k * h) for k, w in ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))) / h
+    height = np.exp(-a * np.logaddexp(0.0, -t) - b * np.logaddexp(0.0, t) - special.betaln(a, b))
+    np.testing.assert_allclose(beta_shift(a, b, t), -slope / height, rtol=1e-6)
+
+
+@pytest.mark.parametrize("concentration", [1e-3, 0.7, 12.0, 300.0, 1e4])
+def test_von_mises_quantiles_are_those_of_the_integral(concentration):
+    """The density, by SciPy's Bessel function and a fine rule, integrates from -pi to each quantile to its level."""
+    levels = np.array([1e-6, 0.01, 0.37, 0.8, 0.999])
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    circle = 2 * np.pi * special.i0e(concentration)
+    for loc in (0.0, -1.3, 3.0, 7.5):
+        for level in levels:
+            x = von_mises_quantile(loc, concentration, level)
+            peaks = loc + 2 * np.pi * np.arange(-3, 3)[:, None] + np.array([-12.0, 0.0, 12.0]) / np.sqrt(concentration)
+            edges = np.unique(np.clip([-np.pi, x, *np.ravel(peaks)], -np.pi, x))
+            at = 0.5 * np.diff(edges)[:, None] * (1 + nodes) + edges[:-1, None]
+            height = np.exp(-2 * concentration * np.sin(0.5 * (at - loc)) ** 2) / circle
+            assert 0.5 * np.diff(edges) @ (height @ weights) == pytest.approx(level, abs=1e-12)
+            assert von_mises_cdf(loc, concentration, x) == pytest.approx(level, abs=1e-13)
+
+
+@pytest.mark.parametrize("ratio", [1e-4, 0.3, 20.0, 1e4, 1e8])
+def test_inverse_gaussian_quantiles_undo_the_distribution_function(ratio):
+    levels = np.array([1e-9, 1e-3, 0.3, 0.5, 0.9, 0.999])
+    oracle = stats.invgauss(1 / ratio, scale=ratio)
+    np.testing.assert_allclose(oracle.cdf(np.exp(log_wald_quantile(ratio, levels))), levels, rtol=1e-9)
 
 
 def test_a_gamma_quantile_moves_with_its_shape():

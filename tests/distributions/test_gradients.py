@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 
 import ppl.distributions as dist
 from ppl import array as A
+from ppl.elbo.flow import flow
+from ppl.errors import ModelError
 
 from .registry import ALL_ROWS, Row, interior_value
+from .registry.bounded import BOUNDED
+from .registry.positive import POSITIVE
+from .registry.real import REAL
 from .test_divergence import SCALAR_PAIRS, VECTOR_PAIRS
 from .test_transforms import TRANSFORMS
 
@@ -125,6 +131,31 @@ def test_recorded_and_concrete_draws_agree(row: Row):
         np.testing.assert_allclose(recorded, expected, rtol=1e-12)
 
 
+def every_executor(fun, inputs):
+    """What the compiled, the interpreted and the batched program give; rows of the batch have noise of their own."""
+    program = A.record(lambda *xs: (fun(*xs),), inputs)
+    yield A.compile_program(program)(*inputs)[0]
+    yield A.run(program, *inputs)[0]
+    flags = [True] + [False] * (len(inputs) - 1)
+    several = A.compile_program(A.batch(program, flags, 2))(np.stack([inputs[0][::-1], inputs[0]]), *inputs[1:])[0]
+    yield several[1]
+    yield several[0][::-1]
+
+
+@pytest.mark.parametrize("row", ALL_ROWS, ids=str)
+def test_every_executor_gives_the_same_numbers(row: Row):
+    leaves, _, rebuild = leaves_of(row)
+    value = np.asarray(interior_value(row))
+    expected = row.d.log_prob(value)
+    for found in every_executor(lambda x, *ps: rebuild(ps).log_prob(x), [value, *leaves]):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    if row.d.noise is not None:
+        noise = row.d.draw_noise(0, (4,))
+        expected = row.d.from_noise(noise)
+        for found in every_executor(lambda u, *ps: rebuild(ps).from_noise(u), [noise, *leaves]):
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("row", ALL_ROWS, ids=str)
 def test_recorded_and_concrete_moments_agree(row: Row):
     leaves, _, rebuild = leaves_of(row)
@@ -185,10 +216,136 @@ def test_kl_in_parameters(q, p):
     kinds = [matrix_kind(q, leaf) for leaf in q_leaves] + [matrix_kind(p, leaf) for leaf in p_leaves]
     inputs, split = [np.asarray(leaf) for leaf in (*q_leaves, *p_leaves)], len(q_leaves)
     # q log q has no derivative at 0, nor has the KL where the supports touch.
-    wrt = [i for i, leaf in enumerate(inputs) if i >= split or not np.any(leaf == 0)]
-    check(
-        lambda *xs: dist.kl_divergence(q_rebuild(xs[:split]), p_rebuild(xs[split:])),
-        inputs,
-        wrt,
-        [kinds[i] for i in wrt],
-    )
+    ends = (0, 1) if isinstance(q, dist.Uniform) else (0,)
+    wrt = [i for i, leaf in enumerate(inputs) if i >= split or not np.any(np.isin(leaf, ends))]
+
+    def of(moving):
+        def divergence(*xs):
+            full = list(inputs)
+            for i, x in zip(moving, xs, strict=True):
+                full[i] = x
+            return dist.kl_divergence(q_rebuild(full[:split]), p_rebuild(full[split:]))
+
+        return divergence, [inputs[i] for i in moving]
+
+    def is_known(moving):
+        divergence, variables = of(moving)
+        try:
+            A.record(lambda *xs: (divergence(*xs),), variables)
+        except ModelError:
+            return False
+        return True
+
+    moving = list(range(len(inputs)))
+    if not is_known(moving):  # known where some arguments are, which then are no variables
+        moving = [i for i in moving if is_known([i])]
+    wrt = [i for i in wrt if i in moving]
+    assert wrt
+    check(*of(moving), [moving.index(i) for i in wrt], [kinds[i] for i in wrt])
+
+
+# -- pathwise gradients of scalars --------------------------------------------------------------------------------
+@pytest.mark.parametrize("row", REAL + POSITIVE + BOUNDED, ids=str)
+def test_no_draw_of_a_continuous_scalar_jumps_in_its_parameters(row: Row):
+    """So the pathwise gradient is right, and no score function is needed."""
+    assert row.d.reparameterized
+    leaves, _, rebuild = leaves_of(row)
+    program = A.record(lambda u, *ps: (rebuild(ps).from_noise(u),), [row.d.draw_noise(0), *leaves])
+    bits = {1 + i: 1 << i for i in range(len(leaves))}
+    positive = [i for i, leaf in enumerate(leaves, 1) if np.all(leaf > 0)]
+    _, jumps = flow(program, {}, bits, positive).of(program.outputs[0])
+    assert jumps == 0
+
+
+SIZES = (1e-3, 0.04, 1.0, 7.3, 150.0, 1e4)
+LEVELS = np.array([1e-3, 0.1, 0.37, 0.45, 0.8, 0.99, 1 - 1e-6])
+
+
+def grid(name, **fixed):
+    """A family at all sizes of its shapes, one at a time, the others fixed."""
+    return [(name, {**fixed, shape: size}, shape) for shape in fixed for size in SIZES]
+
+
+IMPLICIT = [
+    *grid("Gamma", concentration=2.5, rate=1.7),
+    *grid("InverseGamma", concentration=2.5, rate=1.7),
+    *grid("Chi2", df=2.5),
+    *grid("Beta", concentration1=2.5, concentration0=0.7),
+    *grid("Beta", concentration1=1e4, concentration0=30.0),
+    *grid("StudentT", df=2.5, scale=1.7),
+    *grid("HalfStudentT", df=2.5, scale=1.7),
+    *grid("FisherSnedecor", df1=2.5, df2=0.7),
+    *grid("Wald", mean=1.7, concentration=2.5),
+    *grid("VonMises", concentration=2.5),
+    *grid("Weibull", concentration=2.5, scale=1.7),
+    *grid("Kumaraswamy", concentration1=2.5, concentration0=0.7),
+    *grid("Gompertz", concentration=2.5, rate=1.7),
+    *grid("LogLogistic", scale=0.7),
+    *grid("AsymmetricLaplace", asymmetry=0.7, scale=1.7),
+    *[("Pareto", {"scale": 1.7, "alpha": size}, "alpha") for size in SIZES],
+]
+
+
+def slopes_by_the_cdf(name, parameters, shape, x):
+    """dx / dshape = -(dF / dshape) / density by five points of the cdf, or of 1 - cdf where that is the smaller.
+
+    Also how much of it may be rounding, relative to it: that of x, and that of the cdf, right to 1e-13 of itself
+    and 2e-16 of 1.
+    """
+    size = parameters[shape]
+    h = 2e-3 * size / max(1.0, np.sqrt(size), np.sqrt(1.0 / size))  # a small part of how far the cdf reaches
+    d = dist.FAMILIES[name](**parameters)
+    below, above = d.cdf(x), np.exp(d.log_survival(x))
+
+    def smaller(step):
+        at = dist.FAMILIES[name](**{**parameters, shape: size + h * step})
+        return np.where(below < 0.5, at.cdf(x), -np.exp(at.log_survival(x)))
+
+    weights = {-2: 1 / 12, -1: -2 / 3, 1: 2 / 3, 2: -1 / 12}
+    change = sum(w * smaller(step) for step, w in weights.items()) / h
+    with np.errstate(all="ignore"):
+        density, less = np.exp(d.log_prob(x)), np.minimum(below, above)
+        rounding = np.maximum(1e-13 * less, 2e-16) / (h * np.abs(change)) + 1e-16 * np.abs(x) * density / less
+        return -change / density, rounding
+
+
+@pytest.mark.parametrize(("name", "parameters", "shape"), IMPLICIT, ids=str)
+def test_pathwise_gradients_are_those_of_the_cdf(name, parameters, shape):
+    """At fixed noise a draw moves so that its level stays: over shapes from 1e-3 to 1e4."""
+    noise, size = LEVELS, np.full(LEVELS.shape, parameters[shape])
+
+    def draw(size):
+        return dist.FAMILIES[name](**{**parameters, shape: size}).from_noise(noise)
+
+    program = A.record(lambda size: (np.sum(draw(size)),), [size])
+    with np.errstate(over="ignore"):
+        x, (_, found) = draw(size), A.compile_program(A.gradient(program, [0]))(size)
+    expected, rounding = slopes_by_the_cdf(name, parameters, shape, x)
+    kind = np.finfo(float)
+    held = (np.abs(x) <= 1.01 * kind.tiny) | (np.abs(x) >= 0.99 * kind.max) | (np.abs(x) == 1.0 - kind.epsneg)
+    assert np.all(np.isfinite(found))
+    assert np.all(found[held] == 0.0)  # at the ends of what a double holds
+    seen = ~held & np.isfinite(expected) & (rounding < 1e-3)
+    assert np.all(np.abs(found - expected)[seen] <= (1e-6 + 5.0 * rounding[seen]) * np.abs(expected[seen]))
+    assert np.any(seen) or np.all(held)
+
+
+def test_a_wrong_pathwise_gradient_is_caught():
+    """One that takes the quantile's change for that of a neighbouring shape."""
+    d = {"concentration": 2.5, "rate": 1.7}
+    x = dist.Gamma(**d).from_noise(LEVELS)
+    expected, _ = slopes_by_the_cdf("Gamma", d, "concentration", x)
+    wrong, _ = slopes_by_the_cdf("Gamma", {**d, "concentration": 2.501}, "concentration", x)
+    assert np.max(np.abs(wrong / expected - 1.0)) > 1e-4
+
+
+@pytest.mark.parametrize("shape", [1e-3, 0.01])
+def test_draws_of_a_tiny_shape_are_clipped_to_what_a_double_holds(shape):
+    """The share of draws at the smallest number is the mass below it, to 6 standard errors."""
+    noise = np.random.default_rng(0).random(20_000)
+    x = dist.Gamma(shape, 1.0).from_noise(noise)
+    tiny = np.finfo(float).tiny
+    assert np.all(x >= tiny)
+    share = np.exp(shape * np.log(tiny) - special.gammaln(shape + 1.0))
+    error = np.sqrt(share * (1 - share) / len(x))
+    assert abs(np.mean(x <= 1.01 * tiny) - share) < 6 * error + 1e-12

@@ -181,6 +181,13 @@ def test_cdf_is_scipys(row):
     np.testing.assert_allclose(row.d.cdf(outside), row.oracle.cdf(outside), rtol=1e-6, atol=1e-12)
 
 
+@rows([row for row in CONTINUOUS if row.d.has("cdf")])
+def test_log_cdf_and_log_survival_are_logarithms_of_the_cdf(row):
+    x = quantiles(row)
+    np.testing.assert_allclose(np.exp(row.d.log_cdf(x)), row.d.cdf(x), rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(np.exp(row.d.log_survival(x)), 1.0 - row.d.cdf(x), rtol=1e-9, atol=1e-13)
+
+
 @rows([row for row in SCALAR_ROWS if row.d.has("icdf")])
 def test_icdf_is_scipys(row):
     q = PROBABILITIES[1:].reshape(-1, *(1,) * len(row.d.batch_shape))
@@ -437,6 +444,54 @@ def test_parameters_outside_their_constraint_are_refused(make, argument):
 
 def test_validation_can_be_switched_off():
     assert dist.Normal(0.0, -1.0, validate_args=False).scale == -1.0
+
+
+ARGUMENTS = [(row, name) for row in ALL_ROWS for name in row.d.arg_constraints if name in row.d.parameters]
+
+
+@pytest.mark.parametrize(("row", "name"), ARGUMENTS, ids=str)
+def test_every_argument_outside_its_constraint_is_named_with_its_value_and_place(row, name):
+    """The second of two parameters has a missing number in it."""
+    constraint = row.d.arg_constraints[name]
+    good = np.asarray(row.d.parameters[name], float)
+    batch = good.shape[: good.ndim - constraint.event_dim]
+    bad = np.stack([good, good])
+    place = (1, *(n - 1 for n in batch))
+    bad[place] = np.nan
+    with pytest.raises(SupportError) as caught:
+        type(row.d)(**{**row.d.parameters, name: bad})
+    message = str(caught.value)
+    for part in (type(row.d).__name__, f"{name}=", "nan", f"at index {place}", "expected", "try"):
+        assert part in message, message
+
+
+@rows(ALL_ROWS)
+def test_every_value_outside_the_support_is_named_with_its_place(row):
+    value = np.asarray(interior_value(row), float)
+    event = row.d.event_dim
+    place = tuple(n - 1 for n in value.shape[: value.ndim - event])
+    value = np.array(value)
+    value[place] = np.nan
+    if isinstance(row.d, dist.MaskedDistribution | dist.Unit):  # what is masked is not looked at, a unit has no value
+        return
+    with pytest.raises(SupportError) as caught:
+        row.d.check_value(value, "y")
+    message = str(caught.value)
+    for part in (row.d._family, "site 'y'", "nan", f"at index {place}", "expected"):
+        assert part in message, message
+    assert np.all(row.d.log_prob(value)[place] == -np.inf)
+
+
+@rows([row for row in ALL_ROWS if 0 not in (*row.d.event_shape, row.d.event_dim)])
+def test_every_value_of_a_wrong_event_shape_is_named(row):
+    value = np.asarray(interior_value(row))
+    for wrong in (value[..., :-1], np.concatenate([value, value[..., :1]], -1)):
+        for ask in (row.d.log_prob, row.d.check_value):
+            with pytest.raises(ShapeError) as caught:
+                ask(wrong)
+            message = str(caught.value)
+            for part in (row.d._family, str(wrong.shape), str(row.d.event_shape)):
+                assert part in message, message
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,97 @@ def test_a_fit_from_a_file_gives_the_same(arviz, tmp_path):
     again = ppl.load(tmp_path / "fit.npz", schools).to_arviz(200)
     assert again.posterior.equals(data.posterior) and again.log_likelihood.equals(data.log_likelihood)
     assert again.posterior_predictive.equals(data.posterior_predictive)
+
+
+# -- missing entries ---------------------------------------------------------------------------------------
+GAPPY = np.where(np.arange(12) % 5 == 1, np.nan, np.linspace(-1.0, 2.0, 12))
+
+
+def plain(y):
+    mu = ppl.sample("mu", dist.Normal(0, 1))
+    with ppl.plate("rows", len(y)):
+        ppl.sample("y", dist.Normal(mu, 1), obs=y)
+        ppl.sample("other", dist.Normal(mu, 2), obs=np.arange(float(len(y))))
+
+
+def masked(y):
+    mu = ppl.sample("mu", dist.Normal(0, 1))
+    with ppl.plate("rows", len(y)):
+        ppl.sample("y", dist.Normal(mu, 1), obs=np.nan_to_num(y, nan=1e6), obs_mask=~np.isnan(y))
+
+
+def minibatches(y):
+    mu = ppl.sample("mu", dist.Normal(0, 1))
+    with ppl.plate("rows", len(y), subsample_size=4) as i:
+        ppl.sample("y", dist.Normal(mu, 1), obs=y[i])
+
+
+def read_again(y):
+    mu = ppl.sample("mu", dist.Normal(0, 1))
+    with ppl.plate("rows", len(y)):
+        y = ppl.sample("y", dist.Normal(mu, 1), obs=y)
+        ppl.sample("next", dist.Normal(y, 1), obs=np.zeros(12))
+
+
+def columns(y):
+    mu = ppl.sample("mu", dist.Normal(0, 1))
+    with ppl.plate("columns", 3), ppl.plate("rows", 4):
+        ppl.sample("y", dist.Normal(mu, 1), obs=y.reshape(4, 3))
+
+
+def events(y):
+    mu = ppl.sample("mu", dist.Normal(0, 1))
+    with ppl.plate("rows", 12):
+        ppl.sample("y", dist.Normal(np.stack([mu, 0.0 * mu]), 1).to_event(1), obs=np.stack([y, np.ones(12)], 1))
+
+
+def over_time(y):
+    mu = ppl.sample("mu", dist.Normal(0, 1))
+
+    def step(carry, y_t):
+        ppl.sample("y", dist.Normal(mu, 1), obs=y_t)
+        return carry, None
+
+    ppl.scan(step, 0.0, y)
+
+
+LACKING = {f.__name__: f for f in (plain, masked, minibatches, read_again, columns, events, over_time)}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_what_is_missing_is_not_observed_and_has_no_likelihood(name, arviz):
+    fit = ppl.infer(LACKING[name], GAPPY, guide="meanfield", algorithm=ppl.BBVI(steps=200), progress=False)
+    data = fit.to_arviz(300)
+    y = np.stack([GAPPY, np.ones(12)], 1) if name == "events" else GAPPY
+    np.testing.assert_array_equal(data.observed_data["y"].values.reshape(y.shape), y)
+    seen = np.flatnonzero(~np.isnan(GAPPY))
+    mu = data.posterior["mu"].values[0][:, None]
+    expected = stats.norm.logpdf(GAPPY[seen], mu, 1.0)
+    if name == "events":
+        expected = expected + stats.norm.logpdf(1.0)
+    found = data.log_likelihood["y"]
+    assert found.dims == ("chain", "draw", "y_observed")
+    np.testing.assert_array_equal(found.coords["y_observed"], seen)
+    np.testing.assert_allclose(found.values[0], expected, rtol=1e-9)
+    loo = arviz.loo(data, var_name="y")
+    assert loo.n_data_points == len(seen) and np.isfinite(loo.elpd_loo)
+    assert data.posterior_predictive["y"].values[0, 0].size == y.size
+    if name == "plain":
+        assert data.log_likelihood["other"].dims == ("chain", "draw", "rows")
+
+
+def test_where_all_is_missing_there_is_no_likelihood(arviz):
+    def model(y):
+        with ppl.plate("rows", 3):
+            ppl.sample("y", dist.Normal(ppl.sample("mu", dist.Normal(0, 1)), 1), obs=y)
+
+    data = ppl.infer(model, np.full(3, np.nan), algorithm=ppl.BBVI(steps=60), progress=False).to_arviz(50)
+    assert np.all(np.isnan(data.observed_data["y"].values)) and "log_likelihood" not in data.groups()
+
+
+def test_predictions_are_those_of_predict(arviz):
+    for name in ("schools", "schools, all chosen"):
+        fit, data = made(name)
+        drawn = fit.predict(num_samples=200)
+        assert drawn.resampled == fit.verdict.corrected
+        np.testing.assert_array_equal(data.posterior_predictive["y"].values[0], drawn["y"])

@@ -294,6 +294,123 @@ def test_code_in_a_file_is_not_run(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.parametrize("path", ["nowhere.npz", ".", "nowhere/fit.npz", None, 3])
+def test_a_path_without_a_file_is_refused(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ppl.DataError) as error:
+        ppl.load(path, schools)
+    assert str(path) in error.value.got and error.value.expected and error.value.hint
+
+
+@pytest.mark.parametrize("path", ["nowhere/fit.npz", None])
+def test_a_path_that_cannot_be_written_is_refused(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit = run("mean-field", 60)
+    with pytest.raises(ppl.DataError) as error:
+        fit.save(path)
+    assert str(path) in error.value.got and "path of a file" in error.value.expected and error.value.hint
+
+
+def test_a_text_file_is_refused_in_our_own_words(tmp_path):
+    (tmp_path / "x.txt").write_text("some words, and no archive\n")
+    with pytest.raises(ppl.DataError, match="cannot be read: it is damaged, or of another kind") as error:
+        ppl.load(tmp_path / "x.txt", schools)
+    assert "pickle" not in str(error.value)
+
+
+def test_a_damaged_file_is_refused_or_changes_nothing(saved, tmp_path):
+    """Bytes changed, cut out, doubled or cut off at random."""
+    whole, rng, refused = saved.read_bytes(), np.random.default_rng(0), 0
+    facts = whole.index(b"PK\x01\x02")  # the archive's own table of contents is where a byte says most
+    fit = ppl.load(saved, schools)
+    for k in range(400):
+        damaged = bytearray(whole)
+        first = rng.integers(facts if k % 2 else 0, len(whole), 1 + k % 3)
+        match k % 4:
+            case 0 | 1:
+                for i in first:
+                    damaged[i] = rng.integers(256)
+            case 2:
+                del damaged[first[0] : first[0] + rng.integers(1, 500)]
+            case 3:
+                damaged = damaged[: first[0]] if k % 8 == 3 else damaged[: first[0]] + damaged[first[0] - 40 :]
+        (tmp_path / "x").write_bytes(damaged)
+        try:
+            again = ppl.load(tmp_path / "x", schools)
+        except ppl.PPLError:
+            refused += 1
+        else:
+            assert str(again) == str(fit) and np.array_equal(again.params["mu.loc"], fit.params["mu.loc"])
+            np.testing.assert_array_equal(again.history, fit.history)
+    assert refused > 200
+
+
+def branches(x, path=()):
+    """All places in a tree."""
+    yield path
+    parts = x.items() if isinstance(x, dict) else enumerate(x) if isinstance(x, list | tuple) else ()
+    for key, value in parts:
+        yield from branches(value, (*path, key))
+
+
+def grafted(x, path, change):
+    """The tree with another value at a place, or with none."""
+    if not path:
+        return change(x)
+    parts = dict(x) if isinstance(x, dict) else dict(enumerate(x))
+    if len(path) == 1 and change is None:
+        del parts[path[0]]
+    else:
+        parts[path[0]] = grafted(parts[path[0]], path[1:], change)
+    return parts if isinstance(x, dict) else type(x)(parts.values())
+
+
+@pytest.mark.parametrize("case", ["all chosen", "tables of rows", "eager"])
+def test_a_file_with_a_broken_tree_is_refused(case, tmp_path):
+    """Something is gone, or of another kind or shape, at every place of what was written."""
+    fit = run(case, 60)
+    fit.save(tmp_path / "fit.npz")
+    tree, rng = store.read(tmp_path / "fit.npz"), np.random.default_rng(0)
+    others = [None, "a", -1.5, True, [], {}, (1, "a"), store.Missing("it"), np.zeros((2, 1)), np.array("a")]
+    places = [p for p in branches(tree) if p]
+    found = lambda f: (f.elbo, f.elbo_se, f.verdict.word, f.verdict.corrected, f.verdict.stop_reason)
+    for path in places:
+        held = tree
+        for key in path:
+            held = held[key]
+        other = others[rng.integers(len(others))]
+        for change in (None, lambda _, other=other: other):
+            store.write(tmp_path / "x", grafted(tree, path, change))
+            try:
+                again = read(case, tmp_path / "x")
+                str(again), again.explain(), again.sample(2)
+            except ppl.PPLError:
+                continue
+            if change is not None and type(held) is type(other):
+                continue  # another word or number of the same kind, which nothing can tell
+            assert found(again) == found(fit), (path, change and other)
+            assert all(np.array_equal(x, again.params[n]) for n, x in fit.params.items())
+            np.testing.assert_array_equal(again.history, fit.history)
+
+
+def test_values_that_are_gone_are_not_trusted(saved, tmp_path):
+    tree = store.read(saved)
+    tree["solution"][0] = {}
+    store.write(tmp_path / "x", tree)
+    with pytest.raises(ppl.DataError, match=r"values of \[\] in place of \['mu\.loc'") as error:
+        ppl.load(tmp_path / "x", schools)
+    assert "as fit.save(path) wrote it" in error.value.expected and error.value.hint
+
+
+@pytest.mark.parametrize("optimizer", [["Moments", {}], ["np", {}], ["Adam", {"step_size": 0.1}], "Adam", None])
+def test_an_unknown_optimizer_is_refused(saved, tmp_path, optimizer):
+    tree = store.read(saved)
+    tree["algorithm"]["settings"]["optimizer"] = optimizer
+    store.write(tmp_path / "x", tree)
+    with pytest.raises(ppl.DataError, match="optimizer"):
+        ppl.load(tmp_path / "x", schools)
+
+
 def test_files_of_a_later_format_are_refused(saved, tmp_path):
     store.write(tmp_path / "later", {**store.read(saved), "format": 99})
     with pytest.raises(ppl.DataError, match="newer version"):
@@ -427,7 +544,7 @@ def test_an_error_leaves_the_last_checkpoint(tmp_path):
     kept = read("mean-field", path)
     assert kept.solution.interrupted and kept.solution.steps == 119 and "cut off" in str(kept)
     whole = run("mean-field", 300)
-    check_same(dataclasses.replace(kept.resume(progress=False), algorithm=None), whole)
+    check_same(kept.resume(progress=False), whole)
 
 
 @pytest.mark.parametrize(
@@ -488,8 +605,7 @@ def test_what_was_killed_goes_on(tmp_path):
             [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE
         )
         try:
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline and process.poll() is None:
+            while process.poll() is None:
                 time.sleep(0.05)
                 if path.exists() and store.read(path)["run"]["state"][0] > steps[-1] + 60:
                     break

@@ -510,7 +510,7 @@ def test_the_terms_are_written_out():
     x, sigma = np.arange(6.0), np.full(6, 0.5) + np.arange(6)
     words = ppl.infer(model, x, sigma, y=2.0 * x, guide="meanfield", progress=False).explain()
     assert "  slope = slope.loc + slope.scale * slope.noise\n" in words
-    assert "-KL(q(slope) || p(slope)) = -(0.5 * (v" in words
+    assert "-KL(q(slope) || p(slope)) = -0.5 * (expm1(v" in words
     assert "= sum over rows of (-0.5 * ((y - x * slope) / sigma)**2 - array[6])" in words
 
 
@@ -559,3 +559,31 @@ def test_an_array_is_named_only_where_one_argument_has_its_numbers():
 
     words = ppl.infer(model, np.full(3, 1.5), np.full(3, 1.5), np.arange(3.0), progress=False).explain()
     assert "x * b" not in words and "w * b" not in words and "y - " in words
+
+
+# -- which algorithm, and why --------------------------------------------------------------------------------
+def narrow_ridge(y):
+    a, b = ppl.sample("a", dist.Normal(0, 1)), ppl.sample("b", dist.Normal(0, 1))
+    ppl.sample("y", dist.Normal(a * b, 0.01), obs=y)
+
+
+def test_explain_names_the_algorithm_and_why_it_was_chosen():
+    whys = {
+        "every term has a gradient": ppl.infer(regression, DESIGN, y=RESPONSE, progress=False),
+        "some term has no gradient": ppl.infer(coins, Y[:3], progress=False),
+        "control flow depends on a draw": ppl.infer(branching, 1.5, progress=False),
+        "plate 'rows' is subsampled": ppl.infer(subsampled, DESIGN[:, 0], RESPONSE, 10, progress=False),
+    }
+    for why, fit in whys.items():
+        (note,) = [n for n in fit.solution.notes if n.startswith("algorithm: BBVI, because")]
+        assert why in note and note in fit.explain() and "; algorithm: bbvi;" in fit.explain()
+    asked = ppl.infer(regression, DESIGN, y=RESPONSE, algorithm="dadvi", progress=False)
+    assert "; algorithm: dadvi;" in asked.explain() and not any("because" in n for n in asked.solution.notes)
+
+
+def test_explain_says_what_else_was_tried():
+    fit = ppl.infer(narrow_ridge, 1.0, progress=False)
+    words = fit.explain()
+    tried = [n for n in fit.solution.notes if n.startswith(("algorithm: DADVI", "guide: full-rank", "also tried"))]
+    assert tried and all(n in words for n in tried)
+    assert any("k-hat" in n and "not trusted" in n for n in tried), tried

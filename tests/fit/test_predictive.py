@@ -164,3 +164,43 @@ def test_randomness_of_the_models_own_is_drawn_anew():
     draws = ppl.prior_predictive(model, num_samples=400)["y"]
     # sd sqrt(26), estimated with a relative error of 1 / sqrt(2 * 1200).
     assert abs(draws.std() / 26**0.5 - 1) < 4 / (2 * 1200) ** 0.5
+
+
+# -- corrected where the summaries are ---------------------------------------------------------------------
+EFFECT = np.array([28.0, 8, -3, 7, -1, 1, 18, 12])
+ERROR = np.array([15.0, 10, 16, 11, 9, 11, 10, 18])
+
+
+def eight_schools(sigma, y=None):
+    mu = ppl.sample("mu", dist.Normal(0, 5))
+    tau = ppl.sample("tau", dist.HalfCauchy(5))
+    with ppl.plate("schools", len(sigma)):
+        theta = ppl.sample("theta", dist.Normal(mu, tau))
+        ppl.sample("y", dist.Normal(theta, sigma), obs=y)
+
+
+def test_predictions_are_corrected_where_the_summaries_are():
+    fit = ppl.infer(eight_schools, ERROR, y=EFFECT, progress=False)
+    assert fit.verdict.corrected
+    few = np.full(3, 0.1)
+    as_said, weighted, plain = (fit.predict(few, num_samples=8000, resample=r) for r in (None, True, False))
+    assert as_said.resampled and weighted.resampled and not plain.resampled
+    np.testing.assert_array_equal(as_said["y"], weighted["y"])
+    # E|y - mu| = sqrt(2 / pi) E[tau] for new schools; 8000 draws of three schools know it to 2 %.
+    spread = (2 / np.pi) ** 0.5 * fit["tau"].mean
+    guides = (2 / np.pi) ** 0.5 * fit.sample(8000)["tau"].mean()
+    found, uncorrected = (np.mean(np.abs(d["y"] - d["y"].mean(1, keepdims=True))) * 1.5**0.5 for d in (as_said, plain))
+    assert found == pytest.approx(spread, rel=0.06) and uncorrected == pytest.approx(guides, rel=0.06)
+    assert spread > 1.15 * guides  # the two can be told apart
+    assert "theta" not in as_said and any("schools" in n for n in as_said.notes)
+
+
+def test_draws_in_chunks_are_the_draws_at_once(monkeypatch):
+    draws = importlib.import_module("ppl.fit.draws")
+    fit = ppl.infer(linear, X, X + 0.2, algorithm=ppl.BBVI(steps=60), progress=False)
+    whole = fit.sample(100)
+    monkeypatch.setattr(draws, "WORK", 200)
+    parts = fit.sample(100)
+    for name, x in whole.items():
+        np.testing.assert_allclose(parts[name], x, rtol=1e-13)
+    assert fit.predict(num_samples=7)["y"].shape == (7, 5)

@@ -74,7 +74,7 @@ HUNDRED = np.full(100, 0.1)
     ],
 )
 def test_the_word_from_the_facts(converged, bounds, weights, warnings, word, corrected, says):
-    settled = SimpleNamespace(converged=converged, stop_reason="it stopped", derivation=None)
+    settled = SimpleNamespace(converged=converged, stop_reason="it stopped", derivation=None, doubts=())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ppl.fit.verdict.drifts", lambda *_: ())
         verdict = judge(settled, bound(**bounds), facts(**weights), warnings)
@@ -83,7 +83,7 @@ def test_the_word_from_the_facts(converged, bounds, weights, warnings, word, cor
 
 
 def test_without_weights_there_is_no_trust():
-    settled = SimpleNamespace(converged=True, stop_reason="it stopped", derivation=None)
+    settled = SimpleNamespace(converged=True, stop_reason="it stopped", derivation=None, doubts=())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ppl.fit.verdict.drifts", lambda *_: ())
         assert judge(settled, bound(), "a point has no spread", ()).word == "usable"
@@ -186,6 +186,13 @@ def edge(y):
     ppl.sample("y", dist.Binomial(50, q), obs=y)
 
 
+def switched(y):
+    mu = ppl.sample("mu", dist.Normal(0, 3).expand([2]).to_event(1))
+    with ppl.plate("n", len(y)):
+        ppl.factor("l", np.logaddexp(-0.5 * (y - mu[0]) ** 2, -0.5 * (y - mu[1]) ** 2))
+
+
+TWO_GROUPS = np.random.default_rng(2).normal(size=40) + np.repeat([-3.0, 3.0], 20)
 NARROW = np.where(np.arange(100) < 4, 0.05, 5.0)
 WRONG = {
     "two modes": (two, (0,), {}, {}),
@@ -195,6 +202,10 @@ WRONG = {
     "two rows": (tiny, (np.array([1.0, 1.4]),), {}, {}),
     "two rows, dadvi": (tiny, (np.array([1.0, 1.4]),), {}, {"algorithm": "dadvi"}),
     "elements of a plate": (sums, (np.random.default_rng(0).normal(size=100) * 5, NARROW), {}, {"guide": "meanfield"}),
+    "labels": (switched, (TWO_GROUPS,), {}, {}),
+    "labels, laplace": (switched, (TWO_GROUPS,), {}, {"algorithm": "laplace"}),
+    "labels, dadvi": (switched, (TWO_GROUPS,), {}, {"algorithm": "dadvi"}),
+    "labels, full-rank": (switched, (TWO_GROUPS,), {}, {"guide": "fullrank"}),
     "an edge": (edge, (50,), {}, {"algorithm": "laplace"}),
 }
 
@@ -206,3 +217,15 @@ def test_fits_that_miss_the_posterior_are_not_trusted(name, seed):
     fit = ppl.infer(model, *args, seed=seed, progress=False, **options, **kwargs)
     assert fit.verdict.word != "trusted"
     assert fit.verdict.corrected or fit.verdict.warnings  # and says what is amiss
+
+
+def test_a_thousand_elements_that_are_fitted_well_are_trusted():
+    """Through the front door; a joint k-hat of a thousand local latents would be above 0.7."""
+    y = np.random.default_rng(4).normal(0.5, 1.28, 1000)
+    fit = ppl.infer(hierarchy, y, progress=False)
+    assert fit.verdict.word == "trusted" and len(fit.verdict.element_k_hats["rows"]) == 1000
+    precision = 1.0 + 1 / 0.64
+    total = 0.25 + 1000 * (1.0 - 1 / precision)
+    mean = np.sum(y / 0.64 / precision) / total
+    assert fit["mu"].mean == pytest.approx(mean, abs=0.15 * total**-0.5)
+    np.testing.assert_allclose(fit["z"].sd, (1 / precision + 1 / precision**2 / total) ** 0.5, rtol=0.1)

@@ -12,8 +12,9 @@ from scipy import special, stats
 import ppl
 import ppl.distributions as dist
 from ppl.elbo import derive, problem
+from ppl.fit.elements import groups
 from ppl.fit.psis import smooth
-from ppl.fit.weights import groups, log_evidence, pointwise, ratios
+from ppl.fit.weights import log_evidence, pointwise, ratios
 from ppl.fit.wide import with_wide
 
 RNG = np.random.default_rng(0)

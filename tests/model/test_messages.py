@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import linalg, special
 
 import ppl
 import ppl.distributions as dist
@@ -216,6 +220,89 @@ def stored(y):
     ppl.sample("y", dist.Normal(x[0], 1), obs=y[0])
 
 
+def distribution_without_name(y):
+    ppl.sample(dist.Normal(0, 1), obs=y[0])
+
+
+def observed_misspelt(y):
+    ppl.sample("y", dist.Normal(mu(), 1), observed=y[0])
+
+
+def argument_misspelt(y):
+    ppl.sample("y", dist.Normal(mu(), sigma=1), obs=y[0])
+
+
+def argument_unknown(y):
+    ppl.sample("y", dist.Normal(mu(), 1, width=2), obs=y[0])
+
+
+def size_forgotten(y):
+    with ppl.plate("rows"):
+        mu()
+
+
+def value_forgotten(y):
+    ppl.deterministic("twice")
+
+
+def weight_misspelt(y):
+    ppl.factor("f", weight=mu())
+
+
+def param_misspelt(y):
+    ppl.param("s", 1.0, constrain=constraints.positive)
+
+
+def negative_scale(y):
+    ppl.sample("y", dist.Normal(0, mu()), obs=y[0])
+
+
+def negative_scales(y):
+    with ppl.plate("rows", len(y)):
+        z = ppl.sample("z", dist.Normal(0, 1))
+        ppl.sample("y", dist.Normal(0, z), obs=y)
+
+
+def moving_support(y):
+    a = ppl.sample("a", dist.Normal(0, 1))
+    ppl.sample("y", dist.Uniform(0, a), obs=1.0)
+
+
+def guide_in_a_scan(y):
+    def step(z, y_t):
+        z = ppl.sample("z", dist.Normal(z, 1), guide=dist.Normal(0, 1))
+        return z, None
+
+    ppl.scan(step, 0.0, y)
+
+
+def factor_in_a_scan(y):
+    def step(z, y_t):
+        ppl.factor("f", y_t)
+        return z, None
+
+    ppl.scan(step, 0.0, y)
+
+
+def mask_of_numbers(y):
+    with ppl.plate("rows", len(y)):
+        ppl.sample("y", dist.Normal(mu(), 1), obs=y, obs_mask=np.ones(4))
+
+
+def mask_of_another_length(y):
+    with ppl.plate("rows", len(y)):
+        ppl.sample("y", dist.Normal(mu(), 1), obs=y, obs_mask=np.ones(3, bool))
+
+
+def half_a_simplex(y):
+    ppl.sample("y", dist.Dirichlet(np.ones(2)), obs=np.array([0.5, np.nan]))
+
+
+def flat_and_unread(y):
+    ppl.sample("flat", dist.ImproperUniform(constraints.real, (), ()))
+    latent_and_data(y[0])
+
+
 # label -> (model, error, site or plate, words that the message holds)
 MODELS = {
     "duplicate site": (twice, ppl.ModelError, "mu", ["second", "once", "plate"]),
@@ -259,6 +346,43 @@ MODELS = {
     "an unknown estimator": (unknown_estimator, ppl.GuideError, "mu", ["pathwize", "'pathwise'"]),
     "no automatic guide": (latent_without_guide, ppl.GuideError, "n", ["Poisson", "guide="]),
     "a scalar function of Python": (python_scalar, ppl.ModelError, None, ["float()", "np."]),
+    "a distribution without a name": (
+        distribution_without_name,
+        ppl.ModelError,
+        None,
+        ["ppl.sample", "sample(name, d, obs=None", 'try ppl.sample("y"'],
+    ),
+    "obs misspelt": (observed_misspelt, ppl.ModelError, "observed", ["ppl.sample", "try obs= for observed="]),
+    "a family's argument called otherwise": (
+        argument_misspelt,
+        ppl.ModelError,
+        "sigma",
+        ["Normal(loc=0.0, scale=1.0", "try scale= for sigma="],
+    ),
+    "a family's argument that there is not": (argument_unknown, ppl.ModelError, "width", ["Normal(loc", "width"]),
+    "a plate without a size": (size_forgotten, ppl.ModelError, "size", ["ppl.plate", 'ppl.plate("rows", len(y))']),
+    "a deterministic without a value": (value_forgotten, ppl.ModelError, "value", ["ppl.deterministic"]),
+    "a factor's argument misspelt": (weight_misspelt, ppl.ModelError, "log_weight", ["try log_weight= for weight="]),
+    "a parameter's argument misspelt": (param_misspelt, ppl.ModelError, "constrain", ["try constraint= for"]),
+    "a scale that goes negative": (
+        negative_scale,
+        ppl.NumericalError,
+        "y",
+        ["Normal(scale=-", 'ppl.sample("y", dist.Normal(0, mu())', "positive", "np.exp(scale)"],
+    ),
+    "scales that go negative": (negative_scales, ppl.NumericalError, "y", ["Normal(scale=-", "log p(y | z)"]),
+    "a support that moves": (
+        moving_support,
+        ppl.NumericalError,
+        "y",
+        ["density is zero", 'ppl.sample("y", dist.Uniform(0, a)', "support"],
+    ),
+    "guide= in a scan": (guide_in_a_scan, ppl.ModelError, "z", ["guide=", "ppl.scan"]),
+    "a factor in a scan": (factor_in_a_scan, ppl.ModelError, "f", ["ppl.factor", "ppl.scan"]),
+    "obs_mask of numbers": (mask_of_numbers, ppl.DataError, "y", ["obs_mask", "booleans", "astype(bool)"]),
+    "obs_mask of another length": (mask_of_another_length, ppl.ShapeError, "y", ["obs_mask", "(3,)", "(4,)"]),
+    "half of one value": (half_a_simplex, ppl.DataError, "y", ["lacks a part", "Dirichlet", "obs_mask"]),
+    "a flat prior that nothing reads": (flat_and_unread, ppl.ModelError, "flat", ["flat prior", "Normal(0, 10)"]),
     "a draw stored in an array": (stored, ppl.ModelError, None, ["float()"]),
 }
 
@@ -266,12 +390,17 @@ MODELS = {
 def check(error, kind, name, words):
     text = str(error)
     assert isinstance(error, kind), text
-    assert "got " in text and "expected " in text, text
+    said(text, words)
     if name is not None:
         assert f"'{name}'" in text, text
+
+
+def said(text, words):
+    """Got, expected, try, the user's own line, and these words."""
+    assert all(re.search(rf"(^|\n  ){part} \S", text) for part in ("got", "expected", "try")), text
+    assert re.search(r"\n  at test_messages\.py:\d+: \S", text), text
     for word in words:
         assert word in text, (word, text)
-    assert re.search(r"\n  at test_messages\.py:\d+: \S", text), text
 
 
 @pytest.mark.parametrize("label", list(MODELS))
@@ -425,21 +554,111 @@ CALLS = {
         for n in ("guide", "algorithm", "seed", "progress", "executor")
     },
     **{
-        f"a gradient's argument called {n}": (lambda n=n: ppl.gradient(named(n), 1.0), [f"'{n}'", "ppl.gradient"])
-        for n in ("params", "estimators", "particles")
-    },
-    **{
-        f"a prior predictive's argument called {n}": (
-            lambda n=n: ppl.prior_predictive(named(n), 1.0),
-            [f"'{n}'", "prior_predictive"],
+        f"an argument of {verb} called {n}": (lambda call=call, n=n: call(named(n)), [f"'{n}'", verb, "rename"])
+        for verb, call, names in (
+            ("ppl.gradient", lambda m: ppl.gradient(m, 1.0), ("guide", "params", "estimators", "particles", "seed")),
+            ("ppl.prior_predictive", lambda m: ppl.prior_predictive(m, 1.0), ("num_samples", "seed", "sizes")),
+            ("fit.predict", lambda m: quick(m).predict(1.0), ("num_samples", "new", "resample")),
+            ("ppl.load", lambda m: ppl.load("nowhere.npz", m), ("path", "guide")),
         )
-        for n in ("num_samples", "sizes")
+        for n in names
     },
+    "a guide that is a number": (lambda: ppl.infer(latent_and_data, 1.0, guide=3), ["guide=3", "'meanfield'"]),
+    "a guide that is zero": (lambda: ppl.infer(latent_and_data, 1.0, guide=0), ["guide=0", "a function"]),
+    "a guide that is true": (lambda: ppl.infer(latent_and_data, 1.0, guide=True), ["guide=True"]),
+    "a guide that is a dict": (lambda: ppl.infer(latent_and_data, 1.0, guide={}), ["guide={}"]),
+    "a guide that is a list": (
+        lambda: ppl.infer(latent_and_data, 1.0, guide=["meanfield"]),
+        ["guide=['meanfield']", "try guide='meanfield'"],
+    ),
+    "a guide of a gradient": (lambda: ppl.gradient(latent_and_data, 1.0, guide=0), ["guide=0"]),
+    "a guide for a point": (
+        lambda: ppl.infer(latent_and_data, 1.0, guide="fullrank", algorithm="map"),
+        ["guide='fullrank'", "'map'", "no guide="],
+    ),
+    "a class for an algorithm": (
+        lambda: ppl.infer(latent_and_data, 1.0, algorithm=ppl.DADVI),
+        ["DADVI", "try ppl.DADVI()"],
+    ),
+    "an unknown setting": (lambda: ppl.BBVI(step=3), ["ppl.BBVI", "'step'", "steps=", "try steps= for step="]),
+    "an unknown setting of another": (lambda: ppl.MAP(seed=3), ["ppl.MAP", "'seed'"]),
+    **{
+        f"the seed {seed!r}": (
+            lambda seed=seed: ppl.infer(latent_and_data, 1.0, seed=seed),
+            ["seed=", "2**63", "seed=0"],
+        )
+        for seed in (-1, 2**63, 1.5, None, "one")
+    },
+    "a gradient's seed": (lambda: ppl.gradient(latent_and_data, 1.0, seed=-1), ["seed=-1", "seed=0"]),
+    "a prior predictive's seed": (lambda: ppl.prior_predictive(latent_and_data, 1.0, seed=0.5), ["seed=0.5"]),
+    "a prediction's seed": (lambda: quick().predict(seed="a"), ["seed='a'"]),
+    "an unknown estimator of a gradient": (
+        lambda: ppl.gradient(latent_and_data, 1.0, estimators="pathwize"),
+        ["pathwize", "'pathwise'"],
+    ),
+    "an estimator of no site": (
+        lambda: ppl.gradient(latent_and_data, 1.0, estimators={"nu": "score"}),
+        ["'nu'", "names among", "mu"],
+    ),
+    "a parameter of no guide": (
+        lambda: ppl.gradient(latent_and_data, 1.0, guide="meanfield", params={"mu.lok": 1.0}),
+        ["mu.lok", "'mu.loc'"],
+    ),
+    "a size below one": (
+        lambda: ppl.prior_predictive(in_rows, 3, sizes={"rows": -1}),
+        ["sizes['rows']=-1", "at least 1"],
+    ),
+    "a size of no plate": (lambda: ppl.prior_predictive(in_rows, 3, sizes={"row": 2}), ["'row'", "'rows'"]),
+    "a size that an array fixes": (
+        lambda: ppl.prior_predictive(with_offsets, Y, sizes={"rows": 3}),
+        ["with sizes={'rows': 3}", "arguments of the new length"],
+    ),
+    "an argument that a prediction does not take": (
+        lambda: quick().predict(z=3),
+        ["the model", "'y'", "latent_and_data(y)"],
+    ),
+    "a misspelt argument of a prediction": (lambda: quick(in_rows, 3).predict(number=3), ["n= for number="]),
+    "predictions by weights that there are not": (
+        lambda: ppl.infer(latent_and_data, 1.0, algorithm="map").predict(resample=True),
+        ["fit.predict(resample=True)", "point", "resample=False"],
+    ),
+    "draws by weights that there are not": (
+        lambda: ppl.infer(latent_and_data, 1.0, algorithm="map").sample(resample=True),
+        ["fit.sample(resample=True)", "point"],
+    ),
+    "the evidence of a point": (
+        lambda: ppl.infer(latent_and_data, 1.0, algorithm="map").log_evidence(),
+        ["log_evidence", "point", "fit.elbo"],
+    ),
+    "a new plate that there is not": (lambda: quick(in_rows, 3).predict(new="row"), ["'row'", "'rows'"]),
+    "the marginal of an observed site": (lambda: quick()["y"], ["fit['y']", "observed", "fit.predict()['y']"]),
+    "the marginal of a parameter": (lambda: quick(with_parameter)["s"], ["fit['s']", "fit.params['s']"]),
+    "the marginal of a misspelt site": (lambda: quick()["muu"], ["fit['muu']", "try fit['mu']"]),
+    "steps of a resumed run": (lambda: quick().resume(steps=0), ["steps=0", "at least 1"]),
+    "a run without steps": (
+        lambda: ppl.infer(latent_and_data, 1.0, algorithm="map").resume(steps=3),
+        ["no steps to go on from", "ppl.BBVI()"],
+    ),
+    "a family that there is not": (lambda: dist.Nrmal, ["ppl.distributions.Nrmal", "try Normal"]),
 }
 
 
-def quick():
-    return ppl.infer(latent_and_data, 1.0, algorithm=ppl.BBVI(steps=60), progress=False)
+def quick(model=latent_and_data, y=1.0):
+    return ppl.infer(model, y, algorithm=ppl.BBVI(steps=60), progress=False)
+
+
+def in_rows(n):
+    with ppl.plate("rows", n):
+        ppl.sample("z", dist.Normal(0, 1))
+
+
+def with_offsets(y):
+    with ppl.plate("rows", len(y)):
+        ppl.sample("z", dist.Normal(y, 1))
+
+
+def with_parameter(y):
+    ppl.sample("y", dist.Normal(mu(), ppl.param("s", 1.0, constraints.positive)), obs=y)
 
 
 @pytest.mark.parametrize("label", CALLS)
@@ -447,15 +666,128 @@ def test_mistakes_in_a_call(label):
     call, words = CALLS[label]
     with pytest.raises(ppl.PPLError) as caught:
         call()
-    text = str(caught.value)
-    assert "got " in text and "expected " in text, text
-    for word in words:
-        assert word in text, (word, text)
+    said(str(caught.value), words)
 
 
 def test_a_call_that_does_not_fit_the_model():
     with pytest.raises(ppl.ModelError, match=r"(?s)'y'.*expected latent_and_data\(y\).*try"):
         ppl.infer(latent_and_data, progress=False)
+
+
+PLAIN = np.arange(3.0)
+
+
+def set_in_place(z):
+    z[0] = 1.0
+    return z
+
+
+# what is not NumPy on a draw -> (what it does with three draws, words of the message)
+UNRECORDED = {
+    "float": (lambda z: float(z[0]), ["float()", "np.log(z)"]),
+    "int": (lambda z: int(z[0]), ["int()"]),
+    "math": (lambda z: math.log(z[0]), ["float()", "np.log(z) for math.log(z)"]),
+    "np.array": (lambda z: np.array([z[0], z[1]]), ["plain array", "np.stack([a, b])"]),
+    "an index": (lambda z: PLAIN[z[0]], ["plain array", "argument of the model for x[i]"]),
+    "a range": (lambda z: list(range(z[0])), ["range", "argument of the model"]),
+    "a shape": (lambda z: np.zeros(z[0]), ["as a shape"]),
+    "an assignment": (set_in_place, ["x[...] = value", "np.where"]),
+    "logsumexp": (special.logsumexp, ["np.logaddexp.reduce"]),
+    "softmax": (special.softmax, ["np.logaddexp.reduce"]),
+    "solve_triangular": (lambda z: linalg.solve_triangular(np.eye(3), z), ["np.linalg.solve"]),
+    "cholesky": (lambda z: linalg.cholesky(np.outer(z, z)), ["np.linalg.cholesky"]),
+    "cho_solve": (lambda z: linalg.cho_solve((np.eye(3), True), z), ["np.linalg.solve"]),
+    "fft": (np.fft.fft, ["np.fft", "np.cos"]),
+    "a derivative that is not known": (lambda z: special.jv(z, 1.0), ["jv", "derivative"]),
+    "where=": (lambda z: np.exp(z, where=z > 0), ["where=", "np.where(condition, a, b)"]),
+    "out of bounds": (lambda z: z[7], ["out of bounds", "(3,)"]),
+}
+
+
+@pytest.mark.parametrize("what", UNRECORDED)
+def test_what_cannot_be_recorded_says_what_to_write(what):
+    function, words = UNRECORDED[what]
+
+    def model():
+        ppl.factor("f", np.sum(function(ppl.sample("z", dist.Normal(np.ones(3), 1).to_event(1)))))
+
+    with pytest.raises(ppl.PPLError) as caught:
+        ppl.infer(model, guide="meanfield", executor="numpy", progress=False)
+    said(str(caught.value), words)
+
+
+def test_seeds_are_whole_numbers_of_any_type():
+    fits = [
+        ppl.infer(latent_and_data, 1.0, seed=s, algorithm=ppl.BBVI(steps=20)) for s in (3, np.int64(3), np.uint8(3))
+    ]
+    assert len({float(f.params["mu.loc"]) for f in fits}) == 1
+    draws = [
+        ppl.prior_predictive(latent_and_data, 1.0, num_samples=np.int32(3), seed=s)["mu"] for s in (3, np.int64(3))
+    ]
+    assert np.array_equal(*draws)
+
+
+def test_a_group_that_was_not_fitted_is_named():
+    def model(group, y=None):
+        with ppl.plate("groups", 3):
+            a = ppl.sample("a", dist.Normal(0, 1))
+        with ppl.plate("rows", len(group)):
+            ppl.sample("y", dist.Normal(a[group], 1), obs=y)
+
+    fit = ppl.infer(model, np.array([0, 1, 2, 1]), Y, algorithm=ppl.BBVI(steps=60), progress=False)
+    with pytest.raises(ppl.ShapeError) as caught:
+        fit.predict(np.array([0, 3]))
+    said(str(caught.value), ["index 3", "3 in 'groups'", "prior", "dist.Normal(a[group], 1)"])
+    assert fit.predict(np.array([2, 2]), num_samples=5)["y"].shape == (5, 2)
+
+
+def test_an_error_of_the_models_own_comes_through_a_prediction():
+    def model(y, good=True):
+        if not good:
+            raise ValueError("mine")
+        latent_and_data(y)
+
+    with pytest.raises(ValueError, match=r"^mine$"):
+        quick(model).predict(1.0, good=False)
+
+
+def test_a_marginal_of_what_is_missing_in_a_subsampled_plate():
+    def model(y):
+        m = mu()
+        with ppl.plate("rows", len(y), subsample_size=2) as i:
+            ppl.sample("y", dist.Normal(m, 1), obs=y[i])
+
+    fit = quick(model, np.array([1.0, np.nan, 2.0, 0.5]))
+    with pytest.raises(ppl.ModelError) as caught:
+        fit["y_unobserved"]
+    said(str(caught.value), ["try fit['y'], the completed observation"])
+    assert fit["y"].mean.shape == (4,)
+
+
+def test_a_minibatch_larger_than_its_plate_is_noted():
+    def model(y):
+        m = mu()
+        with ppl.plate("rows", len(y), subsample_size=100) as i:
+            ppl.sample("y", dist.Normal(m, 1), obs=y[i])
+
+    with pytest.warns(UserWarning, match=r"plate 'rows': subsample_size=100 of 4 rows.*test_messages\.py"):
+        quick(model, Y)
+
+
+def test_every_error_says_what_to_try():
+    """Of every error that is raised in the package: got, expected and try are all there."""
+    kinds = {n for n, kind in vars(ppl.errors).items() if isinstance(kind, type) and issubclass(kind, ppl.PPLError)}
+    raised, silent = 0, []
+    for path in Path(ppl.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in kinds:
+                continue
+            raised += 1
+            named = {k.arg: k.value for k in node.keywords}
+            hint = named.get("hint", node.args[2] if len(node.args) > 2 else None)
+            if hint is None or (isinstance(hint, ast.Constant) and not hint.value):
+                silent.append(f"{path.name}:{node.lineno}")
+    assert raised > 150 and not silent, silent
 
 
 def test_a_branch_on_a_draw_under_the_numpy_executor():

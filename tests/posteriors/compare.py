@@ -70,13 +70,13 @@ def compare(posterior: Posterior, options: Mapping[str, Any], *, seed: int = 0) 
     fit = ppl.infer(posterior.model, *arguments, seed=seed, progress=False, **options)
     seconds = time.process_time() - begun
     reference = posterior.reference()
-    found = _all_moments(fit, reference)
+    found = all_moments(fit, reference)
     errors = [(found[name][0] - mean) / sd for name, (mean, sd) in reference.items()]
     ratios = [found[name][1] / sd for name, (_, sd) in reference.items()]
     return Comparison(posterior, fit, tuple(reference), np.array(errors), np.array(ratios), seconds)
 
 
-def _all_moments(fit: ppl.Fit, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+def all_moments(fit: ppl.Fit, names: Iterable[str]) -> dict[str, tuple[float, float]]:
     """Mean and sd of scalars named as in the reference; axes of length one that plates added do not count."""
     marginals, out = {}, {}
     for name in names:

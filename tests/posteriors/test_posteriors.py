@@ -8,6 +8,7 @@ cannot hold the posterior only the bound can be asked for, and that the verdict 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,8 +16,8 @@ import pytest
 
 from tests.data_folder import why_absent
 
-from .compare import Comparison, compare, factorised_sds
-from .models import BY_NAME, POSTERIORDB
+from .compare import Comparison, all_moments, compare, factorised_sds
+from .models import BY_NAME, POSTERIORDB, POSTERIORS
 
 ABSENT = why_absent(POSTERIORDB)
 pytestmark = [pytest.mark.posteriors, pytest.mark.skipif(ABSENT is not None, reason=str(ABSENT))]
@@ -67,7 +68,8 @@ def test_mean_field_sds_are_those_of_the_factorised_optimum(name):
     c = fitted(name, "meanfield")
     reference = BY_NAME[name].reference()
     wanted = factorised_sds(BY_NAME[name])
-    got = {n: r * reference[n][1] for n, r in zip(c.names, c.ratios, strict=True)}
+    own = replace(c.fit, verdict=replace(c.fit.verdict, corrected=False))  # the guide's sds, before weights mend them
+    got = {n: sd for n, (_, sd) in all_moments(own, reference).items()}
     assert got == pytest.approx(wanted, rel=0.094)
     assert got != pytest.approx({n: sd for n, (_, sd) in reference.items()}, rel=0.094)  # the marginal sds are others
 
@@ -113,3 +115,16 @@ def test_the_comparison_can_fail():
     halfway = Comparison(c.posterior, c.fit, c.names, c.errors, c.ratios * 0.7, 0.0)
     unknown = Comparison(c.posterior, c.fit, c.names, c.errors * np.nan, c.ratios, 0.0)
     assert [x.grade for x in (c, moved, narrow, halfway, unknown)] == ["good", "wrong", "wrong", "right", "wrong"]
+
+
+@pytest.mark.slow
+def test_auto_and_dadvi_over_all_posteriors():
+    """No silent failure in any column; auto good on 20 of 26, DADVI's sds within 10 % on 15."""
+    from .table import COLUMNS, cell
+
+    one_of_each = list({p.folder: p for p in POSTERIORS}.values())
+    auto = [cell(p, COLUMNS["auto"], 0) for p in one_of_each]
+    dadvi = [cell(p, COLUMNS["dadvi"], 0) for p in one_of_each]
+    assert not [c for c in auto + dadvi if c.silent]
+    assert sum(c.grade == "good" for c in auto) >= 20 and sum(c.grade == "wrong" for c in auto) <= 3
+    assert sum(c.low >= 0.9 and c.high <= 1.1 for c in dadvi) >= 15

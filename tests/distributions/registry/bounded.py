@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import special, stats
 
+import ppl.distributions as dist
+
 from .row import (
+    Quiet,
+    Row,
     array,
     by_quadrature,
     rows,
@@ -93,6 +97,31 @@ class VonMises:
         return by_quadrature(self, lambda x: -self.logpdf(x))
 
 
+class Truncated:
+    """A distribution of scipy kept to an interval."""
+
+    def __init__(self, base, low, high):
+        self.base, self.args, self.kwds = base, (), {"low": low, "high": high}
+        self.dist = lambda low, high: Truncated(base, low, high)
+        self.low, self.high = (-np.inf if low is None else low), (np.inf if high is None else high)
+        self.below = base.cdf(self.low)
+        self.mass = base.cdf(self.high) - self.below
+
+    def logpdf(self, x):
+        return self.base.logpdf(x) - np.log(self.mass)
+
+    def cdf(self, x):
+        return (self.base.cdf(np.clip(x, self.low, self.high)) - self.below) / self.mass
+
+    def ppf(self, q):
+        return self.base.ppf(self.below + q * self.mass)
+
+
+def truncated(base, oracle, low, high):
+    label = f"TruncatedDistribution-{type(base).__name__}"
+    return [Row(dist.TruncatedDistribution(base, low, high), Quiet(Truncated(oracle, low, high)), label)]
+
+
 BOUNDED = [
     *rows(
         "Uniform",
@@ -161,4 +190,11 @@ BOUNDED = [
         {"loc": 3.0, "concentration": 0.6},
         {"loc": array(-2.0, 7.5), "concentration": array([0.1], [40.3])},
     ),
+    *truncated(dist.Gamma(2.5, 0.7), stats.gamma(2.5, scale=1 / 0.7), 1.0, 4.5),
+    *truncated(dist.Normal(0.3, 1.2), stats.norm(0.3, 1.2), -1.0, array(0.0, 2.5)),
+    *truncated(dist.StudentT(2.5, 0.3, 1.2), stats.t(2.5, 0.3, 1.2), None, -1.0),
+    *truncated(dist.Cauchy(0.3, 1.2), stats.cauchy(0.3, 1.2), 2.0, None),
+    *truncated(dist.Laplace(0.3, 1.2), stats.laplace(0.3, 1.2), -1.0, 2.5),
+    *truncated(dist.Beta(0.5, 0.7), stats.beta(0.5, 0.7), 0.1, 0.8),
+    *truncated(dist.Weibull(1.5, 2.5), stats.weibull_min(2.5, scale=1.5), 1.0, 3.5),
 ]
