@@ -7,7 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmarks import estimators, flat_and_eager, report, scaling
+from benchmarks import estimators, flat_and_eager, mnist_belief_net, report, scaling
+
+from .data_folder import data_folder, why_absent
 
 SMALL = {
     "eight schools": flat_and_eager.schools,
@@ -150,3 +152,11 @@ def test_the_time_series_falls_by_a_factor():
 def test_signal_to_noise_by_number_of_samples():
     table = estimators.signal_table(1500, (1, 32))
     assert table["pathwise"][32] < table["pathwise"][1] and table["dreg"][32] > 2 * table["dreg"][1]
+
+
+@pytest.mark.skipif(why_absent("images/mnist.npz") is not None, reason=str(why_absent("images/mnist.npz")))
+def test_the_belief_net_learns_images():
+    x = mnist_belief_net.images(data_folder(), 1000)
+    assert set(np.unique(x)) == {0, 1} and x.shape == (1000, 784)
+    row = mnist_belief_net.run("disarm", x, seconds=60.0, steps=200)
+    assert row["steps"] == 200 and row["last"] > row["bound"][0] > -700

@@ -139,10 +139,10 @@ def measured(objective: Objective, particles: int, seed: int) -> GradientRecord:
     return _record(d, objective, values, bound, {n: m.mean for n, m in sums.items()}, variance)
 
 
-def warm(objective: Objective, values: dict, rng: np.random.Generator) -> Sequence[np.ndarray]:
+def warm(objective: Objective, values: dict, rng: np.random.Generator, steps: int = WARM) -> Sequence[np.ndarray]:
     """The states of control variates after some steps at these values."""
     states: Sequence[np.ndarray] = objective.start
-    for _ in range(WARM if states else 0):
+    for _ in range(steps if states else 0):
         signals = _signals(objective, values, rng, WARM_PARTICLES)[0]
         _, states = objective.combine(signals, WARM_PARTICLES, states)
     return states

@@ -139,10 +139,15 @@ class Objective:
             return False
         return all(step.fun is not stop_gradient.run for step in self.derivation.program.steps)
 
-    @cached_property
-    @paused_collector()
+    @property
     def values(self) -> Program:
         """Program of one particle: (bound, value of every term, signals...)."""
+        return self._values_and_counts[0]
+
+    @cached_property
+    @paused_collector()
+    def _values_and_counts(self) -> tuple[Program, list[int]]:
+        """The program of the values, and how many signals each weight has in it."""
         d, tape = self.derivation, Tape(dtype=self.derivation.program.dtype)
         asked = tuple(d.program.outputs[t.output] for t in d.terms)
         if self.weighted or self.free_bits or not all(c.plain for c in self.controls):
@@ -154,14 +159,14 @@ class Objective:
         ]
         sums = program_of(tape, [*self._sums(values), *self._weights(values)])
         known = tuple(x for x in terms.outputs if type(x) is Ref)
-        return compose(Program(terms.inputs, terms.steps, known), sums)
+        return compose(Program(terms.inputs, terms.steps, known), sums), [1] * len(self.weights)
 
     def _sums(self, values: Sequence[Any]) -> list:
         """The bound, and the value of every term."""
         totals = [scaled(summed(x), t.scale) for x, t in zip(values, self.derivation.terms, strict=True)]
         return [added(totals), _joined([reshape(x, (1,)) for x in totals])]
 
-    def _values_and_signals(self, tape: Tape, asked: Sequence[Any]) -> Program:
+    def _values_and_signals(self, tape: Tape, asked: Sequence[Any]) -> tuple[Program, list[int]]:
         """The values where control variates look at more than weights."""
         d = self.derivation
         inputs = inputs_of(tape, d.program)
@@ -204,13 +209,8 @@ class Objective:
                 weight_at,
             )
             signals.append(control.signals(seen))
-        self._counts.extend(map(len, signals))
-        return program_of(tape, [*self._sums(values), *(x for xs in signals for x in xs)], TRANSPARENT)
-
-    @cached_property
-    def _counts(self) -> list[int]:
-        """How many signals each weight has; filled as `values` is made."""
-        return []
+        outputs = [*self._sums(values), *(x for xs in signals for x in xs)]
+        return program_of(tape, outputs, TRANSPARENT), list(map(len, signals))
 
     def _weights(self, values: Sequence[Any]) -> list:
         """For each (group, factor): its terms downstream, in the shape of the factor's log q."""
@@ -238,35 +238,26 @@ class Objective:
     def combine(self, signals: Sequence[Any], particles: int, states: Sequence[Any] = ()) -> tuple[list, list]:
         """(coefficients of all slots, next states) from the signals of all particles, and the states so far."""
         signals, states, found, kept = iter(signals), iter(states or self.start), [], []
-        counts = self._signal_counts
-        for control, count, size in zip(self.controls, counts, self._state_counts, strict=True):
+        counts = self._values_and_counts[1]
+        for control, count, size in zip(self.controls, counts, map(len, self._starts), strict=True):
             own = [next(signals) for _ in range(count)]
             slots, state = control.coefficients(own, [next(states) for _ in range(size)], particles)
             found += slots
             kept += state
         return found, kept
 
-    @property
-    def _signal_counts(self) -> list[int]:
-        self.values  # noqa: B018
-        return self._counts or [1] * len(self.weights)
-
     @cached_property
     def _starts(self) -> list[list[np.ndarray]]:
         shapes = iter([np.shape(x) for x in _examples(self.values)[2:]])
         return [
             c.start([next(shapes) for _ in range(count)])
-            for c, count in zip(self.controls, self._signal_counts, strict=True)
+            for c, count in zip(self.controls, self._values_and_counts[1], strict=True)
         ]
 
     @cached_property
     def start(self) -> tuple[np.ndarray, ...]:
         """The control variates' states before the first step."""
         return tuple(x for state in self._starts for x in state)
-
-    @cached_property
-    def _state_counts(self) -> list[int]:
-        return [len(state) for state in self._starts]
 
     @cached_property
     def _frozen(self) -> frozenset[str]:
@@ -331,8 +322,8 @@ class Objective:
         if not terms:
             return {}
         d = self.derivation
-        live = replayed(d.program, inputs, hold, [d.program.outputs[f.draw_output] for f in d.factors])
-        draws = dict(zip((f.name for f in d.factors), live, strict=True))
+        drawn = replayed(d.program, inputs, hold, [d.program.outputs[f.draw_output] for f in d.factors])
+        draws = dict(zip((f.name for f in d.factors), drawn, strict=True))
         parameters = set(d.parameter_inputs.values())
         fixed = [stop_gradient(x) if i in parameters else x for i, x in enumerate(inputs)]
         outputs = [d.program.outputs[d.terms[i].output] for i in terms]

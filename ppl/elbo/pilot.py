@@ -23,8 +23,8 @@ from .objective import Objective
 
 CANDIDATES = ("coefficient", "decaying-average", "disarm")
 DEFAULT = "leave-one-out"
-STEPS = 60  # at most
-WORK = 100_000_000  # counted cost of a candidate's steps
+LEAST, MOST = 6, 60  # steps of a candidate
+WORK = 20_000_000  # counted cost that these may have together
 FACTORS = 6  # more scored factors than these are not tried one by one
 MARGIN = 0.8
 
@@ -53,7 +53,8 @@ def piloted(objective: Objective, values: Mapping[str, Any], particles: int, see
         best = best if found[best][0] < MARGIN else DEFAULT
         figures = ", ".join(f"{n} {x:.2g}" for n, (x, _) in found.items())
         obstacle = why.partition(":")[0]
-        said = f"{obstacle}: {best}, {ESTIMATORS[best].why}; chosen by a pilot, variance x cost: {figures}"
+        why = ESTIMATORS[best].why if best == DEFAULT else f"{best}, {ESTIMATORS[best].why}"
+        said = f"{obstacle}: {why}; chosen by a pilot, variance x cost: {figures}"
         objective = replace(found[best][1], plan=found[best][1].plan.with_member(name, best, said))
         if best != DEFAULT:
             base = _variance(objective, values, particles, seed)
@@ -78,9 +79,9 @@ def _with(objective: Objective, name: str, candidate: str, particles: int) -> Ob
 def _variance(objective: Objective, values: Mapping[str, Any], particles: int, seed: int) -> np.ndarray:
     """The variance of a step's gradient, element by element."""
     work = particles * objective.cost
-    steps = int(np.clip(WORK // max(work, 1), 8, STEPS))
+    steps = int(np.clip(WORK // max(work, 1), LEAST, MOST))
     values = dict(values)
-    states = warm(objective, values, np.random.default_rng([seed, 4]))
+    states = warm(objective, values, np.random.default_rng([seed, 4]), 3 * steps)
     found = between_groups(objective, values, np.random.default_rng([seed, 3]), particles, states, steps)
     return np.concatenate([np.ravel(x) for x in found.values()])
 

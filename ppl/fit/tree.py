@@ -45,7 +45,7 @@ RUN = {
     "origin": Arrays,
     "start": Arrays,
     "state": tuple[int, np.ndarray, Moments, float, int],
-    "baselines": tuple[np.ndarray, ...],
+    "baselines": tuple[np.ndarray | float, ...],
     "tables": dict[str, tuple[np.ndarray, Moments, np.ndarray, np.ndarray]],
     "windows": tuple[np.ndarray, np.ndarray],
     "sums": tuple[float, np.ndarray | float, int, int],
