@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import estimators, flat_and_eager, mnist_belief_net, report, scaling
-
-from .data_folder import data_folder, why_absent
+from tests.data_folder import data_folder, why_absent
 
 SMALL = {
     "eight schools": flat_and_eager.schools,

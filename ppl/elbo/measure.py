@@ -58,9 +58,23 @@ def gradient(
 ) -> GradientRecord | dict[str, GradientRecord]:
     """The gradient of the bound at a point, estimated from `particles` draws.
 
-    `params` gives the point, in constrained values (by default where parameters start);
-    `estimators` is "auto", an estimator's name for every site, `{site: name}`, or "all": then a
-    dict from name to record, of those that apply.
+    Parameters
+    ----------
+    params
+        the point, in constrained values; by default where parameters start.
+    estimators
+        "auto", an estimator's name for every site, `{site: name}`, or "all": then a dict from name to record, of
+        those that fit some site; the other sites keep the estimator chosen for them. Control variates that
+        keep a state, as "nvil", are measured after some hundred steps at the point.
+    particles
+        draws of the estimate; of bounds of several samples, each has as many draws as these.
+    bound
+        `ppl.ELBO()` (None), `ppl.IWAE(k)` or `ppl.Renyi(alpha)`.
+
+    Raises
+    ------
+    GuideError
+        an estimator that is unknown, or would be wrong, with the reason.
 
     >>> import ppl, ppl.distributions as dist
     >>> def model():

@@ -482,6 +482,8 @@ class Objective:
     @cached_property
     def cost(self) -> int:
         """Counted operations of one estimate of bound and gradient, control variates included: never time."""
+        if self.rolls:  # the program of several particles would be long
+            return self.values.work + self.particle_gradient.work
         estimates = 2 if self.unit == 1 else 1
         return self.gradient(estimates).work // estimates
 
