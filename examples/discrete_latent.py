@@ -6,11 +6,12 @@ says which points to distrust.
 
 To learn here:
 
-- a discrete latent is a `ppl.sample` like any other; its guide keeps its own family;
-- no gradient runs through a switch, so its terms get another estimator; `fit.explain()` says which;
+- a discrete latent is a `ppl.sample` like any other;
+- no gradient runs through a switch, so the engine sums both of its states out of the model, for all points side by
+  side; `fit.explain()` says so, and `fit["wrong"]` has the probabilities (with `estimator="score"` at the site it
+  would be sampled, from a guide of its own family);
 - the exact answer for comparison: given the line, the points are independent and a switch has two
-  states to sum over; the line itself has two numbers, summed over a grid. The guide takes line and
-  switches to be independent, and so comes out a little too certain where a point could be either.
+  states to sum over; the line itself has two numbers, summed over a grid.
 """
 
 import argparse

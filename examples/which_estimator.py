@@ -9,8 +9,9 @@ To learn here:
   estimator, at all sites that it fits; the other sites keep the one chosen for them;
 - here the exact gradient is known, so that each can be checked: the relaxations are quick and wrong,
   and say so in their reason;
-- `ppl.infer` fixes the class (pathwise for the slope, score function for the switches), and a short
-  pilot picks within it by variance times cost; `fit.explain()` has the figures;
+- `ppl.infer` would sum the switches out, which is exact; with a guide that draws them, as here, it takes the
+  pathwise gradient for the slope and the score function for the switches, and a short pilot picks the control
+  variate by variance times cost: `fit.explain()` has the figures;
 - `estimator="..."` at a site asks for another one.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 
 import ppl
 import ppl.distributions as dist
+from ppl.distributions import constraints
 
 RATE, JUMP = 0.3, 2.0
 AT = {"slope.loc": 0.8, "slope.scale": 0.3}
@@ -41,6 +43,15 @@ def sensors(x, y=None):
         ppl.sample("y", dist.Normal(slope * x + JUMP * broken, 1.0), obs=y)
 
 
+def switches_drawn(x, y=None):
+    """A guide that draws every switch."""
+    spread = ppl.param("slope.scale", 0.3, constraints.positive)
+    ppl.sample("slope", dist.Normal(ppl.param("slope.loc", 0.0), spread))
+    with ppl.plate("readings", len(x)):
+        p = ppl.param("broken.probs", np.full(len(x), 0.5), constraints.unit_interval)
+        ppl.sample("broken", dist.Bernoulli(probs=p))
+
+
 def exact_gradient(x, y, p, loc):
     """d bound / d P(broken): the log odds that data and prior give, less those of the guide."""
     evidence = JUMP * (y - loc * x) - 0.5 * JUMP**2
@@ -51,8 +62,8 @@ def main(plot=None, draws=40_000):
     x, y = readings()
     at = {**AT, "broken.probs": np.full(len(x), 0.3)}
     exact = exact_gradient(x, y, at["broken.probs"], at["slope.loc"])
-    few = ppl.gradient(sensors, x, y=y, guide="meanfield", params=at, estimators="all", particles=2)
-    many = ppl.gradient(sensors, x, y=y, guide="meanfield", params=at, estimators="all", particles=draws)
+    few = ppl.gradient(sensors, x, y=y, guide=switches_drawn, params=at, estimators="all", particles=2)
+    many = ppl.gradient(sensors, x, y=y, guide=switches_drawn, params=at, estimators="all", particles=draws)
 
     rows = {}
     for name, record in few.items():
@@ -74,7 +85,7 @@ def main(plot=None, draws=40_000):
             f"{name:20}{r['estimator']:20}{r['off']:8.1f}{r['variance']:11.3g}{r['cost']:7d}{r['relative']:15.3g}{said}"
         )
 
-    fit = ppl.infer(sensors, x, y=y, guide="meanfield")
+    fit = ppl.infer(sensors, x, y=y, guide=switches_drawn)
     print()
     print(fit.verdict)
     print()

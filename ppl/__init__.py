@@ -11,7 +11,7 @@
 """
 
 from . import distributions, optim
-from .algorithms import BBVI, DADVI, MAP, Laplace
+from .algorithms import BBVI, CAVI, DADVI, EM, MAP, SVI, Laplace
 from .array import stop_gradient
 from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
 from .elbo.measure import GradientRecord, gradient
@@ -34,10 +34,13 @@ from .version import __version__
 
 __all__ = [
     "BBVI",
+    "CAVI",
     "DADVI",
     "ELBO",
+    "EM",
     "IWAE",
     "MAP",
+    "SVI",
     "ConjugacyError",
     "DataError",
     "Fit",

@@ -161,6 +161,7 @@ class Reason:
     site: str
     why: str
     hint: str = field(default="")
+    factor: str = field(default="")  # the part of the site's density that decided it
 
     def __str__(self) -> str:
         return f"{self.site}: {self.why}" + (f" ({self.hint})" if self.hint else "")

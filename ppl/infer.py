@@ -6,7 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .algorithms import ALGORITHMS, BBVI, DADVI, Bar, Setup, matching, may_try_others, rewritten, set_up
+from .algorithms import (
+    ALGORITHMS,
+    BBVI,
+    CAVI,
+    DADVI,
+    Bar,
+    Setup,
+    has_closed_forms,
+    matching,
+    may_try_others,
+    rewritten,
+    set_up,
+)
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
 from .elbo import Problem, problem
@@ -16,6 +28,9 @@ from .guides import check_guide
 from .model.calls import refuse_own_names, seed_of
 
 EXECUTORS = ("auto", "numpy", "eager")
+UNCHANGED = ("point", "conjugate")  # guides of algorithms that fit the sites as they are written
+WORDS = ("not trusted", "usable", "trusted")
+WHY_CAVI = "algorithm: CAVI, because discrete sites have exact updates in closed form here, and no noise"
 OWN = ("guide", "algorithm", "seed", "progress", "executor")
 
 
@@ -86,6 +101,11 @@ def infer(
             raise
         p = problem(model, args, kwargs, eager=True, seed=seed)
         executor = "eager"
+    first = None
+    if algorithm == "auto" and guide is None and executor == "auto" and has_closed_forms(p):
+        first = _fitted(CAVI(), Setup(p, CAVI.guide, None, (WHY_CAVI,)), seed, executor, bar)
+        if first.verdict.word != "not trusted" or first.solution.interrupted:
+            return first
     setup, init = Setup(p, guide, None, ()), getattr(chosen, "init", None)
     if isinstance(init, Fit):  # its parameters, and with its guide also its form of the model
         form = init.problem.form if guide in (None, init.guide) else {}
@@ -94,7 +114,7 @@ def infer(
         chosen = replace(chosen, init=init.params)
     elif guide is None and isinstance(init, dict):
         setup = matching(p, init, seed)
-    elif guide is None and executor != "eager" and own != "point":  # a mode is of the sites as they are written
+    elif guide is None and executor != "eager" and own not in UNCHANGED:
         try:
             setup = set_up(p, seed)
         except BranchOnDraw:
@@ -109,8 +129,12 @@ def infer(
     fit = _noting(fit, f"algorithm: {type(chosen).__name__}, because {_why(fit)}")
     chooses = guide is None and fit.executor == "numpy" and may_try_others(setup)
     if chooses and fit.verdict.word == "not trusted" and not fit.solution.interrupted:
-        return _second_opinion(fit, chosen, setup, seed, executor, bar)
-    return fit
+        fit = _second_opinion(fit, chosen, setup, seed, executor, bar)
+    if first is None:
+        return fit
+    best, other = sorted((first, fit), key=lambda x: (WORDS.index(x.verdict.word), x.elbo), reverse=True)
+    name = type(other.algorithm).__name__
+    return _noting(best, f"also tried, algorithm: {name}, and found no better: {_standing(other)}")
 
 
 def _why(fit: Fit) -> str:
@@ -152,7 +176,6 @@ def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fi
 
 def _second_opinion(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fit:
     """A fit that is not trusted against others, in order: a full-rank guide, then fixed draws with linear response."""
-    words = ("not trusted", "usable", "trusted")
     tried: list[str] = []
     for name, algorithm, guide in (
         ("guide: full-rank", chosen, "fullrank"),
@@ -168,7 +191,7 @@ def _second_opinion(fit: Fit, chosen: Any, setup: Setup, seed: int, executor: st
         except PPLError as problem:  # it has no gradient, or no start: the fit that there is remains
             tried.append(f"also tried, {name}: {problem.got}")
             continue
-        ranks = [(words.index(x.verdict.word), x.elbo) for x in (fit, found)]
+        ranks = [(WORDS.index(x.verdict.word), x.elbo) for x in (fit, found)]
         if ranks[1] > ranks[0]:
             fit, tried = found, [*tried, f"{name}, because the fit before was worse: {before}"]
         else:

@@ -5,22 +5,29 @@ set_up (form of the model, guide) -> good_start -> BBVI.run -> Solution
 
 from ..errors import in_words
 from .bbvi import BBVI
+from .cavi import CAVI
+from .closed_form import has_closed_forms
 from .dadvi import DADVI
+from .em import EM
 from .laplace import Laplace
 from .maximum import MAP
 from .progress import Bar
 from .setup import Setup, matching, may_try_others, rewritten, set_up
 from .stages import Info, Keep, Run, Solution, State
+from .svi import SVI
 
-ALGORITHMS = {"bbvi": BBVI, "dadvi": DADVI, "laplace": Laplace, "map": MAP}
+ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "em": EM, "laplace": Laplace, "map": MAP, "svi": SVI}
 for _kind in ALGORITHMS.values():  # a setting of another name is refused in words
     _kind.__init__ = in_words(_kind.__init__, f"ppl.{_kind.__name__}", f"ppl.{_kind.__name__}()")
 
 __all__ = [
     "ALGORITHMS",
     "BBVI",
+    "CAVI",
     "DADVI",
+    "EM",
     "MAP",
+    "SVI",
     "Bar",
     "Info",
     "Keep",
@@ -29,6 +36,7 @@ __all__ = [
     "Setup",
     "Solution",
     "State",
+    "has_closed_forms",
     "matching",
     "may_try_others",
     "rewritten",

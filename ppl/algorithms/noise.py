@@ -35,6 +35,7 @@ class Stream(IntEnum):
     ROWS = 7
     ORDER = 8
     WEIGHTS = 9
+    STATES = 10
 
 
 def generator(seed: int, block: int, stream: Stream) -> np.random.Generator:

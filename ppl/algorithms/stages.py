@@ -76,6 +76,9 @@ class Solution:
     interrupted: bool = False
     run: Run | None = None  # where it stood, for those who go on from there
     guide: Any = None  # where it is another than the one that was asked for
+    bound: float | None = None  # where it is known without draws
+    terms: Mapping[str, float] = field(default_factory=dict)  # the terms of that bound, by their text
+    no_weights: str = ""  # where draws of the guide are not to be weighed: why
     doubts: tuple[str, ...] = ()  # sentences on the answer that the verdict adds to its warnings
 
     derivation = property(lambda self: self.objective.derivation)

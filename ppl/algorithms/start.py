@@ -30,6 +30,8 @@ LARGEST_DENSE = 1000  # latent dimension up to which curvature is asked for
 STEP = 1e-3  # of a standard deviation, for differences of the gradient
 LOW = 1e-4  # curvature, in units of the mean-field guide, from which on it is looked at more closely
 NEWTON = 5  # steps at most, with one Hessian
+FAR_OFF = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # widths of starts that look for other modes
+DISTANT = 5.0  # sds of the mode, by its curvature on the way, from which on another lies apart
 RIVAL = 4.0  # nats below the best bound up to which another optimum has a part of the posterior
 APART = 4.0  # Bhattacharyya's distance from which two guides hardly overlap
 BARRIER = 1.0  # nats by which the bound must fall half-way
@@ -153,7 +155,9 @@ def fixed_draws(objective: Objective, where: Coordinates, seed: int, rows: dict 
         return Optimum(where.concrete(np.zeros(where.size)), total)
     best = min(held, key=lambda x: x.value)
     rivals = (_rival(f, where, best, x) for x in sorted(held, key=lambda x: x.value))
-    return Optimum(where.concrete(best.x), total, next(((text,) for text in rivals if text), ()))
+    doubts = next(((text,) for text in rivals if text), ())
+    values = where.concrete(best.x)
+    return Optimum(values, total, doubts or _other_mode(objective, values, rng, rows))
 
 
 def _rival(f: Callable, where: Coordinates, best: Descent, other: Descent) -> str:
@@ -182,6 +186,57 @@ def _rival(f: Callable, where: Coordinates, best: Descent, other: Descent) -> st
         f"another optimum lies apart in {name}, with a bound of {-other.value:.2f} where this has {-best.value:.2f}: "
         "the posterior may have several modes, of which the guide holds one"
     )
+
+
+def _other_mode(objective: Objective, values: dict, rng: np.random.Generator, rows: dict | None) -> tuple[str, ...]:
+    """A sentence on a second mode, if far starts find one that is nearly as high as that of a Gaussian guide.
+
+    The bound without noise, as a function of the locations alone, is the log joint density up to a constant:
+    one draw a gradient, so that it can be climbed from far off. A mode counts if it lies apart from the first,
+    by that one's curvature, with a valley half-way.
+    """
+    d = objective.derivation
+    where = Coordinates.at(d, values, rows=rows)
+    sites = [n for n in where.gaussian if f"{n}.scale" in where.slices and n in d.transforms]
+    if not sites or len(sites) < len(d.factors) or any(f.noise_kind != "normal" for f in d.factors):
+        return ()
+    noise = {f.name: np.zeros((1, *f.noise_shape)) for f in d.factors}
+    run = compile_program(objective.gradient(1, where.values, where.split(np.zeros(where.size))))
+    rest = objective.rest_of(rows or {}, noise)
+    places = np.concatenate([np.arange(where.size)[where.slices[f"{n}.loc"]] for n in sites])
+    loc, scale = (np.concatenate([np.ravel(where.starts[f"{n}.{k}"]) for n in sites]) for k in KINDS)
+    free = np.concatenate([np.full(np.size(where.starts[f"{n}.loc"]), d.transforms[n].is_identity) for n in sites])
+
+    def f(u: np.ndarray) -> tuple[float, np.ndarray]:
+        x = np.zeros(where.size)
+        x[places] = u
+        with np.errstate(all="ignore"):
+            value, _, slope = run(x, *rest)
+        return -float(value), -slope[places]
+
+    def climb(u: np.ndarray) -> Descent:
+        return minimize(f, u, np.ones_like, steps=60, tolerance=0.01)
+
+    top = climb(np.zeros(places.size))
+    if not np.isfinite(top.value):
+        return ()
+    work = objective.values.work
+    for width in 2 * FAR_OFF if work < CHEAP // 50 else FAR_OFF if work < CHEAP // 5 else FAR_OFF[::3]:
+        target = np.where(free, width, min(width, 3.0)) * rng.standard_normal(places.size)
+        other = climb((target - loc) / scale)
+        way = other.x - top.x
+        if not np.isfinite(other.value) or other.value > top.value + RIVAL:
+            continue
+        ends = [f(top.x + sign * STEP * way)[1] @ way for sign in (1.0, -1.0)]
+        distance = max((ends[0] - ends[1]) / (2.0 * STEP), 0.0) ** 0.5
+        if distance > DISTANT and f(0.5 * (other.x + top.x))[0] > max(other.value, top.value) + BARRIER:
+            sizes = np.cumsum([np.size(where.starts[f"{n}.loc"]) for n in sites])
+            name = sites[int(np.searchsorted(sizes, np.argmax(np.abs(way)), side="right"))].removesuffix("_decentered")
+            return (
+                f"the log density has another mode, apart in {name} and {abs(other.value - top.value):.2g} nats "
+                f"{'lower' if other.value > top.value else 'higher'}: a Gaussian guide holds one of them",
+            )
+    return ()
 
 
 def _cost(objective: Objective) -> int:

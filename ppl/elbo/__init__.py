@@ -7,10 +7,12 @@ from .bounds import ELBO, IWAE, FreeBits, Renyi, check_bound, weight_at
 from .choose import Choice, Plan, choose, exact_reason
 from .derivation import Derivation, FactorFacts, Problem, Term, derive, problem
 from .eager import EagerObjective
+from .enumeration import listed
 from .measure import GradientRecord, gradient
 from .minibatch import minibatches
 from .multisample import MultipleObjective, objective_of
 from .objective import Objective
+from .spread import Finite
 
 __all__ = [
     "ELBO",
@@ -19,6 +21,7 @@ __all__ = [
     "Derivation",
     "EagerObjective",
     "FactorFacts",
+    "Finite",
     "FreeBits",
     "GradientRecord",
     "MultipleObjective",
@@ -32,6 +35,7 @@ __all__ = [
     "derive",
     "exact_reason",
     "gradient",
+    "listed",
     "minibatches",
     "objective_of",
     "problem",

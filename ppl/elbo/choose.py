@@ -3,11 +3,13 @@
 | order | estimator | fits when |
 |---|---|---|
 | 1 | exact | closed-form KL or entropy |
-| 2 | pathwise | the draw is reparameterized, and continuous on every path to the term |
-| 3 | score function | always |
+| 2 | enumerate | finite states, independent elements, a sum within the budget (`enumeration.py`) |
+| 3 | pathwise | the draw is reparameterized, and continuous on every path to the term |
+| 4 | score function | always |
 
-The choice is made for each term and each factor upstream of it. A class has several members
-(`estimators/`); a site or a call may ask for one by name, and is refused where it would not be right.
+The second is chosen when the bound is derived, once for a site; the others for each term and each
+factor upstream of it. A class has several members (`estimators/`); a site or a call may ask for one by
+name, and is refused where it would not be right.
 """
 
 from __future__ import annotations
@@ -117,7 +119,8 @@ def choose(d: Derivation, overrides: Mapping[str, str] | None = None, *, multipl
         behind, edges = branched[term.branches]
         _refuse_moving_jumps(edges | seen.edges_of(outputs[term.output]), parameter_bits, seen, term.text)
         found = _term_choices(d, (reads & draws) | behind, jumps, behind, bits, wanted, inner, log_q, seen)
-        choices.append((term, found))
+        summed = {n: Choice("enumerate", d.states.reasons[n]) for n in term.summed}
+        choices.append((term, {**summed, **found}))
     plan = Plan(tuple(choices), {})
     scored = {name for i in range(len(choices)) for name in plan.scored(i)}
     for f in d.factors:
@@ -208,6 +211,9 @@ def _factor_choice(
             return Choice("score", Reason(f.name, f"{obstacle}: {score.WHY}"))
         return Choice("pathwise", Reason(f.name, pathwise.WHY))
     asked = f"estimator='{wanted.name}'"
+    if wanted.kind == "enumerate":
+        got = "estimator='enumerate' for a site that has a guide"
+        raise GuideError(got, "a finite site, without a guide of its own", "estimator='score'", site=f.name)
     if wanted.kind == "exact":
         raise GuideError(
             asked,

@@ -9,13 +9,13 @@ entropy. Each term has its plates' scale; what it depends on is read off the pro
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..array import Program, Recorded, Tape, is_recorded, paused_collector, program_of
+from ..array import Program, Recorded, Ref, Tape, is_recorded, paused_collector, program_of
 from ..array.operations import draw_of
 from ..array.recording import parents as parents_of
 from ..distributions import biject_to, constraints
@@ -24,7 +24,9 @@ from ..errors import DataError, ModelError
 from ..graph import (
     ModelGraph,
     Parameter,
+    RecordedModel,
     Recorder,
+    dependencies,
     float32_in,
     latent_input,
     model_graph,
@@ -36,7 +38,8 @@ from ..graph import (
 from ..guides import PRIOR, Assembly, Factor, Joint, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
 from ..model.scanned import ScannedDistribution
-from .estimators import ESTIMATORS, Estimator
+from .enumeration import Decision, Density, States, decide, finite_site, sum_out
+from .estimators import ESTIMATORS, Estimator, enumerated
 from .expectations import integrated
 
 
@@ -44,7 +47,7 @@ from .expectations import integrated
 class Term:
     """One summand of the bound; its value per plate element is output `output` of the program."""
 
-    kind: str  # "log p", "KL", "entropy", "log Jacobian", "-log q"
+    kind: str  # "log p", "log sum", "KL", "entropy", "log Jacobian", "-log q"
     site: str
     text: str
     scale: float
@@ -52,6 +55,7 @@ class Term:
     output: int
     branches: int = 0  # how many of the branches taken came before this term's site
     where: str = ""  # the user's line of that site
+    summed: tuple[str, ...] = ()  # finite sites that are summed out in it
     integrated: tuple[str, ...] = ()  # factors over whose noise its value is the expectation
 
     @property
@@ -87,6 +91,7 @@ class FactorFacts:
     event_ndim: int
     estimator: str | None
     origin: str
+    narrow: str = ""  # the support of the model's site, where the guide's is smaller
     data_outputs: tuple[int, ...] = ()  # observed values of sites in the same plates
 
 
@@ -108,6 +113,32 @@ class Derivation:
     branches: tuple[int, ...]
     examples: tuple  # a value for every input, as it was when recorded
     arguments: dict[str, tuple[Argument, ...]]  # of the sites' families
+    states: States | None = None  # the finite sites that are summed out
+
+    @property
+    def latent(self) -> tuple[str, ...]:
+        """Every latent site, whether it has a guide or is summed out."""
+        summed = () if self.states is None else self.states.names
+        return (*self.site_outputs, *(n for n in summed if n not in self.computed))
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """Deterministics, and observations with missing entries."""
+        return frozenset(self.deterministic_outputs).union(() if self.states is None else self.states.computed)
+
+    @property
+    def results(self) -> dict[str, None]:
+        """Everything that a draw of the posterior has: latent sites and deterministics, in order."""
+        summed = () if self.states is None else self.states.names
+        return dict.fromkeys((*self.site_outputs, *self.deterministic_outputs, *summed))
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """The shape of one of the `results`."""
+        outputs = {**self.site_outputs, **self.deterministic_outputs}
+        if name not in outputs:
+            return self.states.shape_of(name)
+        x = self.program.outputs[outputs[name]]
+        return self.program.signature(x)[0] if isinstance(x, Ref) else np.shape(x)
 
     def inputs(self, values: Mapping[str, Any], indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
         """The program's inputs in order, from values by name."""
@@ -176,6 +207,7 @@ class Problem:
     dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float64))  # the working dtype
     shown: ModelGraph | None = None  # the user's own graph, where the model is fitted in another form
     form: Mapping[str, Any] = field(default_factory=dict)  # how centred the sites are that the engine rewrote
+    decision: Decision = field(default_factory=Decision)  # which finite sites are summed out
 
 
 @paused_collector()
@@ -205,7 +237,44 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     }
     narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
     dtype = np.dtype(np.float32 if narrow else np.float64)
-    return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype)
+    decision = Decision() if eager else _decide(recorded, free, graph)
+    return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype, decision=decision)
+
+
+def _decide(recorded: RecordedModel, free: set[str], graph: ModelGraph) -> Decision:
+    """Which finite sites are summed out of a model that was recorded by itself."""
+    finite = [
+        s
+        for s in recorded.of_kind(observed=False)
+        if s.name in free and s.fn.is_discrete and s.guide is None and "part_of" not in s.options
+    ]
+    candidates = [s for s in finite if s.estimator in (None, "enumerate")]
+    if not candidates:
+        return Decision()
+    tape = recorded.tape
+    position = {id(x): i for i, x in enumerate(tape.inputs)}
+    inputs = {s.name: position[id(s.value)] for s in candidates}
+    barred: dict[str, str] = {}
+    for site, reader in graph.guide_edges:
+        barred[site] = enumerated.GUIDE.format(site=reader)
+    marks = {id(s.value): 1 << i for i, s in enumerate(candidates)}
+    found = dependencies(tape, marks) if any(s.fn.support.depends_on_recorded for s in recorded.of_kind()) else {}
+    densities, outputs = [], []
+    for site in recorded.of_kind():
+        if "part_of" in site.options:
+            continue
+        if not site.is_observed and site.fn.support.depends_on_recorded:
+            edges = 0
+            for x in recorded_in(site.fn.support):
+                edges = union(edges, found.get(id(x), 0))
+            barred |= {
+                s.name: enumerated.SUPPORT.format(site=site.name) for s in candidates if edges & marks[id(s.value)]
+            }
+        densities.append(site)
+        outputs.append(site.fn.log_prob(site.value))
+    program = program_of(tape, outputs)
+    own = [Density(s.name, x, s.scale, s.plates) for s, x in zip(densities, program.outputs, strict=True)]
+    return decide(candidates, program, inputs, own, barred)
 
 
 def _note_small_plates(sites: Mapping[str, Site]) -> None:
@@ -244,6 +313,7 @@ def derive(
     estimators: str | Mapping[str, str] | None = None,
     closed: bool = True,
     relaxed: bool = False,
+    sampled: Collection[str] = (),
     seed: int = 0,
 ) -> Derivation:
     """Record model and guide together, and write the bound as terms.
@@ -252,13 +322,20 @@ def derive(
     `estimators`: names by site, or one for all, before those that the sites ask for; how a site is drawn,
     and whether closed forms are used, may depend on it. `closed=False`: nowhere are they used.
     `relaxed=False`: relaxations that sites ask for are left out, so that draws and bound are the model's own.
+    `sampled`: finite sites that get a guide, where they would have been summed out.
     """
     tape = Tape(eager=eager, dtype=p.dtype)
     assembly = Assembly(guide, p.graph, p.shapes)
     asked = _asked(p, estimators, relaxed)
-    recorder = Recorder(
-        tape, assembly.latent, plate_sizes=plate_sizes, starts=starts, indices=indices, noise=noise, seed=seed
-    )
+    summed: dict[str, Recorded] = {}
+
+    def latent(recorder: Recorder, site: Site) -> Any:
+        if eager or site.name not in p.decision.joint or site.name in sampled or assembly.names(site.name):
+            return assembly.latent(recorder, site)
+        summed[site.name] = latent_input(recorder, site)
+        return summed[site.name]
+
+    recorder = Recorder(tape, latent, plate_sizes=plate_sizes, starts=starts, indices=indices, noise=noise, seed=seed)
     recorder.ways = {} if pointwise else {n: e.way for n, e in asked.items() if e.way is not None}
     assembly.run_guide(recorder, p.args, p.kwargs)
     recorded = record_model(p.model, p.args, p.kwargs, recorder)
@@ -279,7 +356,8 @@ def derive(
     parents = {n.name: n.parents for n in p.graph.nodes.values()}
     factor_of = {s: f for f in assembly.factors.values() for s in f.sites}
     bits = {name: 1 << i for i, name in enumerate(assembly.factors)}
-    reads = _reads_through(tape, bits)
+    at_states = 1 << len(bits)
+    reads = _reads_through(tape, bits, {id(x): at_states for x in summed.values()})
 
     def density(site: Site) -> str:
         given = ", ".join(p for p in parents.get(site.name, ()) if p != f"{site.name}_unobserved")
@@ -300,14 +378,15 @@ def derive(
             term("log p", site, text, site.fn.log_prob(site.value), site.plate_scale)
             continue
         factor = factor_of.get(site.name)
-        if factor is None:  # a handler gave it its value
+        if factor is None:  # summed out, or a handler gave it its value
             term("log p", site, f"log {density(site)}", site.fn.log_prob(site.value), site.plate_scale)
             continue
         guide_scale = site.plate_scale / site.scale
         # The closed form needs a prior that does not look back at this very draw, as it does
         # where the guide draws in another order than the model.
-        looks_back = any(reads.get(id(x), 0) & bits[factor.name] for x in recorded_in(site.fn))
-        drawn = pointwise or _sampled(factor, asked, closed)
+        # Nor a state that is summed out: the expectation stands inside the sum.
+        looks_back = any(reads.get(id(x), 0) & (bits[factor.name] | at_states) for x in recorded_in(site.fn))
+        drawn = pointwise or _drawn(factor, asked, closed)
         known = factor.posterior is not None and site.scale == 1.0 and not looks_back and not drawn
         if known and has_kl(factor.posterior, site.fn):
             term(
@@ -321,12 +400,12 @@ def derive(
         # An automatic guide draws through a bijection onto the support, also where that moves with another draw.
         log_p = site.fn.log_prob_inside if factor.origin == "automatic" else site.fn.log_prob
         term("log p", site, f"E[log {density(site)}]", log_p(site.value), site.plate_scale)
-        _entropy_terms(term, factor, site, guide_scale, pointwise, _sampled(factor, asked, closed))
+        _entropy_terms(term, factor, site, guide_scale, pointwise, _drawn(factor, asked, closed))
 
     for f in assembly.factors.values():
         if len(f.sites) > 1 or f.posterior is None:
             q = ", ".join(f.sites)
-            if pointwise or _sampled(f, asked, closed):
+            if pointwise or _drawn(f, asked, closed):
                 terms.append(Term("-log q", f.name, f"-log q({q})", 1.0, (), output(-f.base.log_prob(f.draw))))
             else:
                 terms.append(Term("entropy", f.name, f"H(q({q}))", 1.0, (), output(f.base.entropy())))
@@ -348,7 +427,7 @@ def derive(
         guides[f.name] = tuple(output(a) for a in arrays), rebuild
     branches = tuple(output(b) for b in tape.branches)
     arguments = {s.name: _arguments(s.fn, output) for s in recorded.of_kind()}
-    found = Derivation(
+    d = Derivation(
         program_of(tape, outputs),
         tuple(terms),
         facts,
@@ -364,8 +443,11 @@ def derive(
         tuple(x.value for x in tape.inputs),
         {n: found for n, found in arguments.items() if found},
     )
+    if summed:
+        finite = {position[id(x)]: finite_site(recorded.sites[n], p.decision.joint[n]) for n, x in summed.items()}
+        d = sum_out(d, finite, p.decision.reasons)
     exact = {f.name for f in facts if f.estimator == "exact"}
-    return integrated(found, exact) if exact and not pointwise and closed else found
+    return integrated(d, exact) if exact and not pointwise and closed else d
 
 
 def _arguments(d: Any, output: Callable) -> tuple[Argument, ...]:
@@ -383,9 +465,9 @@ def _arguments(d: Any, output: Callable) -> tuple[Argument, ...]:
     return tuple(found)
 
 
-def _reads_through(tape: Tape, bits: Mapping[str, int]) -> dict[int, int]:
-    """For each recorded value the factors it depends on, also through other draws, as bits."""
-    found: dict[int, int] = {}
+def _reads_through(tape: Tape, bits: Mapping[str, int], marks: Mapping[int, int]) -> dict[int, int]:
+    """For each recorded value the factors it depends on, also through other draws, as bits; marks are theirs."""
+    found: dict[int, int] = dict(marks)
     for node in tape.nodes:
         own = bits[node.args[1]] if node.fun is draw_of.run else 0
         for x in parents_of(node):
@@ -410,7 +492,7 @@ def _asked(p: Problem, estimators: str | Mapping[str, str] | None, relaxed: bool
     return {s: ESTIMATORS[name] for s, name in names.items() if name in ESTIMATORS}
 
 
-def _sampled(f: Factor, asked: Mapping[str, Estimator], closed: bool) -> bool:
+def _drawn(f: Factor, asked: Mapping[str, Estimator], closed: bool) -> bool:
     """Is the log q of a factor drawn, where it could have a closed form?"""
     return not closed or any(s in asked and asked[s].sampled for s in (f.name, *f.sites))
 
@@ -470,5 +552,6 @@ def _facts(
         np.ndim(f.draw) - np.ndim(log_q),
         next((names[s] for s in (f.name, *f.sites) if s in names), None),
         f.origin,
+        f.narrow,
         tuple(output(s.value) for s in observed.values() if f.plates and set(f.plates) <= set(s.plates)),
     )

@@ -13,7 +13,7 @@ from ..distributions import biject_to, constraints
 from ..errors import GuideError, Reason
 from ..model.calls import check_names, count_of, refuse_own_names, seed_of
 from .bounds import ELBO, check_bound
-from .derivation import Derivation, derive, problem
+from .derivation import Derivation, Problem, derive, problem
 from .eager import EagerObjective
 from .estimators import ESTIMATORS
 from .minibatch import minibatches
@@ -101,7 +101,8 @@ def _where_it_fits(
     """The record of an estimator at all sites that it fits, the others' as chosen; None where it fits none."""
     wanted = name if sites is None else dict.fromkeys(sites, name)
     try:
-        return _record_of(model, args, kwargs, guide, params, wanted, particles, seed, bound)
+        record = _record_of(model, args, kwargs, guide, params, wanted, particles, seed, bound)
+        return record if name == "auto" or any(e == name for e, _ in record.estimators.values()) else None
     except GuideError as error:
         if sites is None:
             p = problem(model, args, kwargs, eager=True, seed=seed)
@@ -123,20 +124,39 @@ def _record_of(model, args, kwargs, guide, params, estimators, particles, seed, 
 
 
 def _overrides(estimators: Any, d: Derivation) -> dict[str, str]:
-    if estimators == "auto":
+    summed = {s.name for s in d.states.sites} if d.states is not None else set()
+    if estimators in ("auto", "enumerate"):
         return {}
     if isinstance(estimators, str):
         return dict.fromkeys((f.name for f in d.factors), estimators)
-    known = {s for f in d.factors for s in (f.name, *f.sites)}
+    known = {s for f in d.factors for s in (f.name, *f.sites)} | summed
     check_names("estimators", estimators, known)
-    return dict(estimators)
+    return {n: e for n, e in estimators.items() if n not in summed}
+
+
+def _sampled(estimators: Any, params: Mapping[str, Any] | None, p: Problem) -> set[str]:
+    """Finite sites that are not summed out here: those for which another estimator, or a parameter, is given."""
+    of = estimators if isinstance(estimators, Mapping) else {}
+    asked = {n for n, e in of.items() if e == "enumerate"}
+    if estimators == "enumerate":
+        asked = set(p.decision.reasons)
+        if not asked:
+            raise GuideError("estimators='enumerate'", "a model with finite latent sites", "'auto'")
+    for n in asked:
+        if n in p.decision.reasons and n not in p.decision.joint:
+            why = p.decision.reasons[n].why
+            raise GuideError(f"estimator 'enumerate' where {why}", "a site that can be summed out", "'score'", site=n)
+    named = ESTIMATORS.get(estimators) if isinstance(estimators, str) else None
+    draws = named is not None and (named.kind == "score" or bool(named.biased))
+    others = set(p.decision.joint) if draws else {n for n, e in of.items() if e != "enumerate"}
+    return others | {n for n in p.decision.joint if f"{n}.probs" in (params or ())}
 
 
 def _flat(model, args, kwargs, guide, params, estimators, particles, seed, bound) -> GradientRecord:
     p = problem(model, args, kwargs, seed=seed)
     wanted = None if estimators == "auto" else estimators
-    closed = isinstance(bound, ELBO)
-    d = derive(p, guide, starts=params, estimators=wanted, closed=closed, relaxed=True, seed=seed)
+    closed, sampled = isinstance(bound, ELBO), _sampled(estimators, params, p)
+    d = derive(p, guide, starts=params, estimators=wanted, closed=closed, relaxed=True, sampled=sampled, seed=seed)
     _check_names(params, d)
     return measured(objective_of(d, bound, _overrides(estimators, d)), particles, seed)
 
@@ -279,6 +299,8 @@ def _record(
             Reason(f.name, "every term of this site is known in closed form"),
         )
         chosen.update(dict.fromkeys(f.sites, picked))
+    if d.states is not None:
+        chosen |= {s.name: ("enumerate", d.states.reasons[s.name]) for s in d.states.sites}
     return GradientRecord(
         elbo,
         grad,

@@ -113,6 +113,13 @@ def _weighted(d: Derivation, term: int, x: Any) -> np.ndarray:
 def by_element(d: Derivation, g: Group, by_term: Mapping[int, Any], count: int, nodes: int) -> np.ndarray:
     """Log ratios (count, nodes, N): the rows of every term added up by element."""
     out = np.zeros((count, nodes, g.size))
+    with np.errstate(invalid="ignore"):  # where both densities are infinite, at the edge of what a double holds
+        _add_rows(out, d, g, by_term, count, nodes)
+    out[np.isnan(out)] = -np.inf
+    return out
+
+
+def _add_rows(out: np.ndarray, d: Derivation, g: Group, by_term: Mapping[int, Any], count: int, nodes: int) -> None:
     for i, unit in zip(g.terms, g.units, strict=True):
         x = np.broadcast_to(_weighted(d, i, by_term[i]).reshape(count, nodes, -1), (count, nodes, len(unit)))
         if len(unit) == g.size and np.array_equal(unit, np.arange(g.size)):
@@ -121,4 +128,3 @@ def by_element(d: Derivation, g: Group, by_term: Mapping[int, Any], count: int, 
             order = np.argsort(unit, kind="stable")
             present, starts = np.unique(unit[order], return_index=True)
             out[:, :, present] += np.add.reduceat(x[:, :, order], starts, axis=2)
-    return out

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from ..array import unrolled
-from ..elbo import Derivation, Plan, Problem, exact_reason
+from ..elbo import Derivation, Plan, Problem, exact_reason, listed
 from ..elbo.estimators import exact
+from ..guides import CLOSED
 from .evaluate import Bound
 from .formulas import formulas
 from .summary import number
+
+MOST = 10  # sites of which it is said why they are not summed out
+CLOSED_WHY = "the log joint is a sum of products of sufficient statistics, so that eta <- grad F is the best update"
 
 
 def explain(
@@ -23,8 +27,12 @@ def explain(
     """The text of `fit.explain()`."""
     lines = ["The bound", "", f"  log p(data) >= ELBO = {_sum_text(d)}", ""]
     lines += [f"  q({', '.join(f.sites)}): {f.family} ({f.origin})" for f in d.factors]
+    if d.states is not None:
+        names = listed([s.name for s in d.states.sites])
+        lines.append(f"  q({names}{' | the rest' if d.factors else ''}): the exact conditional (summed out)")
     lines += [f"  guide: {guide}; algorithm: {algorithm}; executor: {executor}", "", "Term by term", ""]
     rows = [("term", "value", "its gradient")]
+    updated = frozenset(f.name for f in d.factors if f.origin == CLOSED)
     reasons: dict[str, None] = {}
     for term, choices in plan.choices:
         how = []
@@ -34,14 +42,17 @@ def explain(
         if term.integrated:
             how.append(f"exact in {', '.join(term.integrated)}")
             reasons[f"exact: {exact.GAUSSIAN}"] = None
-        for (estimator, why), names in _grouped(choices).items():
-            how.append(f"{estimator} in {', '.join(names)}")
-            reasons[f"{how[-1] if estimator.startswith('score') else estimator}: {why}"] = None
+        for (estimator, why), names in _grouped(choices, updated).items():
+            how.append(f"{estimator} in {listed(names)}")
+            reasons[f"{how[-1] if estimator == 'score' else estimator}: {why}"] = None
         rows.append((_scaled(term), _value(term, bound), "; ".join(how) or "none: it is constant"))
     widths = [max(len(r[i]) for r in rows) for i in (0, 1)]
     lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
     if reasons:
         lines += ["", "Why", "", *(f"  {r}" for r in reasons)]
+    summed = () if d.states is None else d.states.reasons
+    sampled = [r for n, r in p.decision.reasons.items() if n not in summed and any(n in f.sites for f in d.factors)]
+    notes = (*notes, *(f"{r.site} is sampled, not summed out: {r.why}" for r in sampled[:MOST]))
     alone = unrolled(d.program)
     if alone:
         notes = (*notes, f"{', '.join(alone)}: no batching rule, so run particle by particle")
@@ -65,10 +76,11 @@ def _value(term, bound: Bound | None) -> str:
     return f"{number(mean)} (s.e. {number(error)})" if error else number(mean)
 
 
-def _grouped(choices) -> dict[tuple[str, str], list[str]]:
+def _grouped(choices, updated: frozenset[str]) -> dict[tuple[str, str], list[str]]:
     out: dict[tuple[str, str], list[str]] = {}
     for name, c in choices.items():
-        out.setdefault((c.label, c.reason.why), []).append(name)
+        key = ("closed form", CLOSED_WHY) if name in updated else (c.label, c.reason.why)
+        out.setdefault(key, []).append(name)
     return out
 
 

@@ -28,6 +28,7 @@ from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
 from ..algorithms.tables import Table, tables_at
 from ..elbo import Objective, Problem, bounds, choose, derive, problem
 from ..errors import DataError, GuideError, ModelError
+from ..guides import Families
 from ..model.calls import refuse_own_names
 from ..version import __version__
 from . import store
@@ -80,7 +81,6 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         d = derive(p, guide, seed=seed)
         objective = Objective(d, choose(d))
     d = objective.derivation
-    automatic = isinstance(guide, str) or guide is None
     return {
         "format": FORMAT,
         "version": __version__,
@@ -88,7 +88,7 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         "args": tuple(p.args),
         "kwargs": dict(p.kwargs),
         "digests": {n: store.digest(x) for n, x in _by_name(p.model, p.args, p.kwargs).items()},
-        "guide": guide if automatic else store.Missing(getattr(guide, "__name__", "a function")),
+        "guide": _of_guide(guide),
         "form": dict(p.form),
         "seed": seed,
         "executor": executor,
@@ -104,6 +104,14 @@ def _members(objective: Objective) -> dict[str, tuple[str, str]]:
     """The control variates that a pilot chose, and its words."""
     found = {f.name: objective.plan.choice_of(f.name) for f in objective.derivation.factors if f.estimator is None}
     return {n: (c.member, c.reason.why) for n, c in found.items() if c is not None and c.member}
+
+
+def _of_guide(guide: Any) -> Any:
+    """The name of an automatic guide, or the families of one; a function is left out."""
+    if isinstance(guide, Families):
+        return guide.rows()
+    automatic = isinstance(guide, str) or guide is None
+    return guide if automatic else store.Missing(getattr(guide, "__name__", "a function"))
 
 
 def _of_algorithm(algorithm: Any) -> dict | None:
@@ -419,7 +427,7 @@ def _guide(tree: Mapping[str, Any], guide: Callable | None) -> Any:
     if not isinstance(named, store.Missing):
         if guide is not None:
             raise GuideError("a guide function", f"none: the fit's guide is the automatic '{named}'", "no guide=")
-        return named
+        return Families.of(named) if isinstance(named, list) else named
     if guide is None:
         raise GuideError(
             f"a fit with the guide function '{named.what}', which a file does not hold",

@@ -14,23 +14,24 @@ import numpy as np
 from ..algorithms import Bar, Solution
 from ..algorithms.noise import Stream, draw, generator
 from ..array import compile_program, is_recorded, prune
-from ..elbo import Derivation, EagerObjective, FactorFacts, Problem, derive
+from ..elbo import Derivation, EagerObjective, FactorFacts, Finite, Problem, derive
 from ..elbo.flow import flow
 from ..errors import ModelError
 from ..graph import ModelGraph
 from ..guides import Joint
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 from ..model.missing import part_name
-from .draws import run_in_chunks
 from .evaluate import Bound, evaluate
 from .explain import explain
-from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_weighted
+from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_states, from_weighted
 from .predictive import Draws, posterior_predictive
+from .runs import draws_at, probabilities
 from .summary import Summary, number, summarize
 from .verdict import Verdict, judge
-from .weights import Ratios, log_evidence, weigh
+from .weights import EXACT, Ratios, log_evidence, weigh
 
 SUMMARY_DRAWS = 4000
+STATES_WORK = 100_000_000  # counted cost of averaging what was summed out over draws
 
 
 class Evidence(NamedTuple):
@@ -61,8 +62,11 @@ class Fit:
     def of(cls, p: Problem, guide: Any, solution: Solution, seed: int, algorithm: Any = None) -> Fit:
         """The fit that a solution makes: its bound, its draws' weights, and what these say."""
         guide = guide if solution.guide is None else solution.guide
-        bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
-        ratios = weigh(p, guide, solution, seed)
+        if solution.bound is None:
+            bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
+        else:
+            bound = Bound(solution.bound, 0.0, 0, {t: (x, 0.0) for t, x in solution.terms.items()})
+        ratios = solution.no_weights or weigh(p, guide, solution, seed)
         verdict = judge(solution, bound, ratios, p.graph.warnings)
         return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
 
@@ -181,6 +185,8 @@ class Fit:
         """
         num_samples, seed = self._asked(num_samples, seed)
         found = log_evidence(self.problem, self.guide, self.solution, seed, num_samples)
+        if found == EXACT:
+            return Evidence(self.elbo, 0.0)
         if isinstance(found, str):
             got = f"fit.log_evidence() where draws cannot be weighed: {found}"
             raise ModelError(got, "a fit with a k-hat", "fit.elbo, which is a bound on it unless the fit is a point")
@@ -188,19 +194,14 @@ class Fit:
 
     def _sample(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
         d = self._full
-        names = {**d.site_outputs, **d.deterministic_outputs}
-        program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
-        noise_inputs = {f.noise_input for f in d.factors}
-        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-        eps = {n: e[0] for n, e in draw(generator(seed, 0, Stream.DRAWS), d.factors, 1, num_samples).items()}
-        found = run_in_chunks(
-            program,
-            [i in noise_inputs for i in range(len(program.inputs))],
-            num_samples,
-            lambda start, stop: d.inputs(self.params, rows, {n: e[start:stop] for n, e in eps.items()}),
-        )
+        found = draws_at(d, self.params, self._noise(num_samples, seed), d.results, num_samples, seed)
         order = generator(seed, 0, Stream.ORDER).permutation(num_samples)  # antithetic partners apart
-        return {n: x[order] for n, x in zip(names, found, strict=True)}
+        return {n: x[order] for n, x in found.items()}
+
+    def _noise(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
+        """Noise of the guide for so many draws."""
+        factors = self._full.factors
+        return {n: e[0] for n, e in draw(generator(seed, 0, Stream.DRAWS), factors, 1, num_samples).items()}
 
     def _sample_eagerly(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
         d = self._full
@@ -208,7 +209,7 @@ class Fit:
             self.problem, self.guide, self.params, plate_sizes={p.name: p.size for p in d.plates.values()}
         )
         rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-        eps = {n: e[0] for n, e in draw(generator(seed, 0, Stream.DRAWS), d.factors, 1, num_samples).items()}
+        eps = self._noise(num_samples, seed)
         order = generator(seed, 0, Stream.ORDER).permutation(num_samples)
         return {n: x[order] for n, x in objective.sample(self.params, rows, eps, num_samples).items()}
 
@@ -223,7 +224,7 @@ class Fit:
     def __getitem__(self, site: str) -> Marginal:
         """The marginal of a latent site or a deterministic."""
         d = self.solution.derivation
-        known = self._draws if self.executor == "eager" else {**d.site_outputs, **d.deterministic_outputs}
+        known = self._draws if self.executor == "eager" else d.results
         if site not in known:
             hint = self._instead(site, known)
             raise ModelError(f"fit['{site}']", f"a latent site or deterministic: {self.sites}", hint, site=site)
@@ -266,6 +267,10 @@ class Fit:
         return {s: f for f in self._full.factors for s in f.sites}
 
     def _marginal(self, site: str) -> Marginal:
+        states = self._full.states if self.executor != "eager" else None
+        finite = next((s for s in states.sites if s.name == site), None) if states is not None else None
+        if finite is not None:
+            return self._of_states(finite)
         if self.verdict.corrected:
             found = self._weighed(f"fit['{site}']")
             return from_weighted(site, found.draws[site], np.exp(found.mixture.log_weights))
@@ -276,7 +281,22 @@ class Fit:
         if factor.name == Joint.NAME:
             return self._from_joint(site, d, factor)
         _, rebuild = d.guides[factor.name]
-        return from_distribution(site, rebuild(self._guides[factor.name]), lambda: self._draws[site])
+        q = rebuild(self._guides[factor.name])
+        if q.shape() != self.problem.sites[site].fn.shape():  # its axes stand in another order
+            return from_draws(site, self._draws[site])
+        return from_distribution(site, q, lambda: self._draws[site])
+
+    def _of_states(self, finite: Finite) -> Marginal:
+        """The marginal of a site that was summed out: its exact conditional, averaged over the guide's draws."""
+        if self.verdict.corrected:
+            found = self._weighed(f"fit['{finite.name}']")
+            weights = np.exp(found.mixture.log_weights)
+            return from_states(finite, probabilities(found.derivation, found.values, found.noise, finite.name, weights))
+        d = self._full
+        count = int(np.clip(STATES_WORK // max(d.states.work, 1), 50, 1000)) if d.factors else 1
+        weights = np.full(count, 1.0 / count)
+        noise = self._noise(count, self.seed)
+        return from_states(finite, probabilities(d, self.params, noise, finite.name, weights), not d.factors)
 
     def _from_joint(self, site: str, d: Derivation, factor: FactorFacts) -> Marginal:
         _, rebuild = d.guides[factor.name]
@@ -302,7 +322,7 @@ class Fit:
     def sites(self) -> list[str]:
         """Latent sites and deterministics with results; those of some branches only have none."""
         d = self.solution.derivation
-        known = self._draws if self.executor == "eager" else {**d.site_outputs, **d.deterministic_outputs}
+        known = self._draws if self.executor == "eager" else d.results
         whole = {n for n in known if part_name(n) in known and self._is_part(part_name(n))}  # shown by what they lack
         return [n for n in self.graph.nodes if n in known and n not in whole]
 
@@ -366,7 +386,7 @@ class Fit:
         new: Sequence[str],
         resampled: bool,
     ) -> Draws:
-        draws = {n: x for n, x in draws.items() if n in self.solution.derivation.site_outputs}
+        draws = {n: x for n, x in draws.items() if n in self.solution.derivation.latent}
         new = (new,) if isinstance(new, str) else new
         check_names("new", new, self.solution.derivation.plates)
         sizes = {p.name: p.size for p in self.solution.derivation.plates.values()}
@@ -517,7 +537,7 @@ among the arguments |
             n for n in self.params if self.graph.nodes.get(n) is not None and self.graph.nodes[n].kind == "parameter"
         ]
         parts = [head]
-        if d.site_outputs or d.deterministic_outputs:
+        if d.results:
             parts += ["", self.summary().text(most=10)]
         if learned:
             parts += [

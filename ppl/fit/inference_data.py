@@ -30,7 +30,7 @@ def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
         weights["log_weight"] = fit.ratios.mixture.log_weights[rows]
     else:
         draws = fit._everything(num_samples, seed)
-    latent = {n: draws[n] for n in fit.solution.derivation.site_outputs if n in draws}
+    latent = {n: draws[n] for n in fit.solution.derivation.latent if n in draws}
     needed = set(p.graph.nodes) - p.graph.summed_out
     sites, densities = at_draws(p.model, p.args, p.kwargs, latent, fit.params, num_samples, needed)
     observed = {n: _observed(s) for n, s in sites.items() if is_data(s)}

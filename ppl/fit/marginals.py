@@ -12,6 +12,7 @@ from scipy import special
 
 from ..distributions import Distribution, Normal, TransformedDistribution
 from ..distributions.transforms import ExpTransform
+from ..elbo import Finite
 from ..errors import ModelError
 
 
@@ -19,7 +20,8 @@ from ..errors import ModelError
 class Marginal:
     """The approximate posterior of one site: `.mean`, `.sd` and `.quantile(q)`, in the site's shape.
 
-    `exact` says that they are those of the guide without sampling error.
+    `exact` says that they are those of the guide without sampling error. Where a site of numbers was summed
+    out, `probs` has the probability of each of its states along a further, last axis.
     """
 
     site: str
@@ -27,6 +29,7 @@ class Marginal:
     sd: np.ndarray
     exact: bool
     _quantile: Callable[[Any], np.ndarray]
+    probs: np.ndarray | None = None
 
     def quantile(self, q: Any) -> np.ndarray:
         """Values that the site stays below with probability q; q's axes come first."""
@@ -59,6 +62,27 @@ def from_weighted(site: str, draws: np.ndarray, weights: np.ndarray) -> Marginal
     mean = np.tensordot(weights, draws, 1)
     mean, sd = _known_exactly(draws, mean, np.sqrt(np.tensordot(weights, (draws - mean) ** 2, 1)))
     return Marginal(site, mean, sd, False, lambda q: _weighted_quantile(draws, weights, _probabilities(q)))
+
+
+def from_states(finite: Finite, probabilities: np.ndarray, exact: bool = False) -> Marginal:
+    """The marginal of a finite site, by the probabilities (states, *axes of its batch)."""
+    ndim, own = len(finite.shape), [1] * len(finite.shape)
+    for a, d in zip(finite.parallel, finite.dims, strict=True):
+        own[a] = probabilities.shape[d]
+    by = np.clip(probabilities, 0.0, 1.0).reshape((-1, *own))
+    values = finite.states.astype(float)
+    mean = np.broadcast_to(np.sum(by * values, 0), finite.shape)
+    sd = np.broadcast_to(np.sqrt(np.sum(by * (values - np.sum(by * values, 0)) ** 2, 0)), finite.shape)
+    singles = np.unique(values)
+    each = [np.broadcast_to(np.sum(by * (values == v), 0), finite.shape) for v in singles]
+
+    def quantile(q: Any) -> np.ndarray:
+        q = _probabilities(q)
+        below = np.cumsum(each, axis=0)
+        reached = below >= q.reshape((*q.shape, *(1,) * (ndim + 1))) - 1e-12
+        return singles[np.argmax(reached, axis=q.ndim)]
+
+    return Marginal(finite.name, mean, sd, exact, quantile, np.stack(each, -1))
 
 
 def _weighted_quantile(draws: np.ndarray, weights: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -29,8 +29,9 @@ def compare_moments(weighted: np.ndarray, weights: np.ndarray, plain: np.ndarray
         u = y - own
         spread = spread + np.mean((u**2 - own_sd**2) ** 2, axis=0) / own_sd**4 / len(y)
         stretch = np.log(own_sd / sd)
-        moved = shift - ERRORS * error > SHIFT
-        stretched = np.abs(stretch) - ERRORS * 0.5 * np.sqrt(spread) > math.log(STRETCH)
+        varies = sd > 1e-9 * np.abs(mean)  # entries that are known have the sd that rounding leaves
+        moved = varies & (shift - ERRORS * error > SHIFT)
+        stretched = varies & (np.abs(stretch) - ERRORS * 0.5 * np.sqrt(spread) > math.log(STRETCH))
     worst = float(np.max(shift[moved], initial=0.0))
     by = stretch[stretched]
     return worst, float(np.exp(by[np.argmax(np.abs(by))])) if by.size else 1.0

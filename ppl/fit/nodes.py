@@ -22,6 +22,7 @@ from .wide import log_cauchy, log_normal
 
 SETS = 8  # of nodes, each for a part of the draws, so that what one set misses averages out
 QUIET = 0.1  # nats by which two sets of nodes may differ, for them to be used side by side
+DEGREES = 5.0  # of freedom of the nodes
 PILOTS, PILOT_NODES = 4, 64  # global draws at which, and nodes by which an element's posterior is looked for
 
 
@@ -52,8 +53,9 @@ def placed(
 ) -> list[dict[str, Points]]:
     """Sets of nodes for every element of every group, where its posterior is at a few of the global draws.
 
-    Rounds of Cauchy nodes find each element's mean and covariance; the nodes themselves are normal, a tenth
-    wider. There are several sets where they agree, else one for all draws, whose error is nearly theirs alike.
+    Rounds of Cauchy nodes find each element's mean and covariance; the nodes themselves are Student's t, so
+    that none far out has much weight where the posterior's tail is heavier than a normal one. There are
+    several sets where they agree, else one for all draws, whose error is nearly theirs alike.
     """
     if not found:
         return [{}]
@@ -65,17 +67,19 @@ def placed(
 
     where = {g.plate: Place.first(g) for g in found}
     for _ in range(2 if all(g.dimension == 1 for g in found) else 4):
-        wide = {g.plate: np.tan(math.pi * (_net(rng, g, PILOT_NODES) - 0.5)) for g in found}
+        # Not beyond 100: so far off a double may hold no better value, and would count by its distance.
+        wide = {g.plate: np.tan(math.pi * (np.clip(_net(rng, g, PILOT_NODES), 0.003, 0.997) - 0.5)) for g in found}
         points = {g.plate: where[g.plate].points(g, wide[g.plate], log_cauchy) for g in found}
         for plate, table in tables(points, PILOT_NODES).items():
             where[plate] = where[plate].moved(wide[plate], table)
     sets, totals = [], np.zeros((SETS, PILOTS))
     for k in range(SETS):
-        base = {g.plate: special.ndtri(_net(rng, g, nodes)) for g in found}
-        sets.append({g.plate: where[g.plate].wider(1.1).points(g, base[g.plate], log_normal) for g in found})
+        base = {g.plate: special.stdtrit(DEGREES, _net(rng, g, nodes)) for g in found}
+        sets.append({g.plate: where[g.plate].points(g, base[g.plate], _log_student) for g in found})
         for table in tables(sets[-1], nodes).values():
             totals[k] += np.sum(special.logsumexp(table, axis=1), axis=-1)
-    return sets if np.mean(np.std(totals, axis=0, ddof=1)) < QUIET else sets[:1]
+    possible = totals[:, np.all(totals > -np.inf, axis=0)]  # without pilots whose elements are impossible
+    return sets if possible.size and np.mean(np.std(possible, axis=0, ddof=1)) < QUIET else sets[:1]
 
 
 @dataclass(frozen=True)
@@ -95,15 +99,14 @@ class Place:
     def at(self, base: np.ndarray) -> np.ndarray:
         return self.centre + np.einsum("nkl,snl->snk", self.root, base)
 
-    def wider(self, by: float) -> Place:
-        return Place(self.centre, by * self.root)
-
     def moved(self, base: np.ndarray, table: np.ndarray) -> Place:
         """The mean and covariance of nodes by their log ratios (S, K, N).
 
         Of few nodes with weight the covariance says little: a share of the one before is added.
         """
-        weights = special.softmax(np.where(np.isnan(table), -np.inf, table), axis=1).mean(0)
+        table = np.where(np.isnan(table), -np.inf, table)
+        impossible = np.max(table, axis=1, keepdims=True) == -np.inf  # at every node of an element
+        weights = special.softmax(np.where(impossible, 0.0, table), axis=1).mean(0)
         with np.errstate(all="ignore"):
             e = self.at(base)
             mean = np.einsum("sn,snk->nk", weights, e)
@@ -130,6 +133,13 @@ class Place:
             out[f.name] = from_normal(f, np.moveaxis(part, 1, 1 + axis))
             start += size
         return Points(out, log_ratios)
+
+
+def _log_student(x: np.ndarray) -> np.ndarray:
+    """Log density of standard Student's t nodes, coordinate by coordinate."""
+    half = 0.5 * (DEGREES + 1.0)
+    constant = special.gammaln(half) - special.gammaln(0.5 * DEGREES) - 0.5 * math.log(DEGREES * math.pi)
+    return constant - half * np.log1p(x * x / DEGREES)
 
 
 def _net(rng: np.random.Generator, g: Group, nodes: int) -> np.ndarray:

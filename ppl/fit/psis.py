@@ -43,6 +43,9 @@ def smooth(log_ratios: np.ndarray) -> Smoothed:
     x[np.isnan(x)] = -np.inf
     if not np.any(x > -np.inf):
         return Smoothed(np.full(x.shape, -np.log(x.size)), np.inf)
+    endless = x == np.inf
+    if np.any(endless):  # draws that outweigh all others
+        return Smoothed(np.where(endless, -np.log(endless.sum()), -np.inf), np.inf)
     x -= x.max()
     size = int(np.ceil(min(x.size / 5.0, 3.0 * x.size**0.5)))
     order = np.argsort(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..array import Program, batch, compile_program, prune
 from ..elbo import Derivation, FactorFacts
 
 CHUNK_WORK = 2_000_000
+CHUNK_SIZE = 8_000_000  # numbers in the tables of one run, where sites were summed out
 
 
 def nested(program: Program, d: Derivation, local: set[str], values: Any, rows: Any) -> Any:
@@ -42,22 +43,68 @@ def nested(program: Program, d: Derivation, local: set[str], values: Any, rows: 
 
 
 def draws_at(
-    d: Derivation, values: Mapping[str, Any], eps: Mapping[str, np.ndarray], names: Mapping[str, int]
+    d: Derivation,
+    values: Mapping[str, Any],
+    eps: Mapping[str, np.ndarray],
+    names: Collection[str],
+    count: int,
+    seed: int,
+    block: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Values of sites and deterministics, {name: number of its output}, at this noise: {name: (S, ...)}."""
-    program = prune(d.program, tuple(d.program.outputs[i] for i in names.values()))
-    rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-    inputs, total = {f.noise_input for f in d.factors}, len(next(iter(eps.values())))
-    flags = [i in inputs for i in range(len(program.inputs))]
-    size = int(np.clip(CHUNK_WORK // max(program.work, 1), 1, total))
-    parts, made = [], {}
-    for start in range(0, total, size):
-        count = min(size, total - start)
-        if count not in made:
-            made[count] = compile_program(batch(program, flags, count))
+    """Some of the derivation's `results` at this noise: {name: (count, ...)}.
+
+    Sites that were summed out are drawn from their exact conditional given the rest, with the seed's own numbers.
+    """
+    outputs = {n: i for n, i in {**d.site_outputs, **d.deterministic_outputs}.items() if n in names}
+    program = prune(d.program, tuple(d.program.outputs[i] for i in outputs.values()))
+    summed = d.states is not None and any(n in d.states.names for n in names)
+    size = CHUNK_WORK // max(program.work, 1)
+    size = min(size, CHUNK_SIZE // d.states.size) if summed else size
+    rng = noise.generator(seed, block, noise.Stream.STATES)
+    flags, made, parts = noise_flags(d), {}, []
+    for inputs, some in chunks(d, values, eps, count, size):
+        if some not in made:
+            made[some] = compile_program(batch(program, flags, some))
         with np.errstate(all="ignore"):
-            parts.append(made[count](*d.inputs(values, rows, {n: x[start : start + count] for n, x in eps.items()})))
-    return {n: np.concatenate([np.asarray(p[i]) for p in parts]) for i, n in enumerate(names)}
+            part = dict(zip(outputs, made[some](*inputs), strict=True))
+        if summed:
+            part |= {n: x for n, x in d.states.draw(inputs, flags, some, rng).items() if n in names}
+        parts.append(part)
+    return {n: np.concatenate([np.asarray(p[n]) for p in parts]) for n in names}
+
+
+def noise_flags(d: Derivation) -> list[bool]:
+    """Which inputs of the derivation's program differ from draw to draw."""
+    own = {f.noise_input for f in d.factors}
+    return [i in own for i in range(len(d.program.inputs))]
+
+
+def chunks(
+    d: Derivation, values: Mapping[str, Any], eps: Mapping[str, np.ndarray], count: int, size: int
+) -> Iterator[tuple[list, int]]:
+    """Inputs of the derivation's program with full plates, for `size` draws at once, and how many they are."""
+    rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+    size = int(np.clip(size, 1, count))
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        yield d.inputs(values, rows, {n: x[start:stop] for n, x in eps.items()}), stop - start
+
+
+def probabilities(
+    d: Derivation,
+    values: Mapping[str, Any],
+    eps: Mapping[str, np.ndarray],
+    name: str,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """P(state) of a site that was summed out, averaged over weighted draws: (states, *axes of its batch)."""
+    flags, total, done = noise_flags(d), 0.0, 0
+    for inputs, size in chunks(d, values, eps, len(weights), CHUNK_SIZE // (3 * d.states.size)):
+        by = weights[done : done + size]
+        some = d.states.probabilities(name, inputs, flags, size)
+        some = np.where(by.reshape((size, *(1,) * (some.ndim - 1))) > 0.0, some, 0.0)
+        total, done = total + np.tensordot(by, some, 1), done + size
+    return total
 
 
 def independent(rng: np.random.Generator, factors: Sequence[FactorFacts], count: int) -> dict[str, np.ndarray]:

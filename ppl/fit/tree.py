@@ -23,7 +23,7 @@ PROBLEM = {
     "args": tuple,
     "kwargs": dict[str, Any],
     "digests": dict[str, str | None],
-    "guide": str | None | Missing,
+    "guide": str | list | None | Missing,
     "form": dict[str, float | np.ndarray | None],
     "seed": int,
     "executor": Literal["numpy", "eager"],

@@ -26,11 +26,10 @@ import numpy as np
 from ..algorithms import Solution
 from .drift import drifts
 from .evaluate import Bound
-from .weights import FAIR, Ratios
+from .weights import EXACT, FAIR, Ratios
 
 GOOD = 0.5  # k-hat up to which the variance of the weights is finite
 LARGEST = 1e12  # a term's size, from which on the last digits are some 1e-4 nats
-FAR = 0.8  # k-hat of one element that is no chance among thousands: about half as wide as it should be
 FEW, MANY = 0.05, 0.25  # shares of a plate's elements with a k-hat above 0.7: worth a word; too many to use
 
 
@@ -78,6 +77,10 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
         often = "<1%" if share < 0.01 else f"{share:.0%}"
         what = f"{text} is not finite for {often} of the draws"
         warnings = (*warnings, f"{what}: an argument leaves its constraint there (np.exp makes a free number positive)")
+    narrow = [f for f in solution.derivation.factors if f.narrow]
+    for f in narrow:
+        what = f"the guide's {f.family} of {f.name} never draws a part of {f.narrow}, where the model has {f.name}"
+        warnings = (*warnings, f"{what}: weights cannot know what the posterior has there")
     warnings = (*warnings, *solution.doubts)
     lost = [(text, mean) for text, (mean, _) in bound.terms.items() if abs(mean) > LARGEST]
     for text, mean in lost:
@@ -86,21 +89,20 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
     moving = () if lost or bound.broken else drifts(solution, seed)
     warnings = (*warnings, *moving)
     converged = solution.converged and not bound.broken
+    if ratios == EXACT and converged and not (lost or moving):
+        return Verdict("usable" if warnings else "trusted", converged, solution.stop_reason, (*warnings, EXACT))
     if isinstance(ratios, str):
         word = "usable" if converged and not lost and not moving else "not trusted"
         return Verdict(word, converged, solution.stop_reason, (*warnings, f"no k-hat: {ratios}"))
     k_hat, of_elements = ratios.smoothed.k_hat, ratios.element_k_hats
     missed = 0.0
     for plate, ks in of_elements.items():
-        share, far = float(np.mean(ks >= FAIR)), int(np.sum(ks >= FAR))
+        share = float(np.mean(ks >= FAIR))
         missed = max(missed, share)
         if share > FEW:
             warnings = (*warnings, f"{share:.0%} of the elements of plate '{plate}' have a k-hat above {FAIR}")
-        elif far:
-            which = f"element {int(np.argmax(ks))}" if len(ks) == ratios.elements[plate].shape[1] else "some element"
-            warnings = (*warnings, f"plate '{plate}' has elements ({far}) whose k-hat is above {FAR}, most at {which}")
     discrete = ratios.discrete
-    if len(discrete) > 1:
+    if discrete:
         warnings = (*warnings, f"the guide factorises {', '.join(discrete)}: states that it hardly draws are not seen")
     sound = ratios.sound
     if ratios.mixture.k_hat >= FAIR:

@@ -44,8 +44,10 @@ ENOUGH = 200  # draws that weighted ones must be worth, for means within 0.07 po
 FEWEST_DRAWS = 200
 BLOCKS = 8  # of draws, each with nodes of its own, that an estimate of the evidence comes from
 ROWS = 200_000  # of subsampled plates, all together, up to which draws are weighed by all of them
-EVEN = 0.98  # share of the draws that weights are worth from which on they are called even
+EVEN = 0.9  # share of the draws that weights are worth from which on they are called even
+DEGENERATE = 4.0  # nodes that those of an element must be worth, at typical draws, for its average to be believed
 ELEMENTS = 2000  # of a plate whose k-hats are looked at, evenly spread
+EXACT = "every latent site is summed out, so that nothing is left to weigh"
 SHOWN = 10_000_000  # numbers that the draws of a site may be, for its moments to be looked at
 
 
@@ -89,18 +91,19 @@ class Ratios:
 
     @property
     def discrete(self) -> tuple[str, ...]:
-        """Sites of finitely many states, where the guide's draws take so few that the weights have no tail."""
-        if not _few(self.log_ratios):
-            return ()
+        """Discrete sites that the guide factorises, though some term of the bound may read several of their values."""
         d = self.derivation
-        drawn = [n for f in d.factors for n in f.sites if n in d.site_outputs]
-        return tuple(n for n in drawn if _signature(d, d.site_outputs[n])[1].kind in "iub")
+        drawn = [f for f in d.factors if f.name in d.site_outputs and _signature(d, f.draw_output)[1].kind in "iub"]
+        alone = {p.name for f in drawn for p in f.plates if p.name in self.elements}
+        several = sum(prod(f.noise_shape) if not any(p.name in alone for p in f.plates) else 1 for f in drawn)
+        return tuple(f.name for f in drawn) if several > 1 else ()
 
     @cached_property
     def element_k_hats(self) -> dict[str, np.ndarray]:
         """k-hat of every element, of evenly spread ones where they are many.
 
-        Weights that hardly differ, as those of an exact guide do by what the nodes leave, have no tail: -inf.
+        Weights that are worth nearly all draws say little by their tail: -inf. Those of a guide that is exact
+        differ by what the nodes leave, and a lighter tail than the posterior's may have hardly any weight.
         """
         found = {}
         for plate, ratios in self.elements.items():
@@ -113,7 +116,7 @@ class Ratios:
     def draws(self) -> dict[str, np.ndarray]:
         """The draws that the ratios belong to: {site or deterministic: (S, ...)}."""
         d = self.derivation
-        return draws_at(d, self.values, self.noise, {**d.site_outputs, **d.deterministic_outputs})
+        return draws_at(d, self.values, self.noise, d.results, len(self.mixed), self.seed)
 
     @cached_property
     def moved(self) -> dict[str, tuple[float, float]]:
@@ -125,11 +128,13 @@ class Ratios:
         """
         d, found = self.derivation, {}
         size = len(self.mixed)
-        names = {**d.site_outputs, **d.deterministic_outputs}
-        names = {n: i for n, i in names.items() if size * prod(_signature(d, i)[0]) <= SHOWN}
-        weighted = draws_at(d, self.values, self.noise, names)
+        # What was summed out moves with the rest only: of rare states the draws say little.
+        summed = () if d.states is None else d.states.names
+        names = [n for n in d.results if n not in summed and size * prod(d.shape_of(n)) <= SHOWN]
+        weighted = draws_at(d, self.values, self.noise, names, size, self.seed)
         rng = noise.generator(self.seed, 2, noise.Stream.WEIGHTS)
-        plain = draws_at(d, self.values, self.correlated.draw(rng, d.factors, len(self.log_ratios)), names)
+        own = self.correlated.draw(rng, d.factors, len(self.log_ratios))
+        plain = draws_at(d, self.values, own, names, len(self.log_ratios), self.seed, block=1)
         weights = np.exp(self.mixture.log_weights)
         for name in names:
             shift, stretch = compare_moments(weighted[name], weights, plain[name])
@@ -159,13 +164,16 @@ def _signature(d: Derivation, output: int) -> tuple[tuple[int, ...], np.dtype]:
     return d.program.signature(x) if isinstance(x, Ref) else (np.shape(x), np.asarray(x).dtype)
 
 
+NOWHERE = "every draw has a part that a double cannot hold, as weights of a Dirichlet near zero are"
+
+
 def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DRAWS) -> Ratios | str:
     """Ratios of the draws of a fitted guide, or in words why there are none."""
     d = solution.derivation
     if solution.executor == "eager":
         return "control flow depends on a draw"
     if not d.factors:
-        return "there are no latent sites"
+        return EXACT if d.states is not None else "there are no latent sites"
     if guide == "point":
         return "a point has no spread to weigh; ELBO is log p(data, latent sites) at the point, not a bound"
     full = {q.name: q.size for q in d.plates.values() if q.subsampled}
@@ -219,10 +227,14 @@ def ratios(
     seed: int,
     draws: int = DRAWS,
     block: int = 0,
-) -> Ratios | None:
-    """Ratios of the draws of a pointwise derivation with full plates; None where they cost too much."""
+    together: frozenset[str] = frozenset(),
+) -> Ratios | str | None:
+    """Ratios of the draws of a pointwise derivation with full plates; None where they cost too much.
+
+    Elements of the plates `together` are not averaged out, but weighed as they are drawn.
+    """
     rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-    found = groups(d, values, rows, seed)
+    found = [g for g in groups(d, values, rows, seed) if g.plate not in together]
     local = {f.name for g in found for f in g.factors}
     inner = sorted({i for g in found for i in g.terms})
     outer = [i for i in range(len(d.terms)) if i not in inner]
@@ -245,6 +257,7 @@ def ratios(
     total = len(log_mixture)
     size = int(np.clip(CHUNK_WORK // max(program.work * nodes, 1), 1, -(-draws // len(sets))))
     log_ratios, elements, picked = np.empty(total), {g.plate: [] for g in found}, {f: [] for f in local}
+    worth: dict[str, list] = {g.plate: [] for g in found}
     starts = [*range(0, draws, size), *range(draws, total, size)]  # the guide's own draws, then the wide ones
     for turn, (start, stop) in enumerate(zip(starts, [*starts[1:], total], strict=True)):
         count, points = stop - start, sets[turn % len(sets)]
@@ -260,7 +273,11 @@ def ratios(
         means = {}
         for g in found:
             table = by_element(d, g, by_term, count, nodes) + points[g.plate].log_ratios
-            means[g.plate] = special.logsumexp(table, axis=1) - np.log(nodes)
+            total_weight = special.logsumexp(table, axis=1)
+            means[g.plate] = total_weight - np.log(nodes)
+            if start < draws:
+                with np.errstate(invalid="ignore"):
+                    worth[g.plate].append(2.0 * total_weight - special.logsumexp(2.0 * table, axis=1))
             whole = whole + means[g.plate].sum(1)
             gumbel = -np.log(-np.log(noise.open_uniform(rng, table.shape)))
             pick = np.argmax(table + gumbel, axis=1)
@@ -272,12 +289,18 @@ def ratios(
             for g in found:
                 elements[g.plate].append(by_element(d, g, by_term, count, 1)[:, 0] - means[g.plate])
         log_ratios[start:stop] = whole
+    failed = {n for n, x in worth.items() if np.any(np.nanmedian(np.concatenate(x), axis=0) < np.log(DEGENERATE))}
+    if failed:
+        options = {"seed": seed, "draws": draws, "block": block, "together": together | failed}
+        return ratios(d, values, correlated, **options)
     log_ratios += log_marginal
     log_ratios[draws:][np.isposinf(log_ratios[draws:])] = -np.inf  # a wide draw rounded onto an edge of its support
     for g in found:
         elements[g.plate] = np.concatenate(elements[g.plate]) + _log_conditional(correlated, g, outside, drawn)
     shared |= {n: np.concatenate(x) for n, x in picked.items()}
     mixed = log_ratios - log_mixture
+    if not np.any(np.isfinite(mixed)):
+        return NOWHERE
     for x in shared.values():  # a draw without weight may have no finite value either
         x[~(np.exp(mixed - np.nanmax(mixed)) > 0.0)] = x[np.nanargmax(mixed)]
     return Ratios(log_ratios[:draws], elements, mixed, shared, seed, d, values, correlated)

@@ -6,5 +6,19 @@ latent site --in place / guide function / automatic--> Factor(noise, draw, value
 from .assembly import AUTOMATIC, Assembly, check_guide
 from .automatic import PRIOR, Joint, mean_field, unconstrained_shape
 from .factor import Factor
+from .families import CLOSED, Families, SiteFamily, values_of
 
-__all__ = ["AUTOMATIC", "PRIOR", "Assembly", "Factor", "Joint", "check_guide", "mean_field", "unconstrained_shape"]
+__all__ = [
+    "AUTOMATIC",
+    "CLOSED",
+    "PRIOR",
+    "Assembly",
+    "Factor",
+    "Families",
+    "Joint",
+    "SiteFamily",
+    "check_guide",
+    "mean_field",
+    "unconstrained_shape",
+    "values_of",
+]

@@ -11,13 +11,19 @@ from ..graph import ModelGraph, Recorder, as_argument, ours_first
 from ..model import Site
 from . import automatic
 from .factor import Factor, check_support, single_site
+from .families import Families
 
 AUTOMATIC = ("meanfield", "fullrank", "lowrank", "point")
 
 
 def check_guide(guide: Any) -> None:
     """A guide is a function, the name of an automatic one, or None."""
-    if guide is None or callable(guide) or (isinstance(guide, str) and guide in AUTOMATIC):
+    if (
+        guide is None
+        or callable(guide)
+        or isinstance(guide, Families)
+        or (isinstance(guide, str) and guide in AUTOMATIC)
+    ):
         return
     close = get_close_matches(str(guide), AUTOMATIC, 1)
     expected = f"one of {AUTOMATIC}, a function with the model's arguments, or None"
@@ -76,12 +82,9 @@ class Assembly:
                     "the guide function without this site, or the model without guide=",
                     site=site.name,
                 )
-            check_support(self._of_site[site.name], site)
-            return self._of_site[site.name].values[site.name]
+            return self._add(check_support(self._of_site[site.name], site), site)
         if site.guide is not None:
-            value = self._add(single_site(recorder, site, site.guide, "in place"), site)
-            check_support(self._of_site[site.name], site)
-            return value
+            return self._add(check_support(single_site(recorder, site, site.guide, "in place"), site), site)
         if site.name in self.graph.summed_out:
             return self._add(automatic.from_prior(recorder, site), site)
         if callable(self.guide):
@@ -91,10 +94,18 @@ class Assembly:
                 _did_you_mean(site.name, self._of_site),
                 site=site.name,
             )
+        if isinstance(self.guide, Families):
+            factor = self.guide.factor(recorder, site)
+            if factor is not None:
+                return self._add(factor, site)
         if self._joint is not None and site.name in self._joint.slices:
             return self._add(self._joint.latent(recorder, site), site)
         family = automatic.point if self.guide == "point" else automatic.mean_field
         return self._add(family(recorder, site), site)
+
+    def names(self, site: str) -> bool:
+        """Does the guide function draw this site, or has the guide of closed-form updates a family for it?"""
+        return site in self._of_site or (isinstance(self.guide, Families) and self.guide.find(site) is not None)
 
     def check(self) -> None:
         """A guide must not draw sites that the model does not have."""

@@ -9,7 +9,7 @@ the program. A mean-field site is a factor of its own; a joint Gaussian is one f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Factor:
     plates: tuple[PlateFrame, ...]
     reparameterized: bool
     origin: str  # "automatic", "in place" or "guide function"
+    narrow: str = ""  # the support of the model's site, where the guide's is smaller
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,8 @@ def mark(recorder: Recorder, value: Any, name: str) -> Recorded:
     return draw_of(value, name)
 
 
-def check_support(factor: Factor, site: Site) -> None:
-    """A user's guide must not draw what the site cannot be."""
+def check_support(factor: Factor, site: Site) -> Factor:
+    """A user's guide must not draw what the site cannot be; where it cannot draw all of that, the factor says so."""
     if site.fn.shape() != np.shape(factor.values[site.name]):
         raise GuideError(
             f"draws of shape {np.shape(factor.values[site.name])} from the guide",
@@ -146,6 +147,18 @@ def check_support(factor: Factor, site: Site) -> None:
             "LogNormal, Beta, or a TransformedDistribution onto the support",
             site=site.name,
         )
+    return replace(factor, narrow=str(site.fn.support)) if _narrower(factor.posterior, site.fn) else factor
+
+
+def _narrower(q: Distribution, p: Distribution) -> bool:
+    """Are there values of p, beyond single points, that q never draws?"""
+    outer = constraints.bounds(p.support)
+    if outer is None or q.is_discrete:
+        return False
+    inner = constraints.bounds(q.support)
+    if inner is None:
+        return q.support.depends_on_recorded and outer == (-np.inf, np.inf)
+    return bool(np.any(np.asarray(inner[0]) > outer[0]) or np.any(np.asarray(inner[1]) < outer[1]))
 
 
 def family_name_of(d: Distribution) -> str:

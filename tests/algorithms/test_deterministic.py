@@ -167,7 +167,7 @@ def test_draws_are_doubled_until_they_suffice():
 
 # -- what they refuse ------------------------------------------------------------------------------------
 def discrete():
-    z = ppl.sample("coin", dist.Bernoulli(0.3))
+    z = ppl.sample("coin", dist.Bernoulli(0.3), estimator="score")
     ppl.sample("y", dist.Normal(z, 1.0), obs=0.4)
 
 

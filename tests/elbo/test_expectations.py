@@ -93,7 +93,7 @@ def test_the_others_stay_sampled():
 
     def model():
         tau = ppl.sample("tau", dist.LogNormal(0, 0.5))
-        b = ppl.sample("b", dist.Bernoulli(0.4))
+        b = ppl.sample("b", dist.Bernoulli(0.4), estimator="score")
         with ppl.plate("rows", 4):
             z = ppl.sample("z", dist.Normal(0, 1))
             ppl.sample("y", dist.Normal(tau * z + 2 * b, 0.7), obs=Y)

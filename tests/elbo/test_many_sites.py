@@ -45,7 +45,7 @@ def vectors(y):
 
 def finite(y):
     for i, v in enumerate(y):
-        z = ppl.sample(f"z{i}", dist.Bernoulli(0.3))
+        z = ppl.sample(f"z{i}", dist.Bernoulli(0.3), estimator="score")
         ppl.sample(f"y{i}", dist.Normal(2.0 * z, 1.0), obs=v)
 
 

@@ -245,7 +245,7 @@ def test_wrong_bounds_are_refused():
 
 def mixed(y=1.3):
     z = ppl.sample("z", dist.Normal(0, 1))
-    b = ppl.sample("b", dist.Bernoulli(0.4))
+    b = ppl.sample("b", dist.Bernoulli(0.4), estimator="score")
     ppl.sample("y", dist.Normal(z + 2 * b, 1), obs=y)
 
 
@@ -354,23 +354,28 @@ def switches(y):
         ppl.sample("y", dist.Normal(3 * b, 1), obs=y)
 
 
+def switches_guide(y):
+    with ppl.plate("rows", len(y)):
+        ppl.sample("b", dist.Bernoulli(ppl.param("p", np.full(len(y), 0.5), constraints.unit_interval)))
+
+
 Y = np.array([0.1, 2.9, 3.3, -0.4, 1.6])
 
 
 def test_the_pilot_chooses_and_keeps_its_figures(tmp_path):
     algorithm = ppl.BBVI(steps=60)
-    fit, again = (ppl.infer(switches, Y, guide="meanfield", algorithm=algorithm, progress=False) for _ in range(2))
+    fit, again = (ppl.infer(switches, Y, guide=switches_guide, algorithm=algorithm, progress=False) for _ in range(2))
     choice = fit.solution.plan.choice_of("b")
     assert choice == again.solution.plan.choice_of("b") and choice.member in ("disarm", "decaying-average")
     text = fit.explain()
     assert f"{choice.member}, " in text and "variance x cost: leave-one-out 1" in text
-    np.testing.assert_array_equal(fit.params["b.probs"], again.params["b.probs"])
-    whole = ppl.infer(switches, Y, guide="meanfield", algorithm=ppl.BBVI(steps=150), progress=False)
+    np.testing.assert_array_equal(fit.params["p"], again.params["p"])
+    whole = ppl.infer(switches, Y, guide=switches_guide, algorithm=ppl.BBVI(steps=150), progress=False)
     fit.save(tmp_path / "fit.npz")
-    loaded = ppl.load(tmp_path / "fit.npz", switches)
+    loaded = ppl.load(tmp_path / "fit.npz", switches, guide=switches_guide)
     assert loaded.solution.plan.choice_of("b") == choice
     for more in (fit, loaded):
-        np.testing.assert_array_equal(more.resume(steps=90, progress=False).params["b.probs"], whole.params["b.probs"])
+        np.testing.assert_array_equal(more.resume(steps=90, progress=False).params["p"], whole.params["p"])
 
 
 def test_who_asks_gets_no_pilot():

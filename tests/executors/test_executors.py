@@ -51,7 +51,14 @@ def varying():
 def robust():
     m = example("discrete_latent")
     x, y = m.generate()
-    return m.robust_line, (x,), {"y": y}, "meanfield"
+
+    def sampled(x, y):  # an eager run has no states to sum out
+        a, b = (ppl.sample(name, dist.Normal(0, 10)) for name in "ab")
+        with ppl.plate("points", len(x)):
+            wrong = ppl.sample("wrong", dist.Bernoulli(probs=m.RATE), estimator="score")
+            ppl.sample("y", dist.Normal(a + b * x, np.where(wrong == 1, m.WILD, m.NOISE)), obs=y)
+
+    return sampled, (x,), {"y": y}, "meanfield"
 
 
 def mixture(which):

@@ -47,7 +47,7 @@ def by_hand(sigma, y=None):
 
 def coins(y):
     with ppl.plate("rows", len(y)):
-        z = ppl.sample("z", dist.Bernoulli(np.array([0.3, 0.5, 0.6, 0.5])))
+        z = ppl.sample("z", dist.Bernoulli(np.array([0.3, 0.5, 0.6, 0.5])), estimator="score")
         ppl.sample("y", dist.Normal(2 * z, 1), obs=y)
 
 

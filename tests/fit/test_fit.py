@@ -25,7 +25,7 @@ def schools(sigma, y=None):
 
 def coins(y=None):
     with ppl.plate("rows", 3):
-        z = ppl.sample("z", dist.Bernoulli(np.array([0.3, 0.5, 0.6])))
+        z = ppl.sample("z", dist.Bernoulli(np.array([0.3, 0.5, 0.6])), estimator="score")
         ppl.sample("y", dist.Normal(2 * z, 1), obs=y)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from ppl.fit.psis import Smoothed
 from ppl.fit.verdict import judge
 from ppl.fit.weights import Ratios
 
+SETTLED = partial(SimpleNamespace, stop_reason="it stopped", derivation=SimpleNamespace(factors=()), doubts=())
 WEIGHTS = np.full(3000, -np.log(3000.0))
 
 
@@ -65,7 +67,8 @@ HUNDRED = np.full(100, 0.1)
         (True, {}, {"moved": {"s": (0.0, 0.5)}}, (), "usable", True, "misses s (sd 0.50 of the corrected one)"),
         (True, {}, {"elements": {"n": HUNDRED}}, (), "trusted", False, "stand"),
         (True, {}, {"elements": {"n": [*HUNDRED[1:], 0.75]}}, (), "trusted", False, "stand"),
-        (True, {}, {"elements": {"n": [*HUNDRED[1:], 0.9]}}, (), "usable", False, "most at element 99"),
+        (True, {}, {"elements": {"n": [*HUNDRED[1:], 0.9]}}, (), "trusted", False, "stand"),
+        (True, {}, {"elements": {"n": [*HUNDRED[1:], 0.9]}, "moved": OFF}, (), "usable", True, "misses mu"),
         (True, {}, {"elements": {"n": [*HUNDRED[10:], *[0.9] * 10]}}, (), "usable", False, "10% of the elements"),
         (True, {}, {"elements": {"n": [*HUNDRED[30:], *[0.9] * 30]}}, (), "not trusted", False, "30% of the elements"),
         (True, {}, {"k_hat": -np.inf, "discrete": ("a", "b")}, (), "usable", False, "The guide factorises a, b"),
@@ -74,7 +77,9 @@ HUNDRED = np.full(100, 0.1)
     ],
 )
 def test_the_word_from_the_facts(converged, bounds, weights, warnings, word, corrected, says):
-    settled = SimpleNamespace(converged=converged, stop_reason="it stopped", derivation=None, doubts=())
+    settled = SimpleNamespace(
+        converged=converged, stop_reason="it stopped", derivation=SimpleNamespace(factors=()), doubts=()
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ppl.fit.verdict.drifts", lambda *_: ())
         verdict = judge(settled, bound(**bounds), facts(**weights), warnings)
@@ -83,7 +88,9 @@ def test_the_word_from_the_facts(converged, bounds, weights, warnings, word, cor
 
 
 def test_without_weights_there_is_no_trust():
-    settled = SimpleNamespace(converged=True, stop_reason="it stopped", derivation=None, doubts=())
+    settled = SimpleNamespace(
+        converged=True, stop_reason="it stopped", derivation=SimpleNamespace(factors=()), doubts=()
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ppl.fit.verdict.drifts", lambda *_: ())
         assert judge(settled, bound(), "a point has no spread", ()).word == "usable"
@@ -192,6 +199,31 @@ def switched(y):
         ppl.factor("l", np.logaddexp(-0.5 * (y - mu[0]) ** 2, -0.5 * (y - mu[1]) ** 2))
 
 
+def far_off(size, c):
+    x = ppl.sample("x", dist.Normal(0, 100).expand([size]).to_event(1))
+    ppl.factor("f", np.logaddexp(-0.5 * np.sum(x**2), -0.5 * np.sum((x - c) ** 2)))
+
+
+def cauchy(y):
+    mu = ppl.sample("mu", dist.Normal(0, 20))
+    with ppl.plate("r", len(y)):
+        ppl.sample("y", dist.Cauchy(mu, 1.0), obs=y)
+
+
+def coupled(y, strength):
+    a = ppl.sample("a", dist.Bernoulli(0.5), estimator="score")
+    b = ppl.sample("b", dist.Bernoulli(0.5), estimator="score")
+    x = ppl.sample("x", dist.Normal(0, 1))
+    ppl.factor("c", strength * (2 * a - 1) * (2 * b - 1))
+    ppl.sample("y", dist.Normal(x, 1), obs=y)
+
+
+def inside(y):
+    ppl.sample("z", dist.Uniform(0.4, 0.6))
+
+
+MANY_ROWS = np.random.default_rng(0).normal(size=2000) + np.repeat([-4.0, 4.0], 1000)
+APART = np.array([-10.0, -10.5, -9.7, 10.0, 10.4, 9.6])
 TWO_GROUPS = np.random.default_rng(2).normal(size=40) + np.repeat([-3.0, 3.0], 20)
 NARROW = np.where(np.arange(100) < 4, 0.05, 5.0)
 WRONG = {
@@ -206,6 +238,13 @@ WRONG = {
     "labels, laplace": (switched, (TWO_GROUPS,), {}, {"algorithm": "laplace"}),
     "labels, dadvi": (switched, (TWO_GROUPS,), {}, {"algorithm": "dadvi"}),
     "labels, full-rank": (switched, (TWO_GROUPS,), {}, {"guide": "fullrank"}),
+    "labels, many rows": (switched, (MANY_ROWS,), {}, {}),
+    "far off": (far_off, (2, 15.0), {}, {}),
+    "far off, twenty": (far_off, (20, 10.0), {}, {}),
+    "far off, full-rank": (far_off, (5, 6.0), {}, {"guide": "fullrank"}),
+    "two groups of heavy tails": (cauchy, (APART,), {}, {"algorithm": "laplace"}),
+    "coupled bits": (coupled, (1.0, 3.0), {}, {}),
+    "a guide within bounds": (one, (1.0,), {}, {"guide": inside}),
     "an edge": (edge, (50,), {}, {"algorithm": "laplace"}),
 }
 
@@ -229,3 +268,43 @@ def test_a_thousand_elements_that_are_fitted_well_are_trusted():
     mean = np.sum(y / 0.64 / precision) / total
     assert fit["mu"].mean == pytest.approx(mean, abs=0.15 * total**-0.5)
     np.testing.assert_allclose(fit["z"].sd, (1 / precision + 1 / precision**2 / total) ** 0.5, rtol=0.1)
+
+
+def nested(y):
+    mu = ppl.sample("mu", dist.Normal(0, 2))
+    with ppl.plate("g", y.shape[2]):
+        a = ppl.sample("a", dist.Normal(mu, 1))
+        with ppl.plate("k", y.shape[1]):
+            b = ppl.sample("b", dist.Normal(a, 0.7))
+            with ppl.plate("j", y.shape[0]):
+                ppl.sample("y", dist.Normal(b, 1.0), obs=y)
+
+
+def proportions(y):
+    with ppl.plate("r", len(y)):
+        p = ppl.sample("p", dist.Beta(2, 2))
+        ppl.sample("y", dist.Binomial(5, p), obs=y)
+
+
+def test_an_exact_guide_of_elements_with_many_coordinates_is_trusted():
+    """Nine coordinates an element are too many for nodes: they are weighed as they are drawn."""
+    y = np.random.default_rng(1).normal(size=(2, 8, 6)) * 1.5
+    fit = ppl.infer(nested, y, progress=False)
+    assert fit.verdict.word == "trusted"
+    groups = np.kron(np.eye(6), np.ones((8, 8)))  # b of one group share their a
+    covariance = 4.0 + groups + 0.49 * np.eye(48) + 0.5 * np.eye(48)  # of the mean of each pair
+    pairs = y.transpose(0, 2, 1).reshape(2, 48)
+    exact = stats.multivariate_normal(np.zeros(48), covariance).logpdf(pairs.mean(0))
+    exact += np.sum(stats.norm.logpdf(pairs[0] - pairs[1], 0, 2**0.5))  # and the differences within pairs
+    value, error = fit.log_evidence()
+    assert abs(value - exact) < 4 * error + 0.01
+
+
+def test_elements_with_tails_that_are_not_gaussian_are_trusted():
+    y = np.random.default_rng(0).binomial(5, 0.4, size=500).astype(float)
+    fit = ppl.infer(proportions, y, progress=False)
+    exact = stats.beta(2 + y, 7 - y)
+    assert fit.verdict.word == "trusted"
+    np.testing.assert_array_less(np.abs(fit["p"].mean - exact.mean()) / exact.std(), 0.05)
+    drawn = fit.sample(4000, resample=True)["p"]
+    np.testing.assert_array_less(np.abs(drawn.mean(0) - exact.mean()) / exact.std(), 5 * (1 / 4000 + 1 / 3000) ** 0.5)

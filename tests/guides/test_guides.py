@@ -22,9 +22,9 @@ SITES = {
 }
 
 
-def model_of(make):
+def model_of(make, **options):
     def model():
-        z = ppl.sample("z", make())
+        z = ppl.sample("z", make(), **options)
         ppl.sample("y", dist.Normal(np.sum(z), 1), obs=0.5)
 
     return model
@@ -102,7 +102,7 @@ def test_full_rank_recovers_a_correlated_posterior():
     ],
 )
 def test_finite_sites_keep_their_family(make, shape):
-    fit = ppl.infer(model_of(make), algorithm=ppl.BBVI(steps=60), progress=False)
+    fit = ppl.infer(model_of(make, estimator="score"), algorithm=ppl.BBVI(steps=60), progress=False)
     assert set(fit.params) == {"z.probs"} and fit.params["z.probs"].shape == shape
     assert fit.sample(7)["z"].shape == (7, *make().shape())
 
@@ -111,8 +111,8 @@ def test_parameters_of_a_subsampled_plate_have_all_rows():
     def model(y):
         with ppl.plate("rows", 6, subsample_size=2) as i:
             z = ppl.sample("z", dist.Normal(np.zeros(3), 1).to_event(1))
-            b = ppl.sample("b", dist.Bernoulli(0.5))
-            c = ppl.sample("c", dist.Categorical(probs=np.ones(4) / 4))
+            b = ppl.sample("b", dist.Bernoulli(0.5), estimator="score")
+            c = ppl.sample("c", dist.Categorical(probs=np.ones(4) / 4), estimator="score")
             ppl.sample("y", dist.Normal(np.sum(z, -1) + b + c, 1), obs=y[i])
 
     fit = ppl.infer(model, np.arange(6.0), algorithm=ppl.BBVI(steps=60), progress=False)

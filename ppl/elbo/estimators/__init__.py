@@ -6,6 +6,7 @@ from . import (
     decaying_average,
     disarm,
     dreg,
+    enumerated,
     exact,
     none,
     nvil,
@@ -24,6 +25,7 @@ ESTIMATORS: dict[str, Estimator] = {
     e.name: e
     for e in (
         exact.ESTIMATOR,
+        enumerated.ESTIMATOR,
         pathwise.ESTIMATOR,
         stl.ESTIMATOR,
         dreg.ESTIMATOR,
@@ -43,4 +45,4 @@ ESTIMATORS: dict[str, Estimator] = {
     )
 }
 
-__all__ = ["ESTIMATORS", "Control", "Estimator", "Scored", "Setting", "exact", "pathwise", "score"]
+__all__ = ["ESTIMATORS", "Control", "Estimator", "Scored", "Setting", "enumerated", "exact", "pathwise", "score"]

@@ -1,0 +1,77 @@
+"""Principal components with error bars, and what they become when the noise goes to zero.
+
+Probabilistic PCA says `x = W z + mean + noise` with z standard normal. EM finds the maximum of the likelihood,
+whose subspace is that of PCA (Tipping and Bishop 1999). With priors on W and the noise, coordinate ascent gives a
+posterior: uncertain loadings, and a bound that can compare numbers of components.
+
+To learn here:
+
+- `ppl.param` makes a number to be learned, `ppl.sample` a site with a posterior; `algorithm="em"` is for the first;
+- the bound of three fits chooses how many components there are.
+"""
+
+import argparse
+
+import numpy as np
+
+import ppl
+import ppl.distributions as dist
+from ppl.distributions import constraints
+
+TRUTH, NOISE = 2, 0.3
+
+
+def generate(seed=0):
+    """200 rows of six columns, in which two directions carry signal."""
+    rng = np.random.default_rng(seed)
+    loadings = rng.standard_normal((6, TRUTH))
+    return rng.standard_normal((200, TRUTH)) @ loadings.T + NOISE * rng.standard_normal((200, 6))
+
+
+def learned(x, components):
+    d = x.shape[1]
+    w = ppl.param("w", lambda rng, rows: rng.standard_normal((d, components)))
+    mean = ppl.param("mean", np.zeros(d))
+    precision = ppl.param("precision", 1.0, constraint=constraints.positive)
+    with ppl.plate("rows", len(x)):
+        z = ppl.sample("z", dist.Normal(0, 1).expand([components]).to_event(1))
+        ppl.sample("x", dist.Normal(z @ w.T + mean, precision**-0.5).to_event(1), obs=x)
+
+
+def bayesian(x, components):
+    d = x.shape[1]
+    relevance = ppl.sample("relevance", dist.Gamma(1, 1).expand([components]).to_event(1))
+    w = ppl.sample("w", dist.Normal(0, relevance**-0.5).expand([d, components]).to_event(2))
+    precision = ppl.sample("precision", dist.Gamma(1, 1))
+    with ppl.plate("rows", len(x)):
+        z = ppl.sample("z", dist.Normal(0, 1).expand([components]).to_event(1))
+        ppl.sample("x", dist.Normal(z @ w.T, precision**-0.5).to_event(1), obs=x)
+
+
+def subspace(w):
+    """The projection onto the columns of a matrix."""
+    q, _ = np.linalg.qr(w)
+    return q @ q.T
+
+
+def main():
+    x = generate()
+    vectors = np.linalg.svd(x - x.mean(0), full_matrices=False)[2][:TRUTH].T
+    fit = ppl.infer(learned, x, TRUTH, algorithm=ppl.EM(tolerance=1e-12), progress=False)
+    gap = float(np.abs(subspace(fit.params["w"]) - subspace(vectors)).max())
+    noise = float(fit.params["precision"] ** -0.5)
+    print(f"maximum likelihood {fit.elbo:.2f}, noise {noise:.3f} (truth {NOISE})")
+    print(f"largest difference between its subspace and that of PCA: {gap:.1e}")
+    bounds = {}
+    for components in (1, 2, 3):
+        posterior = ppl.infer(bayesian, x, components, algorithm="cavi", progress=False)
+        bounds[components] = posterior.elbo
+        print(f"{components} components: bound {posterior.elbo:.2f}")
+    best = max(bounds, key=bounds.get)
+    print(f"best: {best} components")
+    return {"fit": fit, "gap": gap, "noise": noise, "bounds": bounds, "best": best}
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    main()

@@ -1,0 +1,237 @@
+"""What the algorithms with closed-form updates share: recognition, refusals in words, and the Solution."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..conjugacy import Block, Joint, Recognized, recognize, record
+from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, NormalWisharts, PowerGammas, Wisharts
+from ..conjugacy.recognition import MISSING
+from ..elbo import Derivation, Objective, Problem, choose, derive
+from ..errors import ConjugacyError, ModelError, PPLError
+from ..guides import Families, SiteFamily, values_of
+from .stages import Solution
+
+MOST = 6  # reasons that are shown
+GUIDE = "conjugate"  # what an algorithm with closed-form updates names as its guide
+
+
+def recognized(
+    p: Problem,
+    name: str,
+    plate_sizes: Mapping[str, int] | None = None,
+    hybrid: bool = False,
+    blocks: Sequence[tuple[str, str]] = (),
+) -> Recognized:
+    """The model's products and blocks; ConjugacyError with every reason where some of it has no closed form.
+
+    In a `hybrid` latents without a closed form may stand beside those that have one, if they can be drawn smoothly.
+    """
+    _check_plain(p, name)
+    sizes = {q.name: q.size for q in p.graph.plates.values()} if plate_sizes is None else plate_sizes
+    found = recognize(record(p.model, p.args, p.kwargs, sizes), blocks=blocks)
+    if not found.blocks and not found.free:
+        raise ModelError(
+            "a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"'
+        )
+    if not found.whole and not (hybrid and _may_mix(p, found)):
+        reasons = "; ".join(str(r) for r in found.blocked[:4])
+        more = f"; and {len(found.blocked) - 4} more" if len(found.blocked) > 4 else ""
+        raise ConjugacyError(
+            f"a model with {len(found.blocked)} terms that no closed-form update has: {reasons}{more}",
+            "a log density that is a sum of products of sufficient statistics",
+            'algorithm="auto"',
+            site=found.blocked[0].site,
+        )
+    return found
+
+
+def has_closed_forms(p: Problem) -> bool:
+    """Has a model with discrete latent sites, on full plates, closed-form updates of everything?"""
+    latent = [s for s in p.sites.values() if s.type == "sample" and not s.is_observed]
+    plain = not any(s.guide is not None for s in latent) and not any(q.subsampled for q in p.graph.plates.values())
+    if not plain or not any(s.fn.is_discrete for s in latent) or any(s.type == "param" for s in p.sites.values()):
+        return False
+    try:
+        return recognize(record(p.model, p.args, p.kwargs)).whole
+    except PPLError:
+        return False
+
+
+def _may_mix(p: Problem, found: Recognized) -> bool:
+    """Are there blocks beside the free latents, and have these a bijection from the real line?"""
+    whole = not any(r.why == MISSING for r in found.blocked) and found.blocks
+    known = all(a.kind == "latent" or a.node is not None for a, _ in found.free_factors)
+    smooth = all(n in p.sites and not p.sites[n].fn.is_discrete for n in found.free)
+    return bool(whole and known and smooth and not any(q.subsampled for q in p.graph.plates.values()))
+
+
+def check_latent(found: Recognized, name: str) -> None:
+    """These have no point estimates."""
+    learned = next((b.name for b in found.blocks.values() if b.is_parameter), None)
+    if learned is not None:
+        raise ConjugacyError(
+            f"the learned parameter '{learned}'",
+            f"latent sites alone: {name} has no point estimates",
+            'algorithm="em"',
+            site=learned,
+        )
+
+
+def _check_plain(p: Problem, name: str) -> None:
+    for site in p.sites.values():
+        if site.guide is not None:
+            raise ConjugacyError(
+                f"a guide= in place, with {name}", "sites whose guide is found", 'algorithm="bbvi"', site=site.name
+            )
+
+
+def family_of(b: Block) -> SiteFamily:
+    """The guide's family of a block."""
+    f = b.family
+    if isinstance(f, Normals):
+        where = [i for i, n in enumerate(b.shape) if n != 1]
+        return SiteFamily(b.name, "normal", tuple(where[i] for i in f.event))
+    if isinstance(f, PowerGammas):
+        return SiteFamily(b.name, "gamma", (), float(f.power))
+    if isinstance(f, Wisharts):
+        return SiteFamily(b.name, "wishart", (), float(f.power))
+    return SiteFamily(b.name, {Betas: "beta", Dirichlets: "dirichlet", Categories: "categories"}[type(f)])
+
+
+def parameters(blocks: Mapping[str, Block], natural: Mapping[tuple[str, str], Any]) -> dict[str, np.ndarray]:
+    """The guide's parameters at natural parameters."""
+    out: dict[str, np.ndarray] = {}
+    for n, b in blocks.items():
+        if isinstance(b, Joint):
+            out.update(_of_joint(b, {s: np.asarray(natural[n, s]) for s in b.family.statistics}))
+        elif not b.is_parameter:
+            eta = {s: np.asarray(natural[n, s]) for s in b.family.statistics}
+            if isinstance(b.family, Wisharts):
+                eta = dict(zip(("freedom", "inverse scale"), b.family.natural(eta), strict=True))
+            out.update(values_of(family_of(b), eta, b.full_shape, b.discrete))
+    return out
+
+
+def _of_joint(b: Joint, eta: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The guide's parameters of a location and its precision."""
+    x, y = families_of(b)
+    out: dict[str, np.ndarray] = {}
+    if isinstance(b.family, NormalWisharts):
+        mean, k = b.family.conditional(eta)
+        freedom, inverse_scale = Wisharts(1).natural(b.family.marginal(eta))
+        out.update(values_of(y, {"freedom": freedom, "inverse scale": inverse_scale}, b.y.shape))
+        out[f"{b.x.name}.precision_scale"] = k.reshape(b.x.shape[:-1])
+    else:
+        mean, covariance, _, _ = b.family.conditional(eta)
+        log_y, rate = b.family.marginal(eta)
+        out.update(values_of(y, {"log": log_y, "power": rate}, b.y.shape))
+        if x.event:
+            tril = np.linalg.cholesky(covariance.reshape(*b.x.shape, b.x.shape[-1]))
+            out[f"{b.x.name}.scale_tril"] = tril
+        else:
+            out[f"{b.x.name}.precision_scale"] = 1.0 / covariance.reshape(b.x.shape)
+    out[f"{b.x.name}.loc"] = mean.reshape(b.x.shape)
+    return out
+
+
+def families_of(b: Block | Joint) -> tuple[SiteFamily, ...]:
+    """The guide's families of a block: two where it is joint, the precision first."""
+    if not isinstance(b, Joint):
+        return (family_of(b),)
+    matrix = isinstance(b.family, NormalWisharts)
+    event = () if matrix or not b.family.event else (len(b.x.shape) - 1,)
+    return SiteFamily(b.x.name, "normal given", event, 1.0, b.y.name), SiteFamily(
+        b.y.name, "wishart" if matrix else "gamma"
+    )
+
+
+def finished(
+    p: Problem,
+    found: Recognized,
+    values: Mapping[str, np.ndarray],
+    *,
+    bound: float | None,
+    terms: Mapping[str, float],
+    entropy: Mapping[str, float],
+    history: Sequence[float],
+    reason: str,
+    converged: bool,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+    points: Collection[str] = (),
+    no_weights: str = "",
+) -> Solution:
+    """The solution with the guide of the families that were found."""
+    latent = [b for b in found.blocks.values() if not b.is_parameter]
+    own = (() if b.name in points else families_of(b) for b in latent)
+    guide = Families(
+        (*(f for fs in own for f in fs), *(SiteFamily(b.name, "point") for b in latent if b.name in points))
+    )
+    exact = replace(p, dtype=np.dtype(np.float64))
+    d = derive(exact, guide, seed=seed)
+    by_text = _by_text(d, terms, entropy)
+    return Solution(
+        {n: np.asarray(values[n]) for n in d.parameters},
+        np.asarray(history),
+        reason,
+        converged,
+        len(history),
+        Objective(d, choose(d)),
+        "numpy",
+        (*_described(found, points), *notes),
+        guide=guide,
+        bound=bound,
+        terms=by_text,
+        no_weights=no_weights,
+    )
+
+
+def _by_text(d: Derivation, terms: Mapping[str, float], entropy: Mapping[str, float]) -> dict[str, float]:
+    """The exact values of the derivation's terms."""
+    out = {}
+    whole = {t.site for t in d.terms if t.kind == "log Jacobian"}
+    for t in d.terms:
+        if t.kind == "log p":
+            out[t.text] = terms.get(t.site, 0.0)
+        elif t.kind == "KL":
+            out[t.text] = terms.get(t.site, 0.0) + entropy.get(t.site, 0.0)
+        elif t.kind == "entropy" and t.site not in whole:
+            out[t.text] = entropy.get(t.site, 0.0)
+    return out
+
+
+def _described(found: Recognized, points: Collection[str]) -> list[str]:
+    """Which block is updated how, in words."""
+    by_family: dict[str, list[str]] = {}
+    for b in found.blocks.values():
+        if b.name in points:
+            by_family.setdefault("a point", []).append(b.name)
+        elif not b.is_parameter:
+            by_family.setdefault(_in_words(b), []).append(b.name)
+    each = "; ".join(f"{', '.join(names)}: {family}" for family, names in by_family.items())
+    if not found.free:
+        return [f"closed-form updates of everything: {each}"] if each else []
+    rest = f"{', '.join(found.free)}: Normals on the unconstrained axis, by quasi-Newton steps on fixed draws"
+    return [f"closed-form updates of some sites: {each}", rest, *(f"no closed form: {r}" for r in found.blocked[:MOST])]
+
+
+def _in_words(b: Block) -> str:
+    f = b.family
+    if isinstance(b, Joint):
+        return "one block, a normal given its precision"
+    if isinstance(f, Normals):
+        return (
+            f"normal, with a full covariance along {'its axes' if len(f.event) > 1 else 'an axis'}"
+            if f.event
+            else "normal"
+        )
+    if isinstance(f, PowerGammas):
+        return {1: "gamma", -1: "inverse gamma"}.get(f.power, f"{b.name}^{f.power:g} is a gamma")
+    if isinstance(f, Wisharts):
+        return "Wishart" if f.power == 1 else "inverse Wishart"
+    return {Betas: "beta", Dirichlets: "Dirichlet", Categories: "categories"}[type(f)]

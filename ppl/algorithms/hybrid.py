@@ -1,0 +1,50 @@
+"""Closed-form updates where there are any, and quasi-Newton steps for the rest, in one coordinate ascent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..conjugacy import Ascent, State
+from .lbfgs import minimize
+
+STEPS = 8  # of the quasi-Newton method, in every sweep
+
+
+@dataclass(eq=False)
+class Hybrid:
+    """An ascent whose step also moves the latents without a closed form.
+
+    Their part of the bound, given all other mean parameters, is an average over fixed draws: smooth, so that it
+    can be climbed by L-BFGS from the inverse Fisher metric of their normals.
+    """
+
+    ascent: Ascent
+
+    @property
+    def execution(self) -> Any:
+        return self.ascent.execution
+
+    def start(self, rng: np.random.Generator, init: Any = None, few: bool = True, defaults: Any = None) -> State:
+        """As of the ascent."""
+        return self.ascent.start(rng, init, few, defaults=defaults)
+
+    def step(self, state: State) -> State:
+        """Every block with a closed form, then the others."""
+        state, free = self.ascent.step(state), self.ascent.free
+        x, *_ = minimize(
+            free.objective(state.means),
+            free.joined(state.free),
+            free.metric,
+            steps=STEPS,
+            tolerance=1e-10,
+            logarithmic=free.logarithmic,
+        )
+        return self.ascent.moved(state, free.parted(x))
+
+    def naturals(self, state: State) -> Mapping[tuple[str, str], np.ndarray]:
+        """As of the ascent."""
+        return self.ascent.naturals(state)

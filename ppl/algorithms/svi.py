@@ -1,0 +1,265 @@
+"""Stochastic variational inference: closed-form updates on minibatches, natural gradients for the globals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..conjugacy import Ascent, Execution, Shard, State, recognize, record, row_plate
+from ..conjugacy.families import Categories
+from ..elbo import Problem, minibatches
+from ..errors import ConjugacyError, ModelError, NumericalError
+from .closed_form import GUIDE, check_latent, finished, parameters, recognized
+from .deterministic import check_executor
+from .interrupts import BetweenSteps
+from .noise import Stream, generator
+from .stages import INTERRUPTED, Solution
+
+PILOT = 20  # sweeps over the first minibatch after which starts are compared
+RESTARTS = 4
+WINDOW = 50  # steps whose bounds are averaged to see whether they still rise
+
+
+@dataclass(frozen=True)
+class SVI:
+    """Stochastic variational inference with natural gradients, for models with closed-form updates.
+
+    A step takes a minibatch of the subsampled plate, brings its local latents to their optimum, and moves the
+    global natural parameters by `eta <- (1 - rho) eta + rho grad F`, `rho_t = (t + delay)^-kappa`, where F
+    counts the minibatch for all rows. That is the natural gradient of the bound. On full plates with kappa = 0
+    it is CAVI, exactly. Rows are read when they are used, so data may be larger than the memory.
+
+    Parameters
+    ----------
+    steps
+        how many minibatches to take.
+    kappa, delay
+        of the step size; kappa in (0.5, 1] for convergence.
+    local_sweeps
+        sweeps over the local latents of a minibatch, where they depend on each other.
+    restarts, init
+        as of `ppl.CAVI`; starts are compared on the first minibatch.
+
+    Raises
+    ------
+    ConjugacyError
+        where a term has no closed form, or several plates are subsampled.
+
+    Source: Hoffman, Blei, Wang and Paisley, Stochastic variational inference (2013), section 2.
+
+    >>> import numpy as np, ppl, ppl.distributions as dist
+    >>> def model(y):
+    ...     mu = ppl.sample("mu", dist.Normal(0.0, 10.0))
+    ...     with ppl.plate("n", len(y), subsample_size=10) as i:
+    ...         ppl.sample("y", dist.Normal(mu, 1.0), obs=y[i])
+    >>> fit = ppl.infer(model, np.arange(100.0), algorithm=ppl.SVI(steps=300, kappa=1.0), progress=False)
+    >>> abs(float(fit["mu"].mean) - 49.5) < 1.0
+    True
+    """
+
+    steps: int = 1000
+    kappa: float = 0.7
+    delay: float = 1.0
+    local_sweeps: int = 10
+    restarts: int | None = None
+    init: Any = "auto"
+
+    name = "svi"
+    guide = GUIDE
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.kappa <= 1.0 or self.delay < 0.0:
+            raise ModelError(
+                f"kappa={self.kappa}, delay={self.delay}",
+                "kappa from 0 to 1, and delay of 0 or more",
+                "kappa=0.7, delay=1",
+            )
+
+    def rate(self, step: int) -> float:
+        """rho_t; the first step goes all the way."""
+        return 1.0 if step == 0 else float(min(1.0, (step + self.delay) ** -self.kappa))
+
+    def run(
+        self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", progress: Any = None, **_: Any
+    ) -> Solution:
+        """Steps over minibatches, then one pass over all rows for the local latents and the bound."""
+        check_executor(self.name, executor)
+        found = recognized(p, self.name, {})
+        check_latent(found, "SVI")
+        plates = [q for q in found.recorded.plates.values() if q.subsampled]
+        if len(plates) > 1:
+            names = ", ".join(q.name for q in plates)
+            raise ConjugacyError(f"several subsampled plates: {names}", "one, the others at full size", plate=names)
+        if plates and plates[0].subsample_size < 2:
+            raise ModelError("minibatches of one row", "at least two rows", "subsample_size=100", plate=plates[0].name)
+        rows = row_plate(found)
+        if plates and rows != plates[0].name:
+            raise ConjugacyError(
+                f"elements of the subsampled plate '{plates[0].name}' that depend on each other",
+                "rows that are independent given the rest",
+                'the whole plate, with algorithm="cavi"',
+                plate=plates[0].name,
+            )
+        ascent = Ascent(Execution(found, rows))
+        stream = Minibatches(ascent, plates[0] if plates else None, seed)
+        bar = progress(self.steps) if progress else None
+        history: list[float] = []
+        state, notes = self._start(ascent, stream.first(), seed)
+        reason, held = f"{self.steps} steps were taken", BetweenSteps()
+        try:
+            with held.listening():
+                for step, batch in zip(range(self.steps), stream, strict=False):
+                    with held:
+                        state = self._stepped(ascent, state, batch, step, history)
+                        if bar is not None:
+                            bar.update(history)
+        except KeyboardInterrupt:
+            reason = INTERRUPTED
+        finally:
+            if bar is not None:
+                bar.close()
+        converged, words = _settled(np.array(history))
+        whole = Whole(p, ascent, state, stream)
+        return finished(
+            p,
+            found,
+            parameters(found.blocks, whole.naturals),
+            bound=sum(whole.terms.values()) + sum(whole.entropy.values()),
+            terms=whole.terms,
+            entropy=whole.entropy,
+            history=history,
+            reason=f"{reason}, and {words}" if reason is not INTERRUPTED else reason,
+            converged=converged and reason is not INTERRUPTED,
+            notes=notes,
+            seed=seed,
+        )
+
+    def _start(self, ascent: Ascent, batch: list | None, seed: int) -> tuple[State, list[str]]:
+        """The best of several starts, compared by sweeps over the first minibatch."""
+        init = None if self.init == "auto" else self.init
+        several = any(isinstance(b.family, Categories) for b in ascent.execution.blocks.values()) and init is None
+        count = self.restarts if self.restarts is not None else RESTARTS if several else 1
+        starts = []
+        for number in range(count):
+            first = state = ascent.start(generator(seed, number, Stream.STARTS), init, number % 2 == 0, batch)
+            for _ in range(PILOT if count > 1 else 0):
+                state = ascent.step(replace(state, local=first.local), batch, 1.0, self.local_sweeps)
+            starts.append((first, state))
+        if count == 1:
+            return starts[0][0], []
+        bounds = [s.bound if np.isfinite(s.bound) else -np.inf for _, s in starts]
+        best = starts[int(np.argmax(bounds))]
+        after = f"their bounds are {min(bounds):.2f} to {max(bounds):.2f} after {PILOT} sweeps over the first minibatch"
+        return replace(best[1], local=best[0].local), [f"the best of {count} starts: {after}"]
+
+    def _stepped(self, ascent: Ascent, state: State, batch: list | None, step: int, history: list[float]) -> State:
+        local = state.local
+        after = ascent.step(state, batch, self.rate(step) if state.eta else 1.0, self.local_sweeps)
+        if not np.isfinite(after.bound):
+            raise NumericalError(
+                f"a bound that is not finite, in step {step + 1}",
+                "updates that are proper distributions",
+                "proper priors, or smaller steps by delay=10",
+                state=state,
+                history=np.array(history),
+            )
+        history.append(after.bound)
+        return replace(after, local=local) if batch is not None else after  # a minibatch begins anew
+
+
+@dataclass(eq=False)
+class Minibatches:
+    """Tables of one minibatch after the other; None stands for all rows."""
+
+    ascent: Ascent
+    plate: Any
+    seed: int
+
+    def __iter__(self) -> Iterator[list | None]:
+        number = 0
+        while True:
+            rng = generator(self.seed, number, Stream.STEPS)
+            for rows in minibatches(rng, self.plate, WINDOW) if self.plate is not None else [None] * WINDOW:
+                yield self.tables(rows)
+            number += 1
+
+    def first(self) -> list | None:
+        """The first minibatch."""
+        return next(iter(self))
+
+    def tables(self, rows: np.ndarray | None) -> list | None:
+        """The tables of some rows."""
+        return None if rows is None else self.ascent.shards.tables_of({self.plate.name: rows})
+
+
+@dataclass(eq=False)
+class Whole:
+    """One pass over all rows at the end: local natural parameters, and the exact bound."""
+
+    p: Problem
+    ascent: Ascent
+    state: State
+    stream: Minibatches
+    naturals: dict = field(init=False)
+    terms: Mapping[str, float] = field(init=False)
+    entropy: Mapping[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        e, state, plate = self.ascent.execution, self.state, self.stream.plate
+        if plate is None:
+            self.naturals, self.terms, self.entropy = self.ascent.naturals(state), state.terms, state.entropy
+            return
+        size, share = plate.subsample_size, plate.subsample_size / plate.size
+        ends = [*range(0, plate.size, size), plate.size]
+        if ends[-1] - ends[-2] == 1:  # an axis of one row is none
+            ends.pop(-2)
+        cuts = [np.arange(a, b) for a, b in pairwise(ends)]
+        done, sums, entropy = [], {}, dict.fromkeys(e.local, 0.0)
+        for rows in cuts:
+            part = self._of(rows)
+            sums = {k: part.sums[k] + sums.get(k, 0.0) for k in part.sums}
+            for n in e.local:
+                entropy[n] += part.entropy[n]
+            done.append(part.natural)
+        means = {k: np.asarray(x) for k, x in state.means.items()}
+        self.terms = {n: float(x) for n, x in e.terms(means, {k: x * share for k, x in sums.items()}).items()}
+        self.entropy = {**{n: state.entropy[n] for n in e.globals}, **entropy}
+        joined = {k: np.concatenate([d[k] for d in done]) for k in done[0]}
+        self.naturals = {k: np.asarray(x) for k, x in state.eta.items()}
+        self.naturals.update(self.ascent.locals(Shard({}, {}, {}, joined)))
+
+    def _of(self, rows: np.ndarray) -> Shard:
+        """A pass over some rows, each counted once; rows left over at the end have programs of their own size."""
+        ascent, weights, plate = self.ascent, self.state.weights, self.stream.plate
+        if len(rows) != plate.subsample_size:
+            other = recognize(record(self.p.model, self.p.args, self.p.kwargs, {plate.name: len(rows)}))
+            ascent = Ascent(Execution(other, plate.name))
+            scale = plate.subsample_size / len(rows)
+            weights = dict(
+                zip(ascent.execution.sums, (weights.get(k, 0.0) for k in self.ascent.execution.sums), strict=True)
+            )
+            weights = {k: w * scale for k, w in weights.items()}
+        local = ascent.default_local(generator(self.stream.seed, 0, Stream.STARTS))
+        tables = ascent.shards.tables_of({plate.name: rows})
+        batches = lambda: [(slice(0, len(rows)), tables)]
+        for _ in range(PILOT if ascent.shards.coupled else 0):
+            local = ascent.shards.over(batches(), weights, local).state
+        found = ascent.shards.over(batches(), weights, local, keep=True)
+        sums = dict(zip(self.ascent.execution.sums, found.sums.values(), strict=True))
+        entropy = {n: x / ascent.execution.blocks[n].scale for n, x in found.entropy.items()}
+        return Shard(sums, entropy, {}, found.natural)
+
+
+def _settled(history: np.ndarray) -> tuple[bool, str]:
+    """Do the bounds of the last steps still rise above those before, as far as their noise shows?"""
+    if len(history) < 2 * WINDOW:
+        return False, "too few steps were taken to see whether the bound still rises"
+    last, before = history[-WINDOW:], history[-2 * WINDOW : -WINDOW]
+    error = np.sqrt((last.var(ddof=1) + before.var(ddof=1)) / WINDOW)
+    if last.mean() - before.mean() > 2.0 * error + 1e-9 * abs(last.mean()):
+        return False, "the bound still rises"
+    return True, "the bounds of the last minibatches rise no more"
