@@ -26,7 +26,8 @@ from ..algorithms.coordinates import Coordinates
 from ..algorithms.noise import Stream, draw, generator
 from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
 from ..algorithms.tables import Table, tables_at
-from ..elbo import Objective, Problem, bounds, choose, derive, problem
+from ..elbo import Objective, Plan, Problem, bounds, choose, derive, problem
+from ..elbo.estimators import ESTIMATORS
 from ..errors import DataError, GuideError, ModelError
 from ..guides import Families
 from ..model.calls import refuse_own_names
@@ -359,10 +360,7 @@ def _restored(
     d = derive(replace(p, dtype=np.dtype(tree["dtype"])), guide, seed=seed, eager=eager)
     _check_shapes(tree["shapes"], {n: tuple(x.init.shape) for n, x in d.parameters.items()})
     shapes = {n: x.init.shape for n, x in d.parameters.items()}
-    plan = choose(d)
-    for name, (member, why) in tree["members"].items():
-        plan = plan.with_member(name, member, why)
-    objective = Objective(d, plan)
+    objective = Objective(d, _with_members(choose(d), tree["members"]))
     _check_terms(tree["terms"], _terms(objective, seed), 1e-3 if d.program.dtype == np.float32 else 1e-6)
     algorithm = algorithm or _algorithm(tree["algorithm"])
     run = _run(tree["run"], objective, algorithm, eager) if tree["run"] and algorithm else None
@@ -468,14 +466,12 @@ def _algorithm(tree: Mapping[str, Any] | None) -> Any:
         if isinstance(settings["optimizer"], store.Missing):
             return None
         settings["optimizer"] = _optimizer(settings["optimizer"])
-    if "bound" in settings:
-        name, fields = settings["bound"]
-        settings["bound"] = getattr(bounds, name)(**fields)
     if isinstance(settings.get("weights"), store.Missing):
         return None
-    if settings.get("weights"):
-        weights = settings["weights"]
-        settings["weights"] = {n: bounds.FreeBits(**w) if isinstance(w, dict) else w for n, w in weights.items()}
+    if "bound" in settings:
+        settings["bound"] = _bound_of(settings["bound"])
+    if settings.get("weights") is not None:
+        settings["weights"] = _weights_of(settings["weights"])
     hints = get_type_hints(kind, vars(sys.modules[kind.__module__]))
     known = {f.name for f in dataclasses.fields(kind)} - {"init"}
     held = {n: x for n, x in settings.items() if n in known and _missing(x) is None}
@@ -495,6 +491,36 @@ def _optimizer(held: Any) -> Any:
         if set(settings) == {f.name for f in dataclasses.fields(kind)}:
             return kind(**settings)
     raise damaged(f"the optimizer {held!r}")
+
+
+def _bound_of(held: Any) -> Any:
+    """One of the bounds, from its name and its fields."""
+    if not fits(held, tuple[str, dict[str, float]]) or held[0] not in ("ELBO", "IWAE", "Renyi"):
+        raise damaged(f"bound={held!r}")
+    try:
+        return getattr(bounds, held[0])(**held[1])
+    except (TypeError, ModelError):
+        raise damaged(f"bound={held!r}") from None
+
+
+def _weights_of(held: Any) -> dict[str, Any]:
+    """Weights of sites, of which free bits are kept by their field."""
+    if not fits(held, dict[str, float | dict[str, float]]):
+        raise damaged(f"weights={held!r}")
+    try:
+        return {n: bounds.FreeBits(**w) if isinstance(w, dict) else w for n, w in held.items()}
+    except TypeError:
+        raise damaged(f"weights={held!r}") from None
+
+
+def _with_members(plan: Plan, members: Mapping[str, tuple[str, str]]) -> Plan:
+    """The plan with the control variates that a pilot chose."""
+    for name, (member, why) in members.items():
+        found = plan.choice_of(name)
+        if found is None or found.estimator != "score" or getattr(ESTIMATORS.get(member), "control", None) is None:
+            raise damaged(f"'{member}' as the estimator of '{name}'")
+        plan = plan.with_member(name, member, why)
+    return plan
 
 
 def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: bool) -> Run:

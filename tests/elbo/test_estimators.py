@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_refused_by_name():
 
 def test_every_entry_says_why_and_from_where():
     for name, e in ESTIMATORS.items():
-        assert e.name == name and e.why and (e.paper or name == "exact")
+        assert e.name == name and e.why and (e.paper or name in ("exact", "enumerate"))
         assert (e.control is not None) == (e.kind == "score" and not e.multiple)
 
 
