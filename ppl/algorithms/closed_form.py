@@ -53,7 +53,8 @@ def recognized(
 def has_closed_forms(p: Problem) -> bool:
     """Has a model with discrete latent sites, on full plates, closed-form updates of everything?"""
     latent = [s for s in p.sites.values() if s.type == "sample" and not s.is_observed]
-    plain = not any(s.guide is not None for s in latent) and not any(q.subsampled for q in p.graph.plates.values())
+    asked = any(s.guide is not None or s.estimator is not None for s in latent)  # for something else
+    plain = not asked and not any(q.subsampled for q in p.graph.plates.values())
     if not plain or not any(s.fn.is_discrete for s in latent) or any(s.type == "param" for s in p.sites.values()):
         return False
     try:

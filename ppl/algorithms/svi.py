@@ -93,7 +93,8 @@ class SVI:
         plates = [q for q in found.recorded.plates.values() if q.subsampled]
         if len(plates) > 1:
             names = ", ".join(q.name for q in plates)
-            raise ConjugacyError(f"several subsampled plates: {names}", "one, the others at full size", plate=names)
+            got, hint = f"several subsampled plates: {names}", 'subsample_size in one of them, or algorithm="bbvi"'
+            raise ConjugacyError(got, "one, the others at full size", hint, plate=names)
         if plates and plates[0].subsample_size < 2:
             raise ModelError("minibatches of one row", "at least two rows", "subsample_size=100", plate=plates[0].name)
         rows = row_plate(found)

@@ -9,6 +9,8 @@ ones; `SHAPES` gives its shape without running it.
 from __future__ import annotations
 
 import operator
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 
@@ -276,11 +278,25 @@ def _square(shape):
     return shape
 
 
+def _one_by_one(call, x, *others):
+    """A call of linear algebra on a stack of matrices; where it refuses one of them, that one alone is NaN."""
+    try:
+        return call(x, *others)
+    except np.linalg.LinAlgError:
+        lead = np.broadcast_shapes(*(np.shape(a)[:-2] for a in (x, *others)))
+        stacks = [np.broadcast_to(a, lead + np.shape(a)[-2:]) for a in (x, *others)]
+        out = np.full(np.shape(stacks[-1]), np.nan, dtype=np.result_type(*stacks))
+        for i in np.ndindex(lead):
+            with suppress(np.linalg.LinAlgError):
+                out[i] = call(*(a[i] for a in stacks))
+        return out
+
+
 @_shape_like(_square)
 @operation
 def cholesky(x):
-    """Lower Cholesky factor of the last two axes."""
-    return np.linalg.cholesky(x)
+    """Lower Cholesky factor of the last two axes; NaN for a matrix without one, as for a log of a negative number."""
+    return _one_by_one(np.linalg.cholesky, x)
 
 
 @_shape_like(lambda shape: _square(shape)[:-2])
@@ -359,8 +375,8 @@ def triangular_solve(lower, b):
     from scipy.linalg import solve_triangular
 
     if np.ndim(lower) == 2 and np.ndim(b) == 2:
-        return solve_triangular(lower, b, lower=True, check_finite=False)
-    return np.linalg.solve(lower, b)
+        return _one_by_one(partial(solve_triangular, lower=True, check_finite=False), lower, b)
+    return _one_by_one(np.linalg.solve, lower, b)
 
 
 @operation
@@ -369,8 +385,8 @@ def triangular_solve_transposed(lower, b):
     from scipy.linalg import solve_triangular
 
     if np.ndim(lower) == 2 and np.ndim(b) == 2:
-        return solve_triangular(lower, b, lower=True, trans="T", check_finite=False)
-    return np.linalg.solve(np.swapaxes(lower, -1, -2), b)
+        return _one_by_one(partial(solve_triangular, lower=True, trans="T", check_finite=False), lower, b)
+    return _one_by_one(np.linalg.solve, np.swapaxes(lower, -1, -2), b)
 
 
 def _solve_signature(a, b):

@@ -32,7 +32,7 @@ def _elementwise(ufunc):
 
     def register(formula):
         def run(*args):
-            kind = np.result_type(*args, np.float32)
+            kind = _kind(*args)
             arrays = np.broadcast_arrays(*args)
             with np.errstate(all="ignore"):
                 found = formula(*(np.ravel(x).astype(float) for x in arrays))
@@ -40,14 +40,17 @@ def _elementwise(ufunc):
 
         run.__name__, run.__doc__ = formula.__name__, formula.__doc__
         call = operation(run)
-        SHAPES[run] = lambda *args: (
-            elementwise_signature(ufunc, *args)[0],
-            np.result_type(*(getattr(x, "dtype", x) for x in args), np.float32),
-        )
+        SHAPES[run] = lambda *args: (elementwise_signature(ufunc, *args)[0], _kind(*args))
         RULES[run] = _elementwise_rule(call)
         return call
 
     return register
+
+
+def _kind(*args):
+    """Single precision where an argument has it and none has more; plain numbers alone are double."""
+    kinds = [getattr(x, "dtype", x) for x in args]
+    return np.result_type(*kinds, np.float32) if np.float32 in kinds else np.dtype(float)
 
 
 def by_five_points(slope, i):

@@ -343,7 +343,10 @@ def _match(
             o = _joint_statistic(x, y, [f for f in factors if f.atom in (x, y)])
             if isinstance(o, str):
                 raise ConjugacyError(
-                    f"site '{site}': {o}", "a prior of the location that scales with its precision", site=site
+                    f"site '{site}': {o}",
+                    "a prior of the location that scales with its precision",
+                    "dist.Normal(m, 1 / np.sqrt(k * tau)), or no blocks=",
+                    site=site,
                 )
             operands.append(o)
         for atom, own in by_latent.items():

@@ -9,9 +9,12 @@ import numpy as np
 from scipy import special
 
 from ppl.array import agreeing, is_recorded
+from ppl.errors import ModelError
 
 Array = Any  # a number, an ndarray or a recording array
 Shape = tuple[int, ...]
+
+LARGEST = 2.0**62  # the largest count, and the largest rate of counts
 
 
 def as_array(value: Any) -> Any:
@@ -22,7 +25,28 @@ def as_array(value: Any) -> Any:
         return np.asarray(value)
     if isinstance(value, tuple) and value and not any(hasattr(part, "tree_flatten") for part in value):
         return np.asarray(value)
-    return value.to_numpy() if hasattr(value, "to_numpy") else value
+    value = value.to_numpy() if hasattr(value, "to_numpy") else value
+    dtype = getattr(value, "dtype", None)
+    small = dtype is not None and dtype.kind in "iu" and dtype.itemsize < 8
+    return value.astype(np.int64) if small else value  # sums and squares of a few bits wrap around
+
+
+def as_numbers(value: Any, what: str) -> Any:
+    """`as_array`, for real numbers only; `what` says in an error whose they are."""
+    if isinstance(value, float) or is_recorded(value):
+        return value
+    try:
+        value = as_array(value)
+        numbers = isinstance(value, int) or np.asarray(value).dtype.kind in "fiub"
+    except ValueError:  # lists of different lengths
+        numbers = False
+    if not numbers:
+        raise ModelError(
+            got=f"{what} {value!r:.80}",
+            expected="real numbers: one, or an array of them",
+            hint="np.asarray(..., float), with np.nan for what is missing, and rows of one length",
+        )
+    return value
 
 
 def as_shape(shape: Sequence[int] | int) -> Shape:
@@ -46,7 +70,13 @@ def sum_last(x: Array, n: int) -> Array:
 
 
 def as_integer(x: Array) -> Array:
-    """`x` as int64, for draws and indices."""
+    """`x` as int64, for draws and indices; a count too large for one is refused."""
+    if not is_recorded(x) and np.any(np.abs(x) > LARGEST):
+        raise ModelError(
+            got=f"a count of about {np.max(np.abs(x)):.3g}",
+            expected="counts up to 2^62, which an integer can hold",
+            hint="parameters of a smaller mean, or a continuous family",
+        )
     if isinstance(x, (int, float)):
         return np.int64(x)
     return x if x.dtype == np.int64 else x.astype(np.int64)
@@ -123,6 +153,32 @@ def exp_within(x: Array) -> Array:
     """
     kind = np.finfo(float_type(x))
     return np.exp(np.minimum(np.maximum(x, _ends(kind)[0]), _ends(kind)[1]))
+
+
+def within_range(x: Array) -> Array:
+    """`x` kept a factor of 2 away from the largest numbers of its floating type."""
+    most = 0.5 * float(np.finfo(float_type(x)).max)
+    return np.minimum(np.maximum(x, -most), most)
+
+
+def within_positive(x: Array) -> Array:
+    """`x` kept between the smallest normal and the largest number of its floating type."""
+    kind = np.finfo(float_type(x))
+    return np.minimum(np.maximum(x, float(kind.tiny)), float(kind.max))
+
+
+def draw_log_gamma(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
+    """Logarithms of gamma draws of rate 1, also of those too small for a double.
+
+    `G_a = G_(a + 1) U^(1 / a)` in law (Devroye 1986, section IX.3.6).
+    """
+    return np.log(rng.standard_gamma(shape + 1.0)) - rng.standard_exponential(np.shape(shape)) / shape
+
+
+def draw_student(rng: np.random.Generator, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Signs of Student's t draws, and the logarithms of their sizes."""
+    z = rng.standard_normal(np.shape(df))
+    return np.sign(z), np.log(np.abs(z)) + 0.5 * (np.log(0.5 * df) - draw_log_gamma(rng, 0.5 * df))
 
 
 def _ends(kind: np.finfo) -> tuple[float, float]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ppl.array import is_recorded
-from ppl.distributions._arrays import as_integer, broadcast
+from ppl.array import agreeing, is_recorded
+from ppl.distributions._arrays import LARGEST, as_integer, broadcast
 from ppl.distributions.constraints import Array
 from ppl.errors import ModelError
 
@@ -43,6 +43,17 @@ def pick(table: Array, x: Array) -> Array:
     return np.take_along_axis(table, broadcast(index, batch)[..., None], axis=-1)[..., 0]
 
 
+def draw_poisson(rng: np.random.Generator, rates: np.ndarray) -> np.ndarray:
+    """Poisson draws of rates whose counts an integer can hold."""
+    if np.any(rates > LARGEST):
+        raise ModelError(
+            got=f"counts drawn at a rate of {np.max(rates):.3g}",
+            expected="rates up to 2^62, so that counts fit into an integer",
+            hint="parameters of a smaller mean, or Gamma, the continuous limit of the family",
+        )
+    return rng.poisson(rates)
+
+
 def split_log_factorial(n: Array) -> tuple[Array, Array]:
     """`scale` and `rest` of `log n! = n log(scale) + rest`, where `rest` is no larger than n.
 
@@ -51,17 +62,29 @@ def split_log_factorial(n: Array) -> tuple[Array, Array]:
     first term left out is below 2e-14.
     """
     small, large = np.minimum(n, 16.0), np.maximum(n, 16.0)
-    r = 1.0 / large
-    r2 = r * r
-    series = r * (1.0 / 12.0 - r2 * (1.0 / 360.0 - r2 * (1.0 / 1260.0 - r2 / 1680.0)))
-    above = 0.5 * np.log(large) + (_HALF_LOG_2PI + series) - large
+    above = 0.5 * np.log(large) + (_HALF_LOG_2PI + _stirling(large)) - large
     few = n < 16.0
     return np.where(few, 1.0, large), np.where(few, special.gammaln(small + 1.0), above)
 
 
+def _stirling(n: Array) -> Array:
+    """`log Gamma(n) - (n - 1 / 2) log n + n - log(2 pi) / 2` for n from 16 on."""
+    r = 1.0 / n
+    r2 = r * r
+    return r * (1.0 / 12.0 - r2 * (1.0 / 360.0 - r2 * (1.0 / 1260.0 - r2 / 1680.0)))
+
+
+def log_beta(a: Array, b: Array) -> Array:
+    """`log B(a, b)`, by Stirling's series where both are large: log Gamma functions of size `a log a` would cancel."""
+    p, q = np.maximum(a, 16.0), np.maximum(b, 16.0)
+    powers = -p * np.log1p(q / p) - q * np.log1p(p / q) + 0.5 * np.log(1.0 / p + 1.0 / q)
+    far = powers + (_HALF_LOG_2PI + _stirling(p) + _stirling(q) - _stirling(p + q))
+    return agreeing(np.minimum(a, b) - 16.0, far, special.betaln(a, b))
+
+
 def log_choose(x: Array, rest: Array) -> Array:
     """`log C(x + rest, x)`; the beta function keeps digits that factorials would cancel."""
-    return -special.betaln(x + 1.0, rest + 1.0) - np.log(x + rest + 1.0)
+    return -log_beta(x + 1.0, rest + 1.0) - np.log(x + rest + 1.0)
 
 
 def log_ways(x: Array, r: Array) -> Array:
@@ -69,7 +92,12 @@ def log_ways(x: Array, r: Array) -> Array:
 
     The beta function keeps digits that the three gamma functions would cancel.
     """
-    return -special.betaln(x + 1.0, r) - np.log(x + r)
+    return -log_beta(x + 1.0, r) - np.log(x + r)
+
+
+def settled(cdf: Callable[[Array], Array], x: Array, q: Array) -> Array:
+    """The least integer with `cdf(x) >= q`, from one that rounding may have put a step off."""
+    return np.where(cdf(x - 1.0) >= q, x - 1.0, np.where(cdf(x) < q, x + 1.0, x))
 
 
 def least_reaching(cdf: Callable[[Array], Array], q: Array, low: Array, high: Array, shape: tuple[int, ...]) -> Array:

@@ -26,13 +26,14 @@ from ppl.distributions._arrays import (
     Shape,
     append_axes,
     as_array,
+    as_numbers,
     as_shape,
     broadcast,
     first_offender,
-    float_type,
     quiet,
     sum_last,
 )
+from ppl.distributions._tails import log_of
 from ppl.distributions.constraints import Array, Constraint, flatten
 from ppl.distributions.exponential import ExponentialFamily, exponential_family
 from ppl.errors import ModelError, ShapeError, SupportError, in_words
@@ -114,7 +115,11 @@ class Distribution:
         event_shape: Shape = (),
         validate_args: bool | None = None,
     ) -> None:
-        arguments = {name: as_array(value) for name, value in arguments.items()}
+        numbers = self.arg_constraints if validate_args is not False else ()
+        arguments = {
+            name: as_numbers(value, f"{self._family} with {name}") if name in numbers else as_array(value)
+            for name, value in arguments.items()
+        }
         # Plain attributes for the formulas, unless the class has something else by that name (probs, mean, mask).
         self.__dict__.update({name: value for name, value in arguments.items() if not hasattr(type(self), name)})
         self._arguments = arguments
@@ -202,7 +207,7 @@ class Distribution:
         taken to be inside (it comes from a bijection onto it, or was checked when observed): the
         formula is recorded bare, with no comparison that would break a pathwise gradient.
         """
-        value, support = as_array(value), self.support
+        value, support = as_numbers(value, f"{self._family}.log_prob of"), self.support
         self._check_event_shape(value)
         with quiet():
             if is_recorded(value) and not support.depends_on_recorded:
@@ -226,33 +231,38 @@ class Distribution:
 
     def cdf(self, value: Array) -> Array:
         """The probability of a draw not above `value`."""
-        with quiet():
-            return self._batched(self._cdf(as_array(value)), value)
+        return self._at_numbers(self._cdf, value)
 
     def log_cdf(self, value: Array) -> Array:
         """The logarithm of the cdf, also where the cdf is below the smallest double for families that know it.
+
+        For StudentT, Beta, FisherSnedecor, mixtures and others whose cdf has no known logarithm, it is -inf there.
 
         >>> from ppl.distributions import Normal
         >>> float(Normal().log_cdf(-50.0).round(3))
         -1254.831
         """
-        with quiet():
-            return self._batched(self._log_cdf(as_array(value)), value)
+        return self._at_numbers(self._log_cdf, value)
 
     def log_survival(self, value: Array) -> Array:
         """The log probability of a draw above `value`, as of an observation censored there.
+
+        It is -inf where that probability is too small for a double and the family knows no form on the log scale.
 
         >>> from ppl.distributions import Exponential
         >>> float(Exponential(2.0).log_survival(1000.0))
         -2000.0
         """
-        with quiet():
-            return self._batched(self._log_survival(as_array(value)), value)
+        return self._at_numbers(self._log_survival, value)
 
     def icdf(self, q: Array) -> Array:
-        """The value that a draw stays below with probability `q`."""
+        """The value that a draw stays below with probability `q`; NaN for q outside [0, 1]."""
+        q = as_array(q)
         with quiet():
-            return self._batched(self._icdf(as_array(q)), q)
+            valid = True if is_recorded(q) else (q >= 0.0) & (q <= 1.0)
+            if np.all(valid):
+                return self._batched(self._icdf(q), q)
+            return np.where(valid, self._batched(self._icdf(np.where(valid, q, 0.5)), q), np.nan)
 
     def entropy(self) -> Array:
         """The expected negative log density, in nats, over the batch."""
@@ -261,17 +271,21 @@ class Distribution:
     @property
     def mean(self) -> Array:
         """The expected value, of shape batch_shape + event_shape."""
-        return broadcast(self._mean(), self.shape())
+        return self._typed(broadcast(self._mean(), self.shape()))
 
     @property
     def variance(self) -> Array:
         """The variance of each element, of shape batch_shape + event_shape."""
-        return broadcast(self._variance(), self.shape())
+        return self._typed(broadcast(self._variance(), self.shape()))
 
     @property
     def mode(self) -> Array:
-        """A most probable value, of shape batch_shape + event_shape."""
-        return broadcast(self._mode(), self.shape())
+        """A most probable value, of shape batch_shape + event_shape.
+
+        Where the density is highest towards an end of the support it is that end, as 0 for `Exponential`: a limit,
+        which an open support does not hold.
+        """
+        return self._typed(broadcast(self._mode(), self.shape()))
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """All values along a new first axis; with `expand=False` the batch axes have length 1."""
@@ -352,7 +366,7 @@ class Distribution:
 
     def check_value(self, value: Array, site: str | None = None) -> None:
         """Raise SupportError when a concrete value is outside the support; used for observations."""
-        value = as_array(value)
+        value = as_numbers(value, f"{self._family} with the value")
         self._check_event_shape(value, site)
         if is_recorded(value) or self.support.depends_on_recorded:
             return
@@ -383,7 +397,7 @@ class Distribution:
 
     def _require(self, valid: Array, name: str, expected: object) -> None:
         """Raise SupportError unless `valid` holds everywhere; `expected` says what the argument must be."""
-        if is_recorded(valid) or valid is True or np.all(valid):
+        if is_recorded(valid) or (bool(valid) if np.ndim(valid) == 0 else np.all(valid)):
             return
         constraint = self.arg_constraints.get(name, constraints.real)
         place, bad = first_offender(valid, self._arguments[name], constraint.event_dim)
@@ -446,12 +460,10 @@ class Distribution:
     # The cdf and 1 - cdf on the log scale, and their inverses; families that know them far into the tails override.
 
     def _log_cdf(self, value: Array) -> Array:
-        mass = self._cdf(value)
-        return np.log(np.maximum(mass, np.finfo(float_type(mass)).tiny))
+        return log_of(self._cdf(value))
 
     def _log_survival(self, value: Array) -> Array:
-        mass = 1.0 - self._cdf(value)
-        return np.log(np.maximum(mass, np.finfo(float_type(mass)).tiny))
+        return log_of(1.0 - self._cdf(value))
 
     def _icdf_exp(self, log_q: Array) -> Array:
         return self._icdf(np.exp(log_q))
@@ -475,10 +487,35 @@ class Distribution:
             hint=_INSTEAD.get(name, ""),
         )
 
+    def _at_numbers(self, function: Callable[[Array], Array], value: Array) -> Array:
+        """A function of the distribution at a value, NaN where that is NaN."""
+        value = as_numbers(value, f"{self._family} asked about")
+        with quiet():
+            result = self._batched(function(value), value)
+            missing = not is_recorded(value) and value != value
+            return np.where(missing, np.nan, result) if np.any(missing) else result
+
     def _batched(self, result: Array, value: Array = 0.0) -> Array:
         """`result` at the shape of the batch, broadcast with the batch axes of `value`."""
         shape = np.shape(value)
+        result = self._typed(result, value)
         return broadcast(result, np.broadcast_shapes(shape[: len(shape) - self.event_dim], self.batch_shape))
+
+    def _typed(self, result: Array, value: Array = 0.0) -> Array:
+        """`result` in single precision where that is the parameters', and the value has no more: counts have none."""
+        double = getattr(result, "dtype", None) == np.float64 and getattr(value, "dtype", None) != np.float64
+        return result.astype(np.float32) if double and self._kinds() == {np.dtype(np.float32)} else result
+
+    def _kinds(self) -> set[np.dtype]:
+        """The floating types of the parameters; Python's own numbers have none."""
+        found: set[np.dtype] = set()
+        for argument in self._arguments.values():
+            for part in argument if isinstance(argument, tuple) else (argument,):
+                if isinstance(part, Distribution):
+                    found |= part._kinds()
+                elif getattr(part, "dtype", None) in (np.float32, np.float64):
+                    found.add(part.dtype)
+        return found
 
     def _common_batch_shape(self) -> Shape:
         shapes = {
@@ -490,6 +527,8 @@ class Distribution:
 
     def _together(self, shapes: Mapping[str, Shape]) -> Shape:
         """The batch shape to which those of the parts, by name, broadcast."""
+        if not any(shapes.values()):
+            return ()
         try:
             return np.broadcast_shapes(*shapes.values())
         except ValueError:
@@ -603,6 +642,8 @@ class Independent(Wrapper):
     def expand(self, batch_shape: Sequence[int]) -> Independent:
         """The same distribution over a larger batch."""
         batch_shape = as_shape(batch_shape)
+        if batch_shape == self.batch_shape:
+            return self
         self._check_expansion(batch_shape)
         inner = self.base_dist.batch_shape[len(self.batch_shape) :]
         return Independent(self.base_dist.expand(batch_shape + inner), self.reinterpreted_batch_ndims)
@@ -644,6 +685,8 @@ class MaskedDistribution(Wrapper):
     def expand(self, batch_shape: Sequence[int]) -> MaskedDistribution:
         """The same distribution over a larger batch."""
         batch_shape = as_shape(batch_shape)
+        if batch_shape == self.batch_shape:
+            return self
         self._check_expansion(batch_shape)
         return MaskedDistribution(self.base_dist.expand(batch_shape), self._arguments["mask"])
 

@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import agreeing, logit_beta_quantile, von_mises_cdf, von_mises_quantile
+from ppl.array import agreeing, is_recorded, logit_beta_quantile, von_mises_cdf, von_mises_quantile
 from ppl.distributions import constraints
-from ppl.distributions._arrays import broadcast, float_type, is_infinite, within_unit
+from ppl.distributions._arrays import broadcast, float_type, is_infinite, quiet, within_unit
+from ppl.distributions._tails import beyond, fallen, log_betainc, log_of, log_rest, narrow_quantile, normal_averages
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -37,6 +38,10 @@ class Uniform(Distribution):
         super().__init__({"low": low, "high": high}, validate_args=validate_args)
         if validate_args is not False:
             self._require(self.low < self.high, "high", f"above low={self.low}")
+            with quiet():
+                width = self.high - self.low
+            if not is_recorded(width):
+                self._require(np.isfinite(width), "high", f"at a finite distance from low={self.low}")
 
     @property
     def support(self) -> Constraint:
@@ -102,7 +107,12 @@ class Beta(Distribution):
         return within_unit(rng.beta(broadcast(self.concentration1, shape), broadcast(self.concentration0, shape)))
 
     def _log_survival(self, x):
-        return np.log(special.betaincc(self.concentration1, self.concentration0, np.clip(x, 0.0, 1.0)))
+        a, b, x = self.concentration1, self.concentration0, np.clip(x, 0.0, 1.0)
+        return log_betainc(special.betaincc(a, b, x), b, a, np.log1p(-x), np.log(x))
+
+    def _log_cdf(self, x):
+        a, b, x = self.concentration1, self.concentration0, np.clip(x, 0.0, 1.0)
+        return log_betainc(special.betainc(a, b, x), a, b, np.log(x), np.log1p(-x))
 
     def _isf_exp(self, log_q):
         return special.betainccinv(self.concentration1, self.concentration0, np.exp(log_q))
@@ -119,7 +129,7 @@ class Beta(Distribution):
     def _mode(self):
         a, b = self.concentration1, self.concentration0
         inside = (a > 1.0) & (b > 1.0)
-        end = np.where(a >= b, 1.0, 0.0)
+        end = np.where(a >= b, *float_type(a).type((1.0, 0.0)))
         return np.where(inside, (a - 1.0) / np.where(inside, a + b - 2.0, 1.0), end)
 
     def _variance(self):
@@ -138,8 +148,8 @@ class TruncatedNormal(Distribution):
     """Normal distribution kept to [low, high]; None means no bound on that side.
 
     `log p(x) = -z^2 / 2 - log(2 pi) / 2 - log(scale) - log(Phi(beta) - Phi(alpha))`, where
-    `z, alpha, beta` are `x, low, high` less `loc`, over `scale`. The mass is taken on the log scale
-    and in the lower tail, so that it is exact for bounds many scales away from `loc`.
+    `z, alpha, beta` are `x, low, high` less `loc`, over `scale`. Density and mass are taken relative to the height
+    at the mode, so that they are exact for narrow intervals, and for bounds many scales away from `loc`.
 
     >>> d = TruncatedNormal(0.0, 1.0, low=10.0)
     >>> float(d.mean.round(4))
@@ -184,87 +194,94 @@ class TruncatedNormal(Distribution):
     def _standard(self, x):
         return (x - self.loc) / self.scale
 
-    def _mirrored_bounds(self):
-        """Both bounds, standardised and mirrored so that their middle is not above 0; no branch is needed."""
-        low, high = self._standard(self.low), self._standard(self.high)
-        middle, half = -0.5 * np.abs(low + high), 0.5 * (high - low)
-        return middle - half, middle + half
+    def _mode(self):
+        best = self.loc if self.low is None else np.maximum(self.loc, self.low)
+        return best if self.high is None else np.minimum(best, self.high)
+
+    # Masses and densities are those over the height at the mode of an interval, which may be a bound far out.
+
+    def _mass(self, low, high, mode):
+        """The integral of the density over z from low to high, over its height at the mode between the two."""
+        if low is None:
+            return beyond(-self._standard(high))
+        if high is None:
+            return beyond(self._standard(low))
+        a = np.abs(self._standard(mode))
+        return fallen(a, (mode - low) / self.scale) + fallen(a, (high - mode) / self.scale)
 
     def _log_mass(self):
-        if self.low is None or self.high is None:
-            return self._one_sided_log_mass()
-        below, above = self._mirrored_bounds()
-        log_above = special.log_ndtr(above)
-        return log_above + np.log(-np.expm1(special.log_ndtr(below) - log_above))
+        if self.low is None and self.high is None:
+            return _HALF_LOG_2PI
+        return np.log(self._mass(self.low, self.high, self._mode()))
 
-    def _one_sided_log_mass(self):
-        if self.low is not None:
-            return special.log_ndtr(-self._standard(self.low))
-        return 0.0 if self.high is None else special.log_ndtr(self._standard(self.high))
+    def _drop(self, x):
+        """How far the log density at x is below that at the mode."""
+        mode = self._mode()
+        return 0.5 * ((x - mode) / self.scale) * (self._standard(x) + self._standard(mode))
 
     def _log_density(self, x):
-        z = self._standard(x)
-        return -0.5 * z * z - (np.log(self.scale) + self._log_mass() + _HALF_LOG_2PI)
+        return -self._drop(x) - (np.log(self.scale) + self._log_mass())
 
     def from_noise(self, noise: Array) -> Array:
-        draw = self.loc + self.scale * self._standard_quantile(noise)
+        draw = self._quantile(noise)
         draw = draw if self.low is None else np.maximum(draw, self.low)  # against rounding
         return draw if self.high is None else np.minimum(draw, self.high)
 
-    def _standard_quantile(self, q):
+    def _quantile(self, q):
         if self.low is None:
-            return special.ndtri_exp(np.log(q) + self._log_mass())
+            below = 0.0 if self.high is None else special.log_ndtr(self._standard(self.high))
+            return self.loc + self.scale * special.ndtri_exp(np.log(q) + below)
+        low = self._standard(self.low)
         if self.high is None:
-            return -special.ndtri_exp(np.log1p(-q) + self._log_mass())
+            return self.loc - self.scale * special.ndtri_exp(np.log1p(-q) + special.log_ndtr(-low))
         # From the lower bound, or mirrored from the upper one: whichever lies in the lower tail.
-        side = self._standard(self.low) + self._standard(self.high)
-        q = agreeing(side, 1.0 - q, q)
-        below, above = self._mirrored_bounds()
-        log_above = special.log_ndtr(above)
-        ratio = np.exp(special.log_ndtr(below) - log_above)
-        z = special.ndtri_exp(log_above + np.log(q + (1.0 - q) * ratio))
-        return agreeing(side, -z, z)
+        high, width, size = self._standard(self.high), (self.high - self.low) / self.scale, 1.0 + np.abs(low)
+        side = low + high
+        from_end = agreeing(side, 1.0 - q, q)
+        middle, half = -0.5 * np.abs(side), 0.5 * width
+        log_above = special.log_ndtr(middle + half)
+        ratio = np.exp(special.log_ndtr(middle - half) - log_above)
+        z = special.ndtri_exp(log_above + np.log(from_end + (1.0 - from_end) * ratio))
+        step = narrow_quantile(low, np.minimum(width * size, 0.2) / size, q)
+        return agreeing(width * size - 0.1, self.loc + self.scale * agreeing(side, -z, z), self.low + self.scale * step)
+
+    def _log_between(self, low, high):
+        """The log probability of an interval, and -inf of one that is empty."""
+        mode = self.loc if low is None else np.maximum(self.loc, low)
+        mode = mode if high is None else np.minimum(mode, high)
+        return log_of(self._mass(low, high, mode)) - self._drop(mode) - self._log_mass()
+
+    def _inside(self, x):
+        x = x if self.low is None else np.maximum(x, self.low)
+        return x if self.high is None else np.minimum(x, self.high)
+
+    def _log_cdf(self, x):
+        return self._log_between(self.low, self._inside(x))
+
+    def _log_survival(self, x):
+        return self._log_between(self._inside(x), self.high)
 
     def _cdf(self, x):
-        z = self._standard(x)
-        if self.high is not None:
-            z = np.minimum(z, self._standard(self.high))
-        if self.low is None:
-            return np.exp(special.log_ndtr(z) - self._log_mass())
-        below = self._standard(self.low)
-        z = np.maximum(z, below)
-        # The interval from low to x, mirrored into the lower tail as above.
-        middle, half = -0.5 * np.abs(below + z), 0.5 * (z - below)
-        log_end = special.log_ndtr(middle + half)
-        return np.exp(log_end - self._log_mass()) * -np.expm1(special.log_ndtr(middle - half) - log_end)
+        return np.exp(self._log_cdf(x))
 
     def _icdf(self, q):
         return self.from_noise(q)
 
-    def _density_at(self, bound):
-        """The truncated standard density at a bound, and that times the bound; zeros without a bound."""
-        if bound is None:
-            return 0.0, 0.0
-        z = self._standard(bound)
-        density = np.exp(-0.5 * z * z - _HALF_LOG_2PI - self._log_mass())
-        return density, z * density
+    def _averages(self):
+        mode = self._mode()
+        left = None if self.low is None else (mode - self.low) / self.scale
+        right = None if self.high is None else (self.high - mode) / self.scale
+        return normal_averages(self._standard(mode), left, right)
 
     def _mean(self):
-        return self.loc + self.scale * (self._density_at(self.low)[0] - self._density_at(self.high)[0])
-
-    def _mode(self):
-        return np.clip(self.loc, self.low, self.high) if self._has_bounds() else self.loc
-
-    def _has_bounds(self):
-        return self.low is not None or self.high is not None
+        return self._mode() + self.scale * self._averages()[0]
 
     def _variance(self):
-        (low, z_low), (high, z_high) = self._density_at(self.low), self._density_at(self.high)
-        return self.scale * self.scale * (1.0 + (z_low - z_high) - (low - high) * (low - high))
+        first, second, _ = self._averages()
+        return self.scale * self.scale * (second - first * first)
 
     def _entropy(self):
-        z_low, z_high = self._density_at(self.low)[1], self._density_at(self.high)[1]
-        return np.log(self.scale) + self._log_mass() + 0.5 * (z_low - z_high) + (0.5 + _HALF_LOG_2PI)
+        return np.log(self.scale) + self._log_mass() + self._averages()[2]
 
 
 class LogUniform(Distribution):
@@ -364,13 +381,20 @@ class Triangular(Distribution):
         down = _ramp(self.high - x, self.high - self.peak)
         return np.log(np.minimum(up, down)) + (math.log(2.0) - np.log(self.high - self.low))
 
-    def _cdf(self, x):
-        width = self.high - self.low
-        x = np.clip(x, self.low, self.high)
-        up = np.minimum(x, self.peak) - self.low
-        down = self.high - np.maximum(x, self.peak)
+    def _tails(self, x):
+        """The probabilities below x as far as the peak, and above x from the peak on."""
+        width, x = self.high - self.low, np.clip(x, self.low, self.high)
+        up, down = np.minimum(x, self.peak) - self.low, self.high - np.maximum(x, self.peak)
         lower, upper = up * _ramp(up, self.peak - self.low), down * _ramp(down, self.high - self.peak)
-        return np.where(x < self.peak, lower / width, 1.0 - upper / width)
+        return lower / width, upper / width
+
+    def _log_survival(self, x):
+        lower, upper = self._tails(x)
+        return log_of(np.where(x < self.peak, 1.0 - lower, upper))
+
+    def _cdf(self, x):
+        lower, upper = self._tails(x)
+        return np.where(x < self.peak, lower, 1.0 - upper)
 
     def _icdf(self, q):
         return self.from_noise(q)
@@ -417,9 +441,23 @@ class Kumaraswamy(Distribution):
         rest = -np.expm1(a * np.log(x))  # 1 - x^a
         return special.xlogy(a - 1.0, x) + special.xlogy(b - 1.0, rest) + (np.log(a) + np.log(b))
 
+    def _log_power(self, x):
+        """`a log x`"""
+        return self.concentration1 * np.log(np.clip(x, 0.0, 1.0))
+
+    def _log_cdf(self, x):
+        log_power, b = self._log_power(x), self.concentration0
+        side = log_power + np.maximum(np.log(b), 0.0) + 40.0
+        return agreeing(side, log_rest(b * log_rest(log_power)), log_power + np.log(b))
+
+    def _log_survival(self, x):
+        return self.concentration0 * log_rest(self._log_power(x))
+
+    def _isf_exp(self, log_q):
+        return np.exp(log_rest(log_q / self.concentration0) / self.concentration1)
+
     def _cdf(self, x):
-        a, b = self.concentration1, self.concentration0
-        return -np.expm1(b * np.log(-np.expm1(a * np.log(np.clip(x, 0.0, 1.0)))))
+        return -np.expm1(self.concentration0 * log_rest(self._log_power(x)))
 
     def _icdf(self, q):
         return np.exp(np.log(-np.expm1(np.log1p(-q) / self.concentration0)) / self.concentration1)
@@ -435,7 +473,8 @@ class Kumaraswamy(Distribution):
         a, b = self.concentration1, self.concentration0
         inside = (a > 1.0) & (b > 1.0)
         a_in, b_in = np.where(inside, a, 2.0), np.where(inside, b, 2.0)
-        end = np.where(a < 1.0, 0.0, np.where(b < 1.0, 1.0, np.where(a >= b, 1.0, 0.0)))
+        one, zero = float_type(a).type((1.0, 0.0))
+        end = np.where(a < 1.0, zero, np.where((b < 1.0) | (a >= b), one, zero))
         return np.where(inside, np.power((a_in - 1.0) / (a_in * b_in - 1.0), 1.0 / a_in), end)
 
     def _variance(self):
@@ -474,8 +513,17 @@ class LogitNormal(Distribution):
         z = (log_x - log_rest - self.loc) / self.scale
         return -0.5 * z * z - log_x - log_rest - (np.log(self.scale) + _HALF_LOG_2PI)
 
+    def _standard(self, x):
+        return (special.logit(np.clip(x, 0.0, 1.0)) - self.loc) / self.scale
+
+    def _log_cdf(self, x):
+        return special.log_ndtr(self._standard(x))
+
+    def _log_survival(self, x):
+        return special.log_ndtr(-self._standard(x))
+
     def _cdf(self, x):
-        return special.ndtr((special.logit(np.clip(x, 0.0, 1.0)) - self.loc) / self.scale)
+        return special.ndtr(self._standard(x))
 
     def _icdf(self, q):
         return special.expit(self.loc + self.scale * special.ndtri(q))

@@ -467,17 +467,7 @@ def _graph_of(matrix: Any) -> _Graph:
 
     rows = csr_array(matrix if issparse(matrix) else np.asarray(matrix), dtype=float)
     rows.eliminate_zeros()
-    return _graph(np.shape(matrix)[0], rows.indptr.tobytes(), rows.indices.tobytes(), rows.data.tobytes())
-
-
-@functools.lru_cache(maxsize=8)
-def _graph(n: int, pointers: bytes, columns: bytes, data: bytes) -> _Graph:
-    """The graph of these entries: one and the same for equal ones, so that its spectrum is found once."""
-    from scipy.sparse import csr_array
-
-    width = np.dtype(f"i{len(pointers) // (n + 1)}")
-    index = np.frombuffer(columns, width), np.frombuffer(pointers, width)
-    return _Graph(csr_array((np.frombuffer(data), *index), shape=(n, n)))
+    return _Graph(rows)
 
 
 # -- recurrences ---------------------------------------------------------------------------------------

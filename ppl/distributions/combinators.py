@@ -130,7 +130,7 @@ class Unit(Distribution):
         return self.log_factor
 
     def _mean(self):
-        return np.zeros(0)
+        return np.zeros(0, float_type(self.log_factor))
 
     _mode = _variance = _mean
 
@@ -262,6 +262,8 @@ class TransformedDistribution(Wrapper):
     def expand(self, batch_shape: Sequence[int]) -> TransformedDistribution:
         """The same distribution over a larger batch."""
         batch_shape = as_shape(batch_shape)
+        if batch_shape == self.batch_shape:  # a rebuilt wrapper asks what it wraps twice, and so on inwards
+            return self
         self._check_expansion(batch_shape)
         return TransformedDistribution(self.base_dist.expand(batch_shape), self.transforms)
 
@@ -291,6 +293,14 @@ class TransformedDistribution(Wrapper):
     def _cdf(self, y):
         below = self.base_dist.cdf(self._transform.inverse(_clip_to(self._transform.codomain, y)))
         return self._upright(below, 1.0 - below)
+
+    def _log_cdf(self, y):
+        x = self._transform.inverse(_clip_to(self._transform.codomain, y))
+        return self._upright(self.base_dist.log_cdf(x), self.base_dist.log_survival(x))
+
+    def _log_survival(self, y):
+        x = self._transform.inverse(_clip_to(self._transform.codomain, y))
+        return self._upright(self.base_dist.log_survival(x), self.base_dist.log_cdf(x))
 
     def _icdf(self, q):
         return self._transform(self.base_dist.icdf(self._upright(q, 1.0 - q)))
@@ -340,22 +350,31 @@ def _clip_to(constraint: Constraint, y: Array) -> Array:
 
 def expected_log_jacobian(transform: Transform, base: Distribution) -> Array | None:
     """`E[log |det dt/dx|]` under `base`, over its batch, or None where no closed form is known."""
+    parts, total = _parts(transform), 0.0
+    for i, part in enumerate(parts):
+        match part:
+            case IdentityTransform():
+                continue
+            case AffineTransform(scale=scale):
+                total = total + sum_last(broadcast(np.log(np.abs(scale)), base.shape()), base.event_dim)
+            case ExpTransform() if base.has("mean") and not any(isinstance(t, ExpTransform) for t in parts[:i]):
+                mean = base.mean
+                for before in parts[:i]:  # all affine
+                    mean = before(mean)
+                total = total + sum_last(mean, base.event_dim)
+            case _:
+                return None
+    return total
+
+
+def _parts(transform: Transform) -> list[Transform]:
+    """The elementwise transforms that it is made of, in turn."""
     match transform:
-        case IdentityTransform():
-            return 0.0
-        case AffineTransform(scale=scale):
-            return sum_last(broadcast(np.log(np.abs(scale)), base.shape()), base.event_dim)
-        case ExpTransform():
-            return sum_last(base.mean, base.event_dim) if base.has("mean") else None
         case IndependentTransform(base=inner):
-            return expected_log_jacobian(inner, base)
-        case ComposeTransform(parts=(first, *rest)):
-            head = expected_log_jacobian(first, base)
-            if head is None or not rest:
-                return head
-            tail = expected_log_jacobian(compose(tuple(rest)), TransformedDistribution(base, first))
-            return None if tail is None else head + tail
-    return None
+            return _parts(inner)
+        case ComposeTransform(parts=parts):
+            return [t for part in parts for t in _parts(part)]
+    return [transform]
 
 
 def _affine(transform: Transform) -> Array | None:

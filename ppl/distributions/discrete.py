@@ -14,13 +14,22 @@ from scipy import special
 
 from ppl.array import is_recorded, logsumexp, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, above, as_array, as_integer, broadcast, quiet
-from ppl.distributions._counting import least_reaching, log_choose, log_ways, one_of, pick, split_log_factorial
+from ppl.distributions._arrays import LARGEST, Shape, above, as_array, as_integer, broadcast, quiet
+from ppl.distributions._counting import (
+    draw_poisson,
+    least_reaching,
+    log_beta,
+    log_choose,
+    log_ways,
+    one_of,
+    pick,
+    settled,
+    split_log_factorial,
+)
+from ppl.distributions._tails import log_betainc, log_gammainc, log_gammaincc, log_rest
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 from ppl.errors import ModelError
-
-_MOST = 2.0**62  # a rate above which a count no longer fits into an integer
 
 
 class WithProbability(Distribution):
@@ -147,6 +156,22 @@ class Binomial(WithProbability):
         inner = special.betainc(n_safe - k_safe, k_safe + 1.0, self._failure)
         return np.where(between, inner, np.where(k < 0, 0.0, 1.0))
 
+    def _log_survival(self, x):
+        k, n = np.floor(x), self.total_count
+        between = (k >= 0) & (k < n)
+        k_safe, n_safe = np.where(between, k, 0), np.where(between, n, 1)
+        a, b = k_safe + 1.0, n_safe - k_safe
+        inner = log_betainc(special.betainc(a, b, self.probs), a, b, np.log(self.probs), np.log(self._failure))
+        return np.where(between, inner, np.where(k < 0, 0.0, -np.inf))
+
+    def _log_cdf(self, x):
+        k, n = np.floor(x), self.total_count
+        between = (k >= 0) & (k < n)
+        k_safe, n_safe = np.where(between, k, 0), np.where(between, n, 1)
+        a, b = n_safe - k_safe, k_safe + 1.0
+        inner = log_betainc(special.betainc(a, b, self._failure), a, b, np.log(self._failure), np.log(self.probs))
+        return np.where(between, inner, np.where(k < 0, -np.inf, 0.0))
+
     def _icdf(self, q):
         return least_reaching(self.cdf, q, 0, self.total_count, np.broadcast_shapes(np.shape(q), self.batch_shape))
 
@@ -203,7 +228,8 @@ class BetaBinomial(Distribution):
 
     def _log_density(self, x):
         a, b, failures = self.concentration1, self.concentration0, self.total_count - x
-        return log_choose(x, failures) + special.betaln(x + a, failures + b) - special.betaln(a, b)
+        # Three ratios of gamma functions; beta functions of n + a + b would cancel.
+        return log_ways(x, a) + log_ways(failures, b) - log_ways(self.total_count, a + b)
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
@@ -260,7 +286,8 @@ class Geometric(WithProbability):
 
     def _quantile(self, q):
         # The least x with 1 - (1 - probs)^(x + 1) >= q.
-        return np.maximum(np.ceil(np.log1p(-q) / self._log_failure) - 1.0, 0.0)
+        x = settled(self._cdf, np.ceil(np.log1p(-q) / self._log_failure) - 1.0, q)
+        return np.maximum(x, 0.0)
 
     def _log_density(self, x):
         given = self._arguments
@@ -270,6 +297,12 @@ class Geometric(WithProbability):
 
     def _cdf(self, x):
         return np.where(x < 0, 0.0, -np.expm1((np.floor(np.maximum(x, 0.0)) + 1.0) * self._log_failure))
+
+    def _log_survival(self, x):
+        return np.maximum(np.floor(x) + 1.0, 0.0) * self._log_failure
+
+    def _log_cdf(self, x):
+        return log_rest(self._log_survival(x))
 
     def _icdf(self, q):
         return self._quantile(q)
@@ -308,10 +341,16 @@ class Poisson(Distribution):
         return special.xlogy(x, self.rate / scale) - (self.rate + rest)
 
     def _draw(self, rng, sample_shape):
-        return rng.poisson(broadcast(self.rate, self.shape(sample_shape)))
+        return draw_poisson(rng, broadcast(self.rate, self.shape(sample_shape)))
 
     def _cdf(self, x):
         return np.where(x < 0, 0.0, special.pdtr(np.floor(np.maximum(x, 0.0)), self.rate))
+
+    def _log_cdf(self, x):
+        return np.where(x < 0, -np.inf, log_gammaincc(np.floor(np.maximum(x, 0.0)) + 1.0, self.rate))
+
+    def _log_survival(self, x):
+        return np.where(x < 0, 0.0, log_gammainc(np.floor(np.maximum(x, 0.0)) + 1.0, self.rate))
 
     def _icdf(self, q):
         return least_reaching(self.cdf, q, 0, np.inf, np.broadcast_shapes(np.shape(q), self.batch_shape))
@@ -349,11 +388,21 @@ class _Failures(Distribution):
 
     def _draw(self, rng, sample_shape):
         rates = rng.standard_gamma(broadcast(self._size, self.shape(sample_shape)))
-        return rng.poisson(rates * self._odds)
+        return draw_poisson(rng, rates * self._odds)
 
     def _cdf(self, x):
         k = np.floor(np.maximum(x, 0.0))
         return np.where(x < 0, 0.0, special.betainc(self._size, k + 1.0, 1.0 / (1.0 + self._odds)))
+
+    def _log_survival(self, x):
+        n, r, odds = np.floor(np.maximum(x, 0.0)) + 1.0, self._size, self._odds
+        mass = special.betainc(n, r, 1.0 / (1.0 + 1.0 / odds))
+        return np.where(x < 0, 0.0, log_betainc(mass, n, r, -np.log1p(1.0 / odds), -np.log1p(odds)))
+
+    def _log_cdf(self, x):
+        n, r, odds = np.floor(np.maximum(x, 0.0)) + 1.0, self._size, self._odds
+        mass = special.betainc(r, n, 1.0 / (1.0 + odds))
+        return np.where(x < 0, -np.inf, log_betainc(mass, r, n, -np.log1p(odds), -np.log1p(1.0 / odds)))
 
     def _icdf(self, q):
         return least_reaching(self.cdf, q, 0, np.inf, np.broadcast_shapes(np.shape(q), self.batch_shape))
@@ -493,7 +542,8 @@ class BetaNegativeBinomial(Distribution):
 
     def _log_density(self, x):
         a, b, n = self.concentration1, self.concentration0, self.n
-        return log_ways(x, n) + special.betaln(x + a, n + b) - special.betaln(a, b)
+        ratio = log_beta(n + b, a) - log_beta(b, a)
+        return log_ways(x, n) + log_ways(x, a) - log_ways(x, a + b + n) + ratio
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
@@ -501,7 +551,7 @@ class BetaNegativeBinomial(Distribution):
         failure = rng.beta(broadcast(self.concentration0, shape), broadcast(self.concentration1, shape))
         with quiet():
             rates = rng.standard_gamma(broadcast(self.n, shape)) * ((1.0 - failure) / failure)
-        return rng.poisson(np.minimum(rates, _MOST))
+        return rng.poisson(np.minimum(rates, LARGEST))
 
     def _mean(self):
         return above(self.concentration0, 1.0, lambda b: self.n * self.concentration1 / (b - 1.0), np.inf)
@@ -558,7 +608,7 @@ class DiscreteUniform(Distribution):
 
     def _icdf(self, q):
         steps = np.ceil(q * (self.high - self.low + 1.0)) - 1.0
-        return as_integer(np.clip(self.low + steps, self.low, self.high))
+        return as_integer(np.clip(settled(self._cdf, self.low + steps, q), self.low, self.high))
 
     def _mean(self):
         return 0.5 * (self.low + self.high)
@@ -611,9 +661,13 @@ class WithProbabilities(Distribution):
 
     def _category(self, noise):
         """The first category whose cumulative probability reaches the noise."""
+        return np.sum(np.expand_dims(noise, -1) > self._reached[..., :-1], axis=-1)
+
+    @property
+    def _reached(self) -> Array:
+        """Cumulative probabilities, over their total: rounding must not let noise pass the last possible category."""
         reached = np.cumsum(self.probs, axis=-1)
-        # Times the total: rounding must not let the noise pass the last category of positive probability.
-        return np.sum(np.expand_dims(noise, -1) * reached[..., -1:] > reached[..., :-1], axis=-1)
+        return reached / reached[..., -1:]
 
 
 class Categorical(WithProbabilities):
@@ -647,7 +701,7 @@ class Categorical(WithProbabilities):
 
     def _cdf(self, x):
         below = np.arange(self._number) <= np.expand_dims(x, -1)
-        return np.minimum(np.sum(np.where(below, self.probs, 0.0), axis=-1), 1.0)
+        return np.max(np.where(below, self._reached, 0.0), axis=-1)
 
     def _icdf(self, q):
         return self._category(q)

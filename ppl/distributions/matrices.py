@@ -276,7 +276,8 @@ class InverseWishart(_Bartlett):
 
     `log p(X) = nu / 2 log |S| - (nu + p + 1) / 2 log |X| - tr(S X^-1) / 2 - p nu / 2 log 2 - log Gamma_p(nu / 2)`,
     where the scale S is `scale_matrix`, or `scale_tril` is its lower Cholesky factor, or `rate_matrix` its inverse.
-    The mean `S / (nu - p - 1)` is finite for nu > p + 1, the variance for nu > p + 3.
+    The mean `S / (nu - p - 1)` is finite for nu > p + 1, the variance for nu > p + 3. Where nu is near p - 1 draws
+    are nearly singular, or too large for a double: a Wishart law of the precision has none of that.
 
     >>> InverseWishart(5.0, np.array([[2.0, 1.0], [1.0, 1.0]])).mean
     array([[1. , 0.5],
@@ -345,11 +346,11 @@ class _Correlations(Distribution):
     concentration: Array
 
     def __init__(self, dimension: int, concentration: Array = 1.0, *, validate_args: bool | None = None) -> None:
-        if dimension < 2:
+        if not isinstance(dimension, int | np.integer) or dimension < 2:
             raise ShapeError(
                 got=f"{self._family} with dimension={dimension}",
-                expected="two or more variables",
-                hint="a single variable has no correlation",
+                expected="a whole number of variables, two or more",
+                hint="dimension=2 for one correlation; a single variable has none",
             )
         super().__init__(
             {"dimension": dimension, "concentration": concentration},

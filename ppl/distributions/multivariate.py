@@ -11,7 +11,17 @@ from scipy import special
 
 from ppl.array import is_recorded, log_gamma_quantile, logsumexp
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, above, as_array, as_shape, broadcast, float_type
+from ppl.distributions._arrays import (
+    Shape,
+    above,
+    as_array,
+    as_shape,
+    broadcast,
+    exp_within,
+    float_type,
+    quiet,
+    within_range,
+)
 from ppl.distributions._triangular import (
     ROOT_KINDS,
     Root,
@@ -292,8 +302,10 @@ class MultivariateStudentT(Distribution):
     def from_noise(self, noise: Array) -> Array:
         half = 0.5 * self.df
         log_chi2 = log_gamma_quantile(half, noise[..., -1]) + math.log(2.0)
-        width = np.exp(0.5 * (np.log(self.df) - log_chi2))
-        return self.loc + width[..., None] * self._root.times(special.ndtri(noise[..., :-1]))
+        width = exp_within(0.5 * (np.log(self.df) - log_chi2))
+        direction = self._root.times(special.ndtri(noise[..., :-1]))
+        with quiet():
+            return self.loc + within_range(width[..., None] * direction)
 
     def _log_density(self, x):
         n = self.event_shape[0]

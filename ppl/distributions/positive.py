@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from ppl.array import log_gamma_quantile, log_wald_quantile, logit_beta_quantile, softplus
+from ppl.array import agreeing, log_gamma_quantile, log_wald_quantile, logit_beta_quantile, softplus
 from ppl.distributions import constraints
 from ppl.distributions._arrays import (
     above,
@@ -16,11 +16,15 @@ from ppl.distributions._arrays import (
     beta_cdf_at_odds,
     broadcast,
     cotangent,
+    draw_log_gamma,
+    draw_student,
     exp_within,
     float_type,
     log_beta_half,
     scaled_exp1,
+    within_positive,
 )
+from ppl.distributions._tails import log_betainc, log_gammainc, log_gammaincc, log_t_cdf
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -49,7 +53,7 @@ class LogNormal(Distribution):
         super().__init__({"loc": loc, "scale": scale}, validate_args=validate_args)
 
     def from_noise(self, noise: Array) -> Array:
-        return np.exp(self.loc + self.scale * noise)
+        return exp_within(self.loc + self.scale * noise)
 
     def _log_density(self, x):
         log_x = np.log(x)
@@ -132,7 +136,7 @@ class HalfNormal(Distribution):
         return self.scale * math.sqrt(2.0 / math.pi)
 
     def _mode(self):
-        return 0.0
+        return float_type(self.scale).type(0.0)
 
     def _variance(self):
         return self.scale * self.scale * (1.0 - 2.0 / math.pi)
@@ -179,7 +183,7 @@ class HalfCauchy(Distribution):
         return self.from_noise(q)
 
     def _mode(self):
-        return 0.0
+        return float_type(self.scale).type(0.0)
 
     def _entropy(self):
         return np.log(self.scale) + math.log(2.0 * math.pi)
@@ -225,7 +229,7 @@ class Exponential(Distribution):
         return 1.0 / self.rate
 
     def _mode(self):
-        return 0.0
+        return float_type(self.rate).type(0.0)
 
     def _variance(self):
         return 1.0 / (self.rate * self.rate)
@@ -266,11 +270,13 @@ class Gamma(Distribution):
         return (a - 1.0) * np.log(x) - b * x + (a * np.log(b) - special.gammaln(a))
 
     def _draw(self, rng, sample_shape):
-        draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape))) / self.rate
-        return np.maximum(draws, _TINY)
+        return within_positive(rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape))) / self.rate)
 
     def _log_survival(self, x):
-        return np.log(special.gammaincc(self.concentration, self.rate * np.maximum(x, 0.0)))
+        return log_gammaincc(self.concentration, self.rate * np.maximum(x, 0.0))
+
+    def _log_cdf(self, x):
+        return log_gammainc(self.concentration, self.rate * np.maximum(x, 0.0))
 
     def _isf_exp(self, log_q):
         return special.gammainccinv(self.concentration, np.exp(log_q)) / self.rate
@@ -324,7 +330,10 @@ class Chi2(Distribution):
         return np.maximum(rng.chisquare(broadcast(self.df, self.shape(sample_shape))), _TINY)
 
     def _log_survival(self, x):
-        return np.log(special.gammaincc(0.5 * self.df, 0.5 * np.maximum(x, 0.0)))
+        return log_gammaincc(0.5 * self.df, 0.5 * np.maximum(x, 0.0))
+
+    def _log_cdf(self, x):
+        return log_gammainc(0.5 * self.df, 0.5 * np.maximum(x, 0.0))
 
     def _isf_exp(self, log_q):
         return 2.0 * special.gammainccinv(0.5 * self.df, np.exp(log_q))
@@ -377,11 +386,14 @@ class InverseGamma(Distribution):
         return a * np.log(b) - special.gammaln(a) - (a + 1.0) * np.log(x) - b / x
 
     def _draw(self, rng, sample_shape):
-        draws = rng.standard_gamma(broadcast(self.concentration, self.shape(sample_shape)))
-        return self.rate / np.maximum(draws, _TINY)
+        log_draws = draw_log_gamma(rng, broadcast(self.concentration, self.shape(sample_shape)))
+        return exp_within(np.log(self.rate) - log_draws)
 
     def _log_survival(self, x):
-        return np.log(special.gammainc(self.concentration, self.rate / np.maximum(x, _TINY)))
+        return log_gammainc(self.concentration, self.rate / np.maximum(x, _TINY))
+
+    def _log_cdf(self, x):
+        return log_gammaincc(self.concentration, self.rate / np.maximum(x, _TINY))
 
     def _isf_exp(self, log_q):
         return self.rate / special.gammaincinv(self.concentration, np.exp(log_q))
@@ -569,13 +581,14 @@ class HalfStudentT(Distribution):
         return -tail - (np.log(0.5 * self.scale) + 0.5 * np.log(self.df) + log_beta_half(0.5 * self.df))
 
     def _draw(self, rng, sample_shape):
-        return self.scale * np.abs(rng.standard_t(broadcast(self.df, self.shape(sample_shape))))
+        _, log_size = draw_student(rng, broadcast(self.df, self.shape(sample_shape)))
+        return exp_within(log_size + np.log(self.scale))
 
     def _log_survival(self, x):
-        return np.log(special.stdtr(self.df, -np.maximum(x, 0.0) / self.scale)) + math.log(2.0)
+        return log_t_cdf(self.df, -np.maximum(x, 0.0) / self.scale) + math.log(2.0)
 
     def _isf_exp(self, log_q):
-        return -self.scale * special.stdtrit(self.df, 0.5 * np.exp(log_q))
+        return self.from_noise(np.exp(log_q))
 
     def _cdf(self, x):
         z = np.maximum(x, 0.0) / self.scale
@@ -584,14 +597,16 @@ class HalfStudentT(Distribution):
 
     def _icdf(self, q):
         half = float_type(q).type(0.5)
-        return self.scale * np.sqrt(self.df / (1.0 / special.betaincinv(half, half * self.df, q) - 1.0))
+        odds = special.betaincinv(half, half * self.df, np.minimum(q, half))
+        lower = self.scale * np.sqrt(self.df * (odds / (1.0 - odds)))
+        return agreeing(q - half, self.from_noise(1.0 - np.maximum(q, half)), lower)
 
     def _mean(self):
         size = lambda df: 2.0 * np.sqrt(df) / ((df - 1.0) * np.exp(log_beta_half(0.5 * df)))
         return self.scale * above(self.df, 1.0, size, np.inf)
 
     def _mode(self):
-        return 0.0
+        return float_type(self.scale).type(0.0)
 
     def _variance(self):
         def spread(df):
@@ -634,6 +649,9 @@ class LogLogistic(Distribution):
         log_x = np.log(x)
         z = (log_x - self.loc) / self.scale
         return z - 2.0 * softplus(z) - np.log(self.scale) - log_x
+
+    def _log_cdf(self, x):
+        return -softplus((self.loc - np.log(np.maximum(x, _TINY))) / self.scale)
 
     def _log_survival(self, x):
         return -softplus((np.log(np.maximum(x, _TINY)) - self.loc) / self.scale)
@@ -701,22 +719,26 @@ class FisherSnedecor(Distribution):
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
-        return np.maximum(rng.f(broadcast(self.df1, shape), broadcast(self.df2, shape)), _TINY)
+        first, second = (draw_log_gamma(rng, broadcast(0.5 * df, shape)) for df in (self.df1, self.df2))
+        return exp_within(first - second + np.log(self.df2 / self.df1))
 
     def _log_survival(self, x):
-        odds = self.df2 / (self.df1 * np.maximum(x, 0.0))
-        return np.log(beta_cdf_at_odds(0.5 * self.df2, 0.5 * self.df1, odds))
+        a, b, odds = 0.5 * self.df2, 0.5 * self.df1, self.df2 / (self.df1 * np.maximum(x, 0.0))
+        return log_betainc(beta_cdf_at_odds(a, b, odds), a, b, -np.log1p(1.0 / odds), -np.log1p(odds))
+
+    def _log_cdf(self, x):
+        a, b, odds = 0.5 * self.df1, 0.5 * self.df2, self.df1 / self.df2 * np.maximum(x, 0.0)
+        return log_betainc(beta_cdf_at_odds(a, b, odds), a, b, -np.log1p(1.0 / odds), -np.log1p(odds))
 
     def _isf_exp(self, log_q):
-        rest = special.betaincinv(0.5 * self.df2, 0.5 * self.df1, np.exp(log_q))
-        return self.df2 / self.df1 * ((1.0 - rest) / rest)
+        rest = logit_beta_quantile(0.5 * self.df2, 0.5 * self.df1, np.exp(log_q))
+        return exp_within(np.log(self.df2 / self.df1) - rest)
 
     def _cdf(self, x):
         return beta_cdf_at_odds(0.5 * self.df1, 0.5 * self.df2, self.df1 / self.df2 * np.maximum(x, 0.0))
 
     def _icdf(self, q):
-        x = special.betaincinv(0.5 * self.df1, 0.5 * self.df2, q)
-        return self.df2 / self.df1 * (x / (1.0 - x))
+        return self.from_noise(q)
 
     def _mean(self):
         return broadcast(above(self.df2, 2.0, lambda d: d / (d - 2.0), np.inf), self.batch_shape)
@@ -872,7 +894,18 @@ class Wald(Distribution):
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
-        return rng.wald(broadcast(self._mean(), shape), broadcast(self.concentration, shape))
+        # The smaller or the larger root (Michael, Schucany and Haas 1976), whose product is the squared mean.
+        mean, y = broadcast(self._mean(), shape), rng.standard_normal(shape)
+        half = 0.5 * mean / self.concentration * (y * y)
+        root = 1.0 + half + np.sqrt(half * (half + 2.0))
+        below = rng.random(shape) * (1.0 + root) < root
+        return within_positive(np.where(below, mean / root, mean * root))
+
+    def _log_cdf(self, x):
+        mean, x = self._mean(), np.maximum(x, _TINY)
+        root = np.sqrt(self.concentration / x)
+        mirrored = special.log_ndtr(-root * (x / mean + 1.0)) + 2.0 * self.concentration / mean
+        return np.logaddexp(special.log_ndtr(root * (x / mean - 1.0)), mirrored)
 
     def _log_survival(self, x):
         mean, x = self._mean(), np.maximum(x, _TINY)
@@ -935,9 +968,25 @@ class Levy(Distribution):
         z = (x - self.loc) / self.scale
         return -0.5 / z - 1.5 * np.log(z) - (np.log(self.scale) + _HALF_LOG_2PI)
 
+    def _standard(self, x):
+        return np.maximum((x - self.loc) / self.scale, _TINY)
+
+    def _log_cdf(self, x):
+        return special.log_ndtr(-np.sqrt(1.0 / self._standard(x))) + math.log(2.0)
+
+    def _log_survival(self, x):
+        return np.log(special.erf(np.sqrt(0.5 / self._standard(x))))
+
+    def _icdf_exp(self, log_q):
+        root = special.ndtri_exp(log_q - math.log(2.0))
+        return self.loc + self.scale / (root * root)
+
+    def _isf_exp(self, log_q):
+        root = special.erfinv(np.exp(log_q))
+        return self.loc + 0.5 * self.scale / (root * root)
+
     def _cdf(self, x):
-        z = np.maximum((x - self.loc) / self.scale, _TINY)
-        return special.erfc(np.sqrt(0.5 / z))
+        return special.erfc(np.sqrt(0.5 / self._standard(x)))
 
     def _icdf(self, q):
         return self.from_noise(q)

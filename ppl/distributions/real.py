@@ -18,7 +18,8 @@ from scipy import special
 
 from ppl.array import agreeing, logit_beta_quantile, softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import above, broadcast, cotangent, exp_within, log_beta_half
+from ppl.distributions._arrays import above, broadcast, cotangent, draw_student, exp_within, log_beta_half
+from ppl.distributions._tails import log_skew_cdf, log_t_cdf
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array
 
@@ -152,11 +153,15 @@ class StudentT(Distribution):
     def __init__(self, df: Array, loc: Array = 0.0, scale: Array = 1.0, *, validate_args: bool | None = None) -> None:
         super().__init__({"df": df, "loc": loc, "scale": scale}, validate_args=validate_args)
 
-    def from_noise(self, noise: Array) -> Array:
+    def _from_loc(self, noise):
         # df / t^2 are the odds of a Beta(df / 2, 1 / 2) draw; both tails are the lower one of the noise.
         tail = np.minimum(2.0 * noise, 2.0 - 2.0 * noise)
         size = 0.5 * (np.log(self.df) - logit_beta_quantile(0.5 * self.df, 0.5, tail)) + np.log(self.scale)
-        return self.loc + np.sign(noise - 0.5) * exp_within(size)
+        size = exp_within(size)
+        return agreeing(noise - 0.5, size, -size)  # 0 between the two, but for rounding
+
+    def from_noise(self, noise: Array) -> Array:
+        return self.loc + self._from_loc(noise)
 
     def _log_density(self, x):
         z = (x - self.loc) / self.scale
@@ -164,19 +169,23 @@ class StudentT(Distribution):
         return -tail - (np.log(self.scale) + 0.5 * np.log(self.df) + log_beta_half(0.5 * self.df))
 
     def _draw(self, rng, sample_shape):
-        return self.loc + self.scale * rng.standard_t(broadcast(self.df, self.shape(sample_shape)))
+        sign, log_size = draw_student(rng, broadcast(self.df, self.shape(sample_shape)))
+        return self.loc + sign * exp_within(log_size + np.log(self.scale))
+
+    def _log_cdf(self, x):
+        return log_t_cdf(self.df, (x - self.loc) / self.scale)
 
     def _log_survival(self, x):
-        return np.log(special.stdtr(self.df, (self.loc - x) / self.scale))
+        return log_t_cdf(self.df, (self.loc - x) / self.scale)
 
     def _isf_exp(self, log_q):
-        return self.loc - self.scale * special.stdtrit(self.df, np.exp(log_q))
+        return self.loc - self._from_loc(np.exp(log_q))
 
     def _cdf(self, x):
         return special.stdtr(self.df, (x - self.loc) / self.scale)
 
     def _icdf(self, q):
-        return self.loc + self.scale * special.stdtrit(self.df, q)
+        return self.from_noise(q)
 
     def _mean(self):
         return np.where(self.df > 1.0, self.loc, np.nan)
@@ -414,6 +423,12 @@ class SkewNormal(Distribution):
         z = (x - self.loc) / self.scale
         return special.log_ndtr(self.alpha * z) - 0.5 * z * z - (np.log(self.scale) + (_HALF_LOG_2PI - math.log(2.0)))
 
+    def _log_cdf(self, x):
+        return log_skew_cdf((x - self.loc) / self.scale, self.alpha)
+
+    def _log_survival(self, x):
+        return log_skew_cdf((self.loc - x) / self.scale, -self.alpha)
+
     def _cdf(self, x):
         z = (x - self.loc) / self.scale
         return special.ndtr(z) - 2.0 * special.owens_t(z, self.alpha)
@@ -486,6 +501,14 @@ class AsymmetricLaplace(Distribution):
         upper = np.exp(np.minimum((self.loc - x) / right, 0.0)) * (right / (left + right))
         return np.where(x < self.loc, lower, 1.0 - upper)
 
+    def _log_cdf(self, x):
+        left, right = self._sides()
+        return _log_two_sided(x - self.loc, left, right)
+
+    def _log_survival(self, x):
+        left, right = self._sides()
+        return _log_two_sided(self.loc - x, right, left)
+
     def _icdf(self, q):
         return self.from_noise(q)
 
@@ -536,6 +559,12 @@ class SoftLaplace(Distribution):
     def _cdf(self, x):
         return np.arctan(np.exp((x - self.loc) / self.scale)) * (2.0 / math.pi)
 
+    def _log_cdf(self, x):
+        return _log_secant((x - self.loc) / self.scale)
+
+    def _log_survival(self, x):
+        return _log_secant((self.loc - x) / self.scale)
+
     def _icdf(self, q):
         return self.from_noise(q)
 
@@ -549,3 +578,21 @@ class SoftLaplace(Distribution):
 
     def _entropy(self):
         return np.log(self.scale) + math.log(2.0 * math.pi)
+
+
+# -- helpers -----------------------------------------------------------------------------------
+
+
+def _log_two_sided(x: Array, left: Array, right: Array) -> Array:
+    """The log probability below x, of exponentials with scales `left` below 0 and `right` above it."""
+    z, total = np.maximum(x, 0.0) / right, left + right
+    far = np.log1p(-(right / total) * np.exp(-np.maximum(z, 0.5)))
+    near = np.log((left - right * np.expm1(-np.minimum(z, 2.0))) / total)
+    return np.minimum(x, 0.0) / left + agreeing(z - 1.0, far, near)
+
+
+def _log_secant(z: Array) -> Array:
+    """The log probability below z, `log(2 / pi atan(exp(z)))`, from whichever tail is the smaller."""
+    size = np.abs(z)
+    tail = agreeing(size - 40.0, -size, np.log(np.arctan(np.exp(-np.minimum(size, 50.0))))) + math.log(2.0 / math.pi)
+    return agreeing(z, np.log1p(-np.exp(tail)), tail)

@@ -123,7 +123,8 @@ def _discrete(recorder: Recorder, site: Site) -> Factor:
         full = (*full_size(site, lead, extra), categories)
         # Slightly unequal, by the seed: equal components would stay equal for ever.
         probs = of_site(recorder, site, "probs", lambda: _near_uniform(recorder, full), constraints.simplex, extra + 1)
-        q = type(fn)(probs=probs).to_event(extra)
+        family = Categorical if isinstance(fn, Categorical) else OneHotCategorical  # not its ordered kinds
+        q = family(probs=probs).to_event(extra)
     else:
         raise GuideError(
             f"missing entries of {type(fn).__name__}, which other sites read"

@@ -160,7 +160,10 @@ def _normal(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
         return single_site(recorder, site, q.to_event(event_dim - 1), CLOSED)
     if any(p.subsampled for p in site.plates):
         raise GuideError(
-            "one vector across elements of a subsampled plate", "elements that are independent", site=site.name
+            "one vector across elements of a subsampled plate",
+            "elements that are independent",
+            'the plate at its full size, or algorithm="bbvi"',
+            site=site.name,
         )
     loc = recorder.parameter(f"{site.name}.loc", lambda: np.zeros((*batch, n)), constraints.real_vector)
     tril = recorder.parameter(f"{site.name}.scale_tril", lambda: eye((*batch, n, n)), constraints.lower_cholesky)

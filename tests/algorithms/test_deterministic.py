@@ -286,7 +286,7 @@ def test_a_guide_in_place_is_refused_with_words(algorithm):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_discrete_site_that_nothing_reads_is_refused_with_words(algorithm):
     def model(y):
-        ppl.sample("b", dist.Bernoulli(0.3))
+        ppl.sample("b", dist.Bernoulli(0.3), estimator="score")
         ppl.sample("y", dist.Normal(ppl.sample("a", dist.Normal(0.0, 5.0)), 1.0), obs=y)
 
     with pytest.raises(ppl.ModelError, match="discrete latent site") as caught:

@@ -157,3 +157,33 @@ def test_numpyro_argument_order():
         "total_count": 3,
     }
     assert dist.NegativeBinomial2(3.0, 2.0).parameters == {"mean": 3.0, "concentration": 2.0}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda d: dist.TransformedDistribution(d, dist.transforms.AffineTransform(0.3, 2.0)),
+        lambda d: d.mask(np.array(True)),
+    ],
+    ids=["transformed", "masked"],
+)
+def test_twenty_wrappers_are_expanded_in_twenty_steps(monkeypatch, wrap):
+    """One construction for each layer; twice for each would be a million."""
+    d, made, begin = dist.Normal(0.0, 1.0), [], dist.Distribution.__init__
+    monkeypatch.setattr(dist.Distribution, "__init__", lambda self, *a, **k: (made.append(1), begin(self, *a, **k))[1])
+    for _ in range(20):
+        d = wrap(d)
+    d.expand((2, 3))
+    assert d.expand(d.batch_shape) is d
+    assert len(made) <= 3 * 20
+
+
+def test_the_entropy_of_many_transforms_builds_no_distribution(monkeypatch):
+    parts = [dist.transforms.AffineTransform(0.1, 1.5)] * 20 + [dist.transforms.ExpTransform()]
+    d = dist.TransformedDistribution(dist.Normal(0.3, 1.0), parts)
+    made, begin = [], dist.Distribution.__init__
+    monkeypatch.setattr(dist.Distribution, "__init__", lambda self, *a, **k: (made.append(1), begin(self, *a, **k))[1])
+    scale = 1.5**20
+    loc = 0.3 * scale + 0.1 * (scale - 1.0) / 0.5
+    assert d.entropy() == pytest.approx(loc + np.log(scale) + 0.5 * np.log(2 * np.pi * np.e))
+    assert not made

@@ -80,7 +80,9 @@ def inverse_wishart_covariance(z):
         ppl.sample("z", dist.MultivariateNormal(0.0, covariance), obs=z)
 
 
-@pytest.mark.parametrize("model", [wishart_precision, wishart_factor, inverse_wishart_covariance])
+@pytest.mark.parametrize(
+    "model", [pytest.param(wishart_precision, marks=pytest.mark.slow), wishart_factor, inverse_wishart_covariance]
+)
 def test_posterior_of_a_covariance(model):
     scatter = np.eye(2) + PAIRS.T @ PAIRS
     exact = dist.InverseWishart(46.0, scatter)
@@ -116,6 +118,7 @@ def test_posterior_of_a_correlation():
         assert found.sd[1, 0] == pytest.approx(sd, rel=0.1)
 
 
+@pytest.mark.slow
 def test_correlated_random_slopes():
     """Intercepts and slopes with an LKJ prior of their correlation; held against the correlation that made them."""
     rng = np.random.default_rng(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -89,7 +90,7 @@ class Constraint(ByValue):
         """Some point of the set, of a shape that broadcasts against `value`."""
         return 0.0
 
-    @property
+    @cached_property
     def depends_on_recorded(self) -> bool:
         """True when a bound is a recorded array, so that the set itself moves."""
         return any(is_recorded(leaf) for leaf in self.tree_flatten()[0]) if dataclasses.fields(self) else False
