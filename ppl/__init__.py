@@ -13,6 +13,7 @@
 from . import distributions, optim
 from .algorithms import BBVI, CAVI, DADVI, EM, MAP, SVI, Laplace
 from .array import stop_gradient
+from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
 from .elbo.measure import GradientRecord, gradient
 from .errors import (
     ConjugacyError,
@@ -35,12 +36,15 @@ __all__ = [
     "BBVI",
     "CAVI",
     "DADVI",
+    "ELBO",
     "EM",
+    "IWAE",
     "MAP",
     "SVI",
     "ConjugacyError",
     "DataError",
     "Fit",
+    "FreeBits",
     "GradientRecord",
     "GuideError",
     "Laplace",
@@ -48,6 +52,7 @@ __all__ = [
     "NumericalError",
     "PPLError",
     "Reason",
+    "Renyi",
     "ShapeError",
     "SupportError",
     "deterministic",

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmarks import flat_and_eager, report, scaling
+from benchmarks import estimators, flat_and_eager, mnist_belief_net, report, scaling
+from tests.data_folder import data_folder, why_absent
 
 SMALL = {
     "eight schools": flat_and_eager.schools,
@@ -99,3 +100,62 @@ def test_our_side_of_eight_schools_runs():
 
     found = eight_schools.ours_watched()
     assert found["reached"] > 0 and found["final"] > -32
+
+
+# -- variance of estimators ----------------------------------------------------------------------------
+def test_the_exact_gradient_of_the_belief_net():
+    """By enumeration, against differences of the bound by enumeration."""
+    x = estimators.patterns()[:5]
+    rng = np.random.default_rng(0)
+    values = {n: 0.3 * rng.standard_normal(s) for n, s in (("prior", 10), ("bias", 10), ("shift", 16))}
+    values |= {"w": rng.standard_normal((10, 16)), "v": 0.5 * rng.standard_normal((16, 10))}
+
+    def bound(values):
+        logits = (x - 0.5) @ values["v"] + values["bias"]
+        z = estimators.STATES[:, None]
+        log_q = np.sum(z * logits - np.logaddexp(0, logits), -1)
+        prior = np.sum(z * values["prior"] - np.logaddexp(0, values["prior"]), -1)
+        means = z @ values["w"] + values["shift"]
+        return np.sum(np.exp(log_q) * (prior + np.sum(x * means - np.logaddexp(0, means), -1) - log_q)) * 240 / 5
+
+    exact = estimators.enumerated(values, x)
+    for name, place in (("bias", (3,)), ("v", (7, 2))):
+        ends = []
+        for h in (1e-5, -1e-5):
+            moved = values[name].copy()
+            moved[place] += h
+            ends.append(bound({**values, name: moved}))
+        assert exact[name][place] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5)
+
+
+def test_the_table_of_variances_is_ordered(monkeypatch):
+    """At two draws: every control variate well below none, and DisARM not above leave-one-out; all unbiased."""
+    monkeypatch.setattr(estimators, "SETTINGS", {"at the start": 0, "later": 400})
+    for rows in estimators.belief_net_table(batches=6, repeats=40, warm=300).values():
+        for name, row in rows.items():
+            assert abs(row["z"]) < 4, name
+            assert name == "none" or row["relative"] + 3 * row["relative error"] < 0.7, name
+        gap = rows["disarm"]["variance"] - rows["leave-one-out"]["variance"]
+        assert gap < 2 * (rows["disarm"]["error"] + rows["leave-one-out"]["error"])
+
+
+def test_the_time_series_falls_by_a_factor():
+    rows = estimators.time_series_table(250)
+    assert rows["Rao-Blackwellized"]["factor"] > 5 and rows["control variate"]["factor"] > 1.5
+    assert rows["both"]["factor"] > rows["control variate"]["factor"]
+    errors = [np.sqrt(r["variance"] / 250) for r in rows.values()]
+    for row, error in zip(rows.values(), errors, strict=True):
+        assert np.all(np.abs(row["mean"] - rows["both"]["mean"]) < 4.5 * np.hypot(error, errors[-1]))
+
+
+def test_signal_to_noise_by_number_of_samples():
+    table = estimators.signal_table(1500, (1, 32))
+    assert table["pathwise"][32] < table["pathwise"][1] and table["dreg"][32] > 2 * table["dreg"][1]
+
+
+@pytest.mark.skipif(why_absent("images/mnist.npz") is not None, reason=str(why_absent("images/mnist.npz")))
+def test_the_belief_net_learns_images():
+    x = mnist_belief_net.images(data_folder(), 1000)
+    assert set(np.unique(x)) == {0, 1} and x.shape == (1000, 784)
+    row = mnist_belief_net.run("disarm", x, seconds=60.0, steps=200)
+    assert row["steps"] == 200 and row["last"] > row["bound"][0] > -700

@@ -59,6 +59,7 @@ def test_no_example_is_left_out():
         "logistic_regression",
         "mixture_guide",
         "discrete_latent",
+        "which_estimator",
         "mixture",
         "gaussian_mixture",
         "mini_ppl",
@@ -425,6 +426,37 @@ def test_the_readme_has_the_two_commands():
     for name, runs in (("main", "examples/eight_schools.py"), ("tests", "-m pytest -q")):
         command = re.search(rf"^<!-- command: {name} -->\n```sh\n(.*)\n```$", text, re.M)
         assert command and command[1].endswith(runs)
+
+
+# -- which estimator -----------------------------------------------------------------------------------
+def test_which_estimator(tmp_path):
+    result, printed = run("which_estimator")
+    rows, fit = result["rows"], result["fit"]
+    # The exact gradient of the example, by differences of the bound over all states.
+    module = example("which_estimator")
+    x, y = module.readings()
+
+    def bound(p):
+        m, s = module.AT["slope.loc"], module.AT["slope.scale"]
+        kl = p * np.log(p / module.RATE) + (1 - p) * np.log((1 - p) / (1 - module.RATE))
+        right = stats.norm.logpdf(y, m * x) - 0.5 * (s * x) ** 2
+        wrong = stats.norm.logpdf(y, m * x + module.JUMP) - 0.5 * (s * x) ** 2
+        return (1 - p) * right + p * wrong - kl
+
+    p = np.full(len(x), 0.3)
+    np.testing.assert_allclose(result["exact"], (bound(p + 1e-6) - bound(p - 1e-6)) / 2e-6, rtol=1e-5)
+    biased = {n for n, r in result["few"].items() if "biased" in r.estimators["broken"][1].why}
+    assert biased == {"concrete", "straight-through"}
+    assert all(r["off"] < 4 for n, r in rows.items() if n not in biased)
+    assert all(rows[n]["off"] > 8 for n in biased)
+    assert rows["disarm"]["variance"] < rows["leave-one-out"]["variance"] < rows["none"]["variance"]
+    # The posterior mean of a switch given the guide's slope is a fixed point of the fit.
+    slope = fit.params["slope.loc"]
+    odds = module.JUMP * (y - slope * x) - 0.5 * module.JUMP**2 + np.log(module.RATE / (1 - module.RATE))
+    np.testing.assert_allclose(fit.params["broken.probs"], 1 / (1 + np.exp(-odds)), atol=0.03)
+    assert "chosen by a pilot" in printed and "biased" in printed
+    module.draw(rows, tmp_path / "table.png")
+    assert (tmp_path / "table.png").stat().st_size > 5_000
 
 
 # -- closed-form updates -------------------------------------------------------------------------------

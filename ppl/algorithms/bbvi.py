@@ -19,7 +19,21 @@ from typing import Any
 import numpy as np
 
 from ..array import BranchOnDraw, Program, compile_program, needed, paused_collector
-from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive, minibatches
+from ..elbo import (
+    ELBO,
+    Derivation,
+    EagerObjective,
+    Objective,
+    Problem,
+    check_bound,
+    choose,
+    derive,
+    minibatches,
+    objective_of,
+    weight_at,
+)
+from ..elbo.estimators import ESTIMATORS
+from ..elbo.pilot import piloted
 from ..errors import ModelError
 from ..model import rows_in_use
 from ..model.calls import check_names
@@ -47,6 +61,12 @@ class BBVI:
     optimizer
         `ppl.optim.Adam()`; its step size is where the first stage starts, in posterior
         standard deviations; later stages take a third of the one before.
+    bound
+        what is climbed: `ppl.ELBO()`, `ppl.IWAE(k)` or `ppl.Renyi(alpha)`. A step draws `particles` estimates
+        of it, each of k samples. `fit.elbo` is the ELBO in any case.
+    weights
+        weights on the terms of latent sites, `{"z": 0.5}` or `{"z": lambda step: min(1.0, step / 1000)}`: the site's KL
+        counts so much (beta, annealing), or `ppl.FreeBits(nats)`. `fit.elbo` stays the unweighted bound.
     init
         "auto" (a deterministic optimum with fixed draws where there is one), an earlier Fit, or a
         dict of parameter values to start from.
@@ -71,6 +91,8 @@ class BBVI:
     steps: int = 20_000
     particles: int | None = None
     optimizer: Any = field(default_factory=lambda: Adam(0.05))
+    bound: Any = field(default_factory=ELBO)
+    weights: Mapping[str, Any] | None = None
     init: Any = "auto"
     callback: Callable[[State, Info], Any] | None = None
     tolerance: float = 0.08
@@ -105,15 +127,62 @@ class BBVI:
             raise ModelError(f"optimizer={self.optimizer!r}", "an optimizer", "ppl.optim.Adam(0.05)")
         if not isinstance(self.init, dict) and self.init != "auto":
             raise ModelError(f"init={self.init!r}", "'auto', a fit, or a dict of parameter values", "init=fit.params")
+        check_bound(self.bound)
         if self.dtype is not None:
             p = replace(p, dtype=np.dtype(self.dtype))
         _check_executor(executor)
         eager = executor == "eager"
-        if objective is None or objective.derivation.program.dtype != p.dtype:
-            d, eager = _derive(p, guide, seed, executor)
-            objective = Objective(d, choose(d))
+        own = self._has_own_objective(p)
+        if objective is None or own or objective.derivation.program.dtype != p.dtype:
+            closed = isinstance(self.bound, ELBO)
+            d, eager = _derive(p, guide, seed, executor, closed=closed, relaxed=True)
+            if eager and own:
+                raise ModelError(
+                    "bound=, weights= or a relaxation where control flow depends on a draw", "the ELBO", "np.where"
+                )
+            objective = replace(objective_of(d, self.bound, weights=self.weights), plain=not own)
+        d = objective.derivation
+        if own:
+            found = self._steps(p, guide, objective, eager, seed, progress, starts, run, keep)
+            return self._of_the_elbo(p, guide, objective, found, seed)
+        return self._steps(p, guide, objective, eager, seed, progress, starts, run, keep)
+
+    def _piloted(self, objective: Objective, starts: Mapping[str, np.ndarray], seed: int) -> Objective:
+        """The objective with its control variates chosen at the start, for the number of draws of a step."""
+        return piloted(objective, starts, self.particles_for(objective), seed)
+
+    def _has_own_objective(self, p: Problem) -> bool:
+        """Is what is climbed another thing than the ELBO of the model itself?"""
+        asked = (s.estimator for s in p.sites.values())
+        relaxed = any(e in ESTIMATORS and ESTIMATORS[e].biased for e in asked)
+        return not isinstance(self.bound, ELBO) or bool(self.weights) or relaxed
+
+    def _of_the_elbo(self, p: Problem, guide: Any, objective: Objective, solution: Solution, seed: int) -> Solution:
+        """The solution with the ELBO of the model itself as its objective, and in words what was climbed."""
+        d = derive(p, guide, seed=seed)
+        chosen = {f.name: objective.plan.of_site(f.name) for f in objective.derivation.factors}
+        notes = [f"climbed {self.bound}" + (f", with weights on {', '.join(self.weights)}" if self.weights else "")]
+        notes += [f"in the climb, {name}: {found[1].why}" for name, found in chosen.items() if found]
+        elbo = Objective(d, choose(d), plain=False)
+        return replace(
+            solution, objective=elbo, notes=(*solution.notes, *notes), doubts=(*solution.doubts, *objective.plan.biased)
+        )
+
+    def _steps(
+        self,
+        p: Problem,
+        guide: Any,
+        objective: Objective,
+        eager: bool,
+        seed: int,
+        progress: Callable | None,
+        starts: Mapping[str, np.ndarray] | None,
+        run: Run | None,
+        keep: Keep | None,
+    ) -> Solution:
         d = objective.derivation
         if run is not None:
+            objective = objective if eager else self._piloted(objective, run.start, seed)
             return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
@@ -138,7 +207,9 @@ class BBVI:
         where = Coordinates.at(d, starts, tables=not eager)
         if where.size == 0 and not where.tables:
             return _unmoved(where, objective)
-        run = Run(where, self.init_state(where, d), where.starts, notes=tuple(notes), doubts=rivals)
+        objective = objective if eager else self._piloted(objective, where.starts, seed)
+        state = self.init_state(where, d)._replace(baselines=() if eager else objective.start)
+        run = Run(where, state, where.starts, notes=tuple(notes), doubts=rivals)
         return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
 
     def _ended(self, settings: Settings, run: Run, progress: Callable | None, keep: Keep | None) -> Solution:
@@ -161,7 +232,7 @@ class BBVI:
         """Draws per step: as many as cost little, at least two where a score needs a baseline."""
         if self.particles is not None:
             return self.particles
-        work = max(objective.values.work, 1)
+        work = max(objective.values.work * objective.unit, 1)
         allowed = int(40_000 // work)
         # An antithetic pair is worth more than twice one draw, up to where arrays cost more than calls.
         least, most = (4, 32) if objective.plan.any_score else (2 if work < 2_000_000 else 1, 24)
@@ -173,20 +244,20 @@ class BBVI:
         d = objective.derivation
         run = compile_program(_gradient_program(objective, particles, where))
         narrow = d.program.dtype == np.float32
-        scored = {f for _, f in objective.weights}
+        draws, independent, mirrored = particles * objective.unit, objective.independent, objective.mirrored
         cache: dict[int, tuple] = {}
 
         def block(number: int) -> tuple:
             if number not in cache:
                 cache.clear()
                 rng = noise.generator(seed, number, noise.Stream.STEPS)
-                eps = noise.draw(rng, d.factors, BLOCK, particles, scored)
+                eps = noise.draw(rng, d.factors, BLOCK, draws, independent, mirrored)
                 rows = {n: minibatches(rng, d.plates[n], BLOCK) for n in d.index_inputs}
                 rest = objective.rest_of(rows, eps)
                 cache[number] = [({n: r[i] for n, r in rows.items()}, [x[i] for x in rest]) for i in range(BLOCK)]
             return cache[number]
 
-        update, beside = self.optimizer.update, where.tables
+        update, beside, schedules = self.optimizer.update, where.tables, self.weights or {}
 
         def step(state: State) -> tuple[State, Info]:
             used, rest = block(state.step // BLOCK)[state.step % BLOCK]
@@ -196,7 +267,9 @@ class BBVI:
             if beside:
                 inputs += [d.narrowed(state.tables[n].rows(used)) for n in beside]
                 inputs += [d.narrowed(d.rows_of(n, where.starts[n], used)) for n in beside]
-            _, bound, g, *slopes = run(*inputs, *rest)
+            weights = [weight_at(schedules[site], state.step, site) for site in objective.weighted]
+            _, bound, g, *more = run(*inputs, *rest, *weights, *state.baselines)
+            slopes, kept = more[: len(beside)], more[len(beside) :]
             elbo = float(bound)
             # One product tells: a sum with an infinity or NaN in it is not finite.
             if not np.isfinite(g @ g + elbo + sum(np.sum(h) for h in slopes)):
@@ -204,7 +277,8 @@ class BBVI:
             x, moments = update(-g, state.optimizer, x, state.rate)
             for n, h in zip(beside, slopes, strict=True):
                 state.tables[n].update(self.optimizer, -h, used, state.rate)
-            return State(state.step + 1, x, moments, state.rate, state.skipped, state.tables), Info(elbo, True)
+            state = State(state.step + 1, x, moments, state.rate, state.skipped, state.tables, tuple(kept))
+            return state, Info(elbo, True)
 
         return step
 
@@ -250,19 +324,19 @@ def _check_executor(executor: str) -> None:
         raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'", "executor='auto'")
 
 
-def _derive(p: Problem, guide: Any, seed: int, executor: str) -> tuple[Derivation, bool]:
+def _derive(p: Problem, guide: Any, seed: int, executor: str, **how: Any) -> tuple[Derivation, bool]:
     if executor != "eager":
         try:
-            return derive(p, guide, seed=seed), False
+            return derive(p, guide, seed=seed, **how), False
         except BranchOnDraw:
             if executor == "numpy":
                 raise
-    return derive(p, guide, seed=seed, eager=True), True
+    return derive(p, guide, seed=seed, eager=True, **how), True
 
 
 def _check_parameters(d: Derivation, objective: Objective) -> None:
     """A parameter that no term depends on is a mistake, not a constant."""
-    program = objective.surrogate if objective.weights else objective.values
+    program = objective.surrogate if objective.apart else objective.values
     live = needed(program, program.outputs[:1])
     for name, i in d.parameter_inputs.items():
         if i not in live:

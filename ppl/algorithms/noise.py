@@ -53,10 +53,12 @@ def draw(
     steps: int,
     particles: int,
     independent: Collection[str] = (),
+    mirrored: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Noise of every factor for some steps: arrays (steps, particles, *noise_shape).
 
-    `independent` names the factors whose particles must not know of each other.
+    `independent` names the factors whose particles must not know of each other; of those in `mirrored`,
+    which have uniform noise u, every second particle has one minus that of the one before.
     """
     kinds: dict[Any, tuple[str, bool, list[FactorFacts]]] = {}
     for f in factors:
@@ -73,6 +75,8 @@ def draw(
             eps = open_uniform(rng, shape) if kind == "uniform" else rng.integers(0, 2**62, shape)
         for f, end, size in zip(members, accumulate(sizes), sizes, strict=True):
             out[f.name] = eps[..., end - size : end].reshape(steps, particles, *f.noise_shape)
+            if f.name in mirrored:
+                out[f.name][:, 1::2] = 1.0 - out[f.name][:, : particles // 2 * 2 : 2]
     return out
 
 

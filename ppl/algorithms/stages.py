@@ -51,6 +51,7 @@ class State(NamedTuple):
     rate: float
     skipped: int = 0
     tables: Mapping[str, Table] = MappingProxyType({})
+    baselines: tuple[np.ndarray, ...] = ()  # states of control variates
 
 
 class Info(NamedTuple):
@@ -312,7 +313,7 @@ def _closed(settings: Settings, run: Run) -> Run:
         answer = _origin(where)
     tables = tables_at(where, d, algorithm.optimizer, answer.tables)
     moments = algorithm.optimizer.init(answer.x)
-    state = State(state.step, answer.x, moments, state.rate / SHRINK, state.skipped, tables)
+    state = State(state.step, answer.x, moments, state.rate / SHRINK, state.skipped, tables, state.baselines)
     return replace(run, where=where, state=state, windows=(), answer=answer)
 
 

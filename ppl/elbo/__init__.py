@@ -3,31 +3,41 @@
 ModelGraph + guide --derive--> Derivation(terms, program) --choose--> Plan --Objective--> array programs
 """
 
+from .bounds import ELBO, IWAE, FreeBits, Renyi, check_bound, weight_at
 from .choose import Choice, Plan, choose, exact_reason
 from .derivation import Derivation, FactorFacts, Problem, Term, derive, problem
 from .eager import EagerObjective
 from .enumeration import listed
 from .measure import GradientRecord, gradient
 from .minibatch import minibatches
+from .multisample import MultipleObjective, objective_of
 from .objective import Objective
 from .spread import Finite
 
 __all__ = [
+    "ELBO",
+    "IWAE",
     "Choice",
     "Derivation",
     "EagerObjective",
     "FactorFacts",
     "Finite",
+    "FreeBits",
     "GradientRecord",
+    "MultipleObjective",
     "Objective",
     "Plan",
     "Problem",
+    "Renyi",
     "Term",
+    "check_bound",
     "choose",
     "derive",
     "exact_reason",
     "gradient",
     "listed",
     "minibatches",
+    "objective_of",
     "problem",
+    "weight_at",
 ]

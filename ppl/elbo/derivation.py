@@ -35,11 +35,12 @@ from ..graph import (
     recorded_in,
     union,
 )
-from ..guides import PRIOR, Assembly, Factor, unconstrained_shape
+from ..guides import PRIOR, Assembly, Factor, Joint, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
 from ..model.scanned import ScannedDistribution
 from .enumeration import Decision, Density, States, decide, finite_site, sum_out
-from .estimators import enumerated
+from .estimators import ESTIMATORS, Estimator, enumerated
+from .expectations import integrated
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Term:
     branches: int = 0  # how many of the branches taken came before this term's site
     where: str = ""  # the user's line of that site
     summed: tuple[str, ...] = ()  # finite sites that are summed out in it
+    integrated: tuple[str, ...] = ()  # factors over whose noise its value is the expectation
 
     @property
     def exact(self) -> bool:
@@ -90,6 +92,7 @@ class FactorFacts:
     estimator: str | None
     origin: str
     narrow: str = ""  # the support of the model's site, where the guide's is smaller
+    data_outputs: tuple[int, ...] = ()  # observed values of sites in the same plates
 
 
 @dataclass(frozen=True)
@@ -307,16 +310,23 @@ def derive(
     noise: Mapping[str, np.ndarray] | None = None,
     eager: bool = False,
     pointwise: bool = False,
+    estimators: str | Mapping[str, str] | None = None,
+    closed: bool = True,
+    relaxed: bool = False,
     sampled: Collection[str] = (),
     seed: int = 0,
 ) -> Derivation:
     """Record model and guide together, and write the bound as terms.
 
     `pointwise`: without closed forms, so that the terms of one draw add up to its log p - log q.
+    `estimators`: names by site, or one for all, before those that the sites ask for; how a site is drawn,
+    and whether closed forms are used, may depend on it. `closed=False`: nowhere are they used.
+    `relaxed=False`: relaxations that sites ask for are left out, so that draws and bound are the model's own.
     `sampled`: finite sites that get a guide, where they would have been summed out.
     """
     tape = Tape(eager=eager, dtype=p.dtype)
     assembly = Assembly(guide, p.graph, p.shapes)
+    asked = _asked(p, estimators, relaxed)
     summed: dict[str, Recorded] = {}
 
     def latent(recorder: Recorder, site: Site) -> Any:
@@ -326,6 +336,7 @@ def derive(
         return summed[site.name]
 
     recorder = Recorder(tape, latent, plate_sizes=plate_sizes, starts=starts, indices=indices, noise=noise, seed=seed)
+    recorder.ways = {} if pointwise else {n: e.way for n, e in asked.items() if e.way is not None}
     assembly.run_guide(recorder, p.args, p.kwargs)
     recorded = record_model(p.model, p.args, p.kwargs, recorder)
     if not eager:  # a path need not have every site
@@ -375,7 +386,8 @@ def derive(
         # where the guide draws in another order than the model.
         # Nor a state that is summed out: the expectation stands inside the sum.
         looks_back = any(reads.get(id(x), 0) & (bits[factor.name] | at_states) for x in recorded_in(site.fn))
-        known = factor.posterior is not None and site.scale == 1.0 and not looks_back and not pointwise
+        drawn = pointwise or _drawn(factor, asked, closed)
+        known = factor.posterior is not None and site.scale == 1.0 and not looks_back and not drawn
         if known and has_kl(factor.posterior, site.fn):
             term(
                 "KL",
@@ -388,18 +400,20 @@ def derive(
         # An automatic guide draws through a bijection onto the support, also where that moves with another draw.
         log_p = site.fn.log_prob_inside if factor.origin == "automatic" else site.fn.log_prob
         term("log p", site, f"E[log {density(site)}]", log_p(site.value), site.plate_scale)
-        _entropy_terms(term, factor, site, guide_scale, pointwise)
+        _entropy_terms(term, factor, site, guide_scale, pointwise, _drawn(factor, asked, closed))
 
     for f in assembly.factors.values():
         if len(f.sites) > 1 or f.posterior is None:
             q = ", ".join(f.sites)
-            if pointwise:
+            if pointwise or _drawn(f, asked, closed):
                 terms.append(Term("-log q", f.name, f"-log q({q})", 1.0, (), output(-f.base.log_prob(f.draw))))
             else:
                 terms.append(Term("entropy", f.name, f"H(q({q}))", 1.0, (), output(f.base.entropy())))
 
     position = {id(x): i for i, x in enumerate(tape.inputs)}
-    facts = tuple(_facts(f, recorded.sites, position, output) for f in assembly.factors.values())
+    seen = {s.name: s for s in recorded.of_kind() if s.is_observed and not s.options.get("factor")}
+    names = _names(p, estimators, relaxed)
+    facts = tuple(_facts(f, names, seen, position, output) for f in assembly.factors.values())
     by_row = {s.name for s in recorded.sites.values() if "part_of" in s.options and s.fn.places is None}
     site_outputs = {s: output(v) for f in assembly.factors.values() for s, v in f.values.items() if s not in by_row}
     deterministic = {
@@ -429,10 +443,11 @@ def derive(
         tuple(x.value for x in tape.inputs),
         {n: found for n, found in arguments.items() if found},
     )
-    if not summed:
-        return d
-    finite = {position[id(x)]: finite_site(recorded.sites[n], p.decision.joint[n]) for n, x in summed.items()}
-    return sum_out(d, finite, p.decision.reasons)
+    if summed:
+        finite = {position[id(x)]: finite_site(recorded.sites[n], p.decision.joint[n]) for n, x in summed.items()}
+        d = sum_out(d, finite, p.decision.reasons)
+    exact = {f.name for f in facts if f.estimator == "exact"}
+    return integrated(d, exact) if exact and not pointwise and closed else d
 
 
 def _arguments(d: Any, output: Callable) -> tuple[Argument, ...]:
@@ -462,7 +477,29 @@ def _reads_through(tape: Tape, bits: Mapping[str, int], marks: Mapping[int, int]
     return found
 
 
-def _entropy_terms(all_terms: Callable, factor: Factor, site: Site, scale: float, pointwise: bool) -> None:
+def _names(p: Problem, estimators: str | Mapping[str, str] | None, relaxed: bool) -> dict[str, str]:
+    """Which estimator each site asks for; what the call says comes first."""
+    found = {n: s.estimator for n, s in p.sites.items() if s.type == "sample" and not s.is_observed and s.estimator}
+    if isinstance(estimators, str):
+        found = dict.fromkeys([*p.graph.nodes, *p.sites, Joint.NAME], estimators)
+    found = {**found, **({} if isinstance(estimators, str) else estimators or {})}
+    return {n: x for n, x in found.items() if relaxed or x not in ESTIMATORS or not ESTIMATORS[x].biased}
+
+
+def _asked(p: Problem, estimators: str | Mapping[str, str] | None, relaxed: bool) -> dict[str, Estimator]:
+    """The same as entries of the menu; names that it does not have are refused where the choice is made."""
+    names = _names(p, estimators, relaxed)
+    return {s: ESTIMATORS[name] for s, name in names.items() if name in ESTIMATORS}
+
+
+def _drawn(f: Factor, asked: Mapping[str, Estimator], closed: bool) -> bool:
+    """Is the log q of a factor drawn, where it could have a closed form?"""
+    return not closed or any(s in asked and asked[s].sampled for s in (f.name, *f.sites))
+
+
+def _entropy_terms(
+    all_terms: Callable, factor: Factor, site: Site, scale: float, pointwise: bool, sampled: bool = False
+) -> None:
     def term(kind: str, site: Site, text: str, value: Any, scale: float) -> None:
         gaps = site.options.get("gaps")
         if gaps is not None and is_recorded(gaps.missing):  # rows of a minibatch: only those that lack something
@@ -477,6 +514,11 @@ def _entropy_terms(all_terms: Callable, factor: Factor, site: Site, scale: float
             extra = np.ndim(jacobian) - len(site.fn.batch_shape)
             jacobian = np.sum(jacobian, axis=tuple(range(-extra, 0))) if extra > 0 else jacobian
             term("log Jacobian", site, f"E[log |d {site.name} / du|]", jacobian, scale)
+    elif sampled and not pointwise:  # apart: the derivative of log q is treated by itself
+        u = f"u_{site.name}" if jacobian is not None else site.name
+        term("-log q", site, f"E[-log q({u})]", -factor.base.log_prob(factor.draw), scale)
+        if jacobian is not None:
+            term("log Jacobian", site, f"E[log |d {site.name} / du|]", jacobian, scale)
     elif q.has("entropy") and not pointwise:
         term("entropy", site, f"H(q({site.name}))", q.entropy(), scale)
     elif factor.base.has("entropy") and not pointwise:
@@ -488,7 +530,9 @@ def _entropy_terms(all_terms: Callable, factor: Factor, site: Site, scale: float
         term("-log q", site, f"E[-log q({site.name})]", -(log_q if jacobian is None else log_q - jacobian), scale)
 
 
-def _facts(f: Factor, sites: Mapping[str, Site], position: Mapping[int, int], output: Callable) -> FactorFacts:
+def _facts(
+    f: Factor, names: Mapping[str, str], observed: Mapping[str, Site], position: Mapping[int, int], output: Callable
+) -> FactorFacts:
     log_q = f.base.log_prob(f.draw)
     family = type(f.base.core).__name__ + (
         " on the unconstrained axis" if f.log_jacobians and f.posterior is not None else ""
@@ -506,7 +550,8 @@ def _facts(f: Factor, sites: Mapping[str, Site], position: Mapping[int, int], ou
         output(log_q),
         np.ndim(log_q),
         np.ndim(f.draw) - np.ndim(log_q),
-        next((sites[s].estimator for s in f.sites if s in sites and sites[s].estimator), None),
+        next((names[s] for s in (f.name, *f.sites) if s in names), None),
         f.origin,
         f.narrow,
+        tuple(output(s.value) for s in observed.values() if f.plates and set(f.plates) <= set(s.plates)),
     )

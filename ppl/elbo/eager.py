@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from ..array import Program, batch, compile_program, prune
-from ..errors import ModelError
+from ..errors import GuideError, ModelError
 from .choose import choose
 from .derivation import Problem, derive
+from .estimators import none
 from .objective import Objective
 
 Arrays = Mapping[str, Any]
@@ -88,7 +89,14 @@ class EagerObjective:
 
     def _record(self, values: Arrays, rows: Arrays, noise: Arrays) -> Path:
         d = derive(
-            self.problem, self.guide, plate_sizes=self.plate_sizes, starts=values, indices=rows, noise=noise, eager=True
+            self.problem,
+            self.guide,
+            plate_sizes=self.plate_sizes,
+            starts=values,
+            indices=rows,
+            noise=noise,
+            estimators=self.overrides,
+            eager=True,
         )
         new = [f.name for f in d.factors if f.name not in noise]
         if new:
@@ -99,6 +107,14 @@ class EagerObjective:
                 site=new[0],
             )
         objective = Objective(d, choose(d, self.overrides))
+        for (_, name), control in zip(objective.weights, objective.controls, strict=True):
+            if not control.plain:
+                raise GuideError(
+                    f"estimator='{objective.plan.estimator_of(name).name}' where control flow depends on a draw",
+                    "leave-one-out, or no control variate: particles take different paths",
+                    "estimator='score'",
+                    site=name,
+                )
         return Path(objective, tuple(bool(x) for x in _at(d, values, rows, noise)))
 
     def contributions(
@@ -120,9 +136,10 @@ class EagerObjective:
         for (path, who), weights in zip(walked, kept, strict=True):
             done: set[str] = set()
             centred = []
-            for (_, name), w in zip(path.objective.weights, weights, strict=True):
+            for (_, name), control, w in zip(path.objective.weights, path.objective.controls, weights, strict=True):
                 b = np.reshape(baselines[name], (size, *(1,) * (np.ndim(w) - 1)))
-                centred.append(np.asarray(w) - b if name not in done else np.asarray(w))
+                bare = name in done or control is none.ESTIMATOR.control
+                centred.append(np.asarray(w) if bare else np.asarray(w) - b)
                 done.add(name)
             with np.errstate(all="ignore"):
                 parts = path.objective.contributions(dict(values), dict(rows), dict(noise), centred, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,19 @@ from ..array import BranchOnDraw, Tape, compile_program, program_of, pull_throug
 from ..distributions import biject_to, constraints
 from ..errors import GuideError, Reason
 from ..model.calls import check_names, count_of, refuse_own_names, seed_of
-from .choose import choose
+from .bounds import ELBO, check_bound
 from .derivation import Derivation, Problem, derive, problem
 from .eager import EagerObjective
-from .estimators.score import leave_one_out
+from .estimators import ESTIMATORS
 from .minibatch import minibatches
+from .multisample import objective_of
 from .objective import Objective
 
 CHUNK = 4096
 FEW = 64  # particles below which the variance of a leave-one-out mean is measured over groups
 GROUPS = 200
-OWN = ("guide", "params", "estimators", "particles", "seed")
+WARM, WARM_PARTICLES = 300, 8  # steps and particles after which a control variate's state has settled
+OWN = ("guide", "params", "estimators", "particles", "seed", "bound")
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,28 @@ def gradient(
     estimators: Any = "auto",
     particles: int = 2,
     seed: int = 0,
+    bound: Any = None,
     **kwargs: Any,
 ) -> GradientRecord | dict[str, GradientRecord]:
     """The gradient of the bound at a point, estimated from `particles` draws.
 
-    `params` gives the point, in constrained values (by default where parameters start);
-    `estimators` is "auto", an estimator's name for every site, `{site: name}`, or "all": then a
-    dict from name to record, of those that apply.
+    Parameters
+    ----------
+    params
+        the point, in constrained values; by default where parameters start.
+    estimators
+        "auto", an estimator's name for every site, `{site: name}`, or "all": then a dict from name to record, of
+        those that fit some site; the other sites keep the estimator chosen for them. Control variates that
+        keep a state, as "nvil", are measured after some hundred steps at the point.
+    particles
+        draws of the estimate; of bounds of several samples, each has as many draws as these.
+    bound
+        `ppl.ELBO()` (None), `ppl.IWAE(k)` or `ppl.Renyi(alpha)`.
+
+    Raises
+    ------
+    GuideError
+        an estimator that is unknown, or would be wrong, with the reason.
 
     >>> import ppl, ppl.distributions as dist
     >>> def model():
@@ -69,19 +86,40 @@ def gradient(
     """
     refuse_own_names(model, OWN, "ppl.gradient")
     particles, seed = count_of("particles", particles), seed_of(seed)
+    bound = ELBO() if bound is None else bound
+    check_bound(bound)
     if estimators == "all":
-        found = {}
-        for name in ("auto", "enumerate", "pathwise", "score"):
-            try:
-                found[name] = gradient(
-                    model, *args, guide=guide, params=params, estimators=name, particles=particles, seed=seed, **kwargs
-                )
-            except GuideError:
-                continue
-        return found
+        names = ("auto", *ESTIMATORS)
+        found = {n: _where_it_fits(model, args, kwargs, guide, params, n, particles, seed, bound) for n in names}
+        return {n: record for n, record in found.items() if record is not None}
+    return _record_of(model, args, kwargs, guide, params, estimators, particles, seed, bound)
+
+
+def _where_it_fits(
+    model, args, kwargs, guide, params, name, particles, seed, bound, sites=None
+) -> GradientRecord | None:
+    """The record of an estimator at all sites that it fits, the others' as chosen; None where it fits none."""
+    wanted = name if sites is None else dict.fromkeys(sites, name)
     try:
-        return _flat(model, args, kwargs, guide, params, estimators, particles, seed)
+        record = _record_of(model, args, kwargs, guide, params, wanted, particles, seed, bound)
+        return record if name == "auto" or any(e == name for e, _ in record.estimators.values()) else None
+    except GuideError as error:
+        if sites is None:
+            p = problem(model, args, kwargs, eager=True, seed=seed)
+            d = derive(p, guide, starts=params, eager=True, seed=seed)
+            sites = [f.name for f in d.factors]
+        left = [s for s in sites if s != error.site]
+        if not left or len(left) == len(sites):
+            return None
+        return _where_it_fits(model, args, kwargs, guide, params, name, particles, seed, bound, left)
+
+
+def _record_of(model, args, kwargs, guide, params, estimators, particles, seed, bound) -> GradientRecord:
+    try:
+        return _flat(model, args, kwargs, guide, params, estimators, particles, seed, bound)
     except BranchOnDraw:
+        if not isinstance(bound, ELBO):
+            raise
         return _eager(model, args, kwargs, guide, params, estimators, particles, seed)
 
 
@@ -108,63 +146,102 @@ def _sampled(estimators: Any, params: Mapping[str, Any] | None, p: Problem) -> s
         if n in p.decision.reasons and n not in p.decision.joint:
             why = p.decision.reasons[n].why
             raise GuideError(f"estimator 'enumerate' where {why}", "a site that can be summed out", "'score'", site=n)
-    others = set(p.decision.joint) if estimators == "score" else {n for n, e in of.items() if e != "enumerate"}
+    named = ESTIMATORS.get(estimators) if isinstance(estimators, str) else None
+    draws = named is not None and (named.kind == "score" or bool(named.biased))
+    others = set(p.decision.joint) if draws else {n for n, e in of.items() if e != "enumerate"}
     return others | {n for n in p.decision.joint if f"{n}.probs" in (params or ())}
 
 
-def _flat(model, args, kwargs, guide, params, estimators, particles, seed) -> GradientRecord:
+def _flat(model, args, kwargs, guide, params, estimators, particles, seed, bound) -> GradientRecord:
     p = problem(model, args, kwargs, seed=seed)
-    d = derive(p, guide, starts=params, sampled=_sampled(estimators, params, p), seed=seed)
+    wanted = None if estimators == "auto" else estimators
+    closed, sampled = isinstance(bound, ELBO), _sampled(estimators, params, p)
+    d = derive(p, guide, starts=params, estimators=wanted, closed=closed, relaxed=True, sampled=sampled, seed=seed)
     _check_names(params, d)
-    objective = Objective(d, choose(d, _overrides(estimators, d)))
+    return measured(objective_of(d, bound, _overrides(estimators, d)), particles, seed)
+
+
+def measured(objective: Objective, particles: int, seed: int) -> GradientRecord:
+    """The record of an objective where its parameters start."""
+    d = objective.derivation
     values = {n: x.init for n, x in d.parameters.items()}
-    bound, sums = _estimate(objective, values, np.random.default_rng(seed), particles)
-    variance = {n: m.variance for n, m in sums.items()}
+    states = warm(objective, values, np.random.default_rng([seed, 2]))
+    bound, sums = _estimate(objective, values, np.random.default_rng(seed), particles, states)
+    variance = {n: m.variance * objective.coupled for n, m in sums.items()}
     if objective.weights and particles < FEW:
-        variance = _between_groups(objective, values, np.random.default_rng([seed, 1]), particles)
+        variance = between_groups(objective, values, np.random.default_rng([seed, 1]), particles, states)
     return _record(d, objective, values, bound, {n: m.mean for n, m in sums.items()}, variance)
 
 
-def _estimate(objective: Objective, values: dict, rng: np.random.Generator, particles: int) -> tuple[float, dict]:
-    """Mean bound, and moments of the particles' contributions, by parameter."""
-    d = objective.derivation
-    bounds, weights, blocks = [], [], []
-    for start in range(0, particles, CHUNK):
-        count = min(CHUNK, particles - start)
-        eps = independent(rng, d, count)
-        rows = {n: minibatches(rng, d.plates[n], count) for n in d.index_inputs}
+def warm(objective: Objective, values: dict, rng: np.random.Generator, steps: int = WARM) -> Sequence[np.ndarray]:
+    """The states of control variates after some steps at these values."""
+    states: Sequence[np.ndarray] = objective.start
+    for _ in range(steps if states else 0):
+        signals = _signals(objective, values, rng, WARM_PARTICLES)[0]
+        _, states = objective.combine(signals, WARM_PARTICLES, states)
+    return states
+
+
+def _signals(objective: Objective, values: dict, rng: np.random.Generator, particles: int) -> tuple:
+    """Signals, bounds and terms of so many draws, and the blocks (rows, noise, count) that they were made in."""
+    d, together = objective.derivation, objective.coupled * objective.unit
+    block = CHUNK // together * together or together
+    bounds, signals, terms, blocks = [], [], [], []
+    for start in range(0, particles, block):
+        count = min(block, particles - start)
+        eps = independent(rng, d, count, objective.mirrored)
+        groups = -(-count // together)
+        rows = {n: np.repeat(minibatches(rng, d.plates[n], groups), together, 0)[:count] for n in d.index_inputs}
         with np.errstate(all="ignore"):
-            bound, _, w = objective.evaluate(values, rows, eps, count)
-        bounds.append(bound), weights.append(w), blocks.append((rows, eps, count))
-    centred = [leave_one_out(np.concatenate([w[i] for w in weights])) for i in range(len(objective.weights))]
+            bound, term, w = objective.evaluate(values, rows, eps, count)
+        bounds.append(bound), terms.append(term), signals.append(w), blocks.append((rows, eps, count))
+    joined = [np.concatenate([np.asarray(w[i]) for w in signals]) for i in range(len(signals[0]))]
+    return joined, np.concatenate(bounds), np.concatenate(terms), blocks
+
+
+def _estimate(
+    objective: Objective, values: dict, rng: np.random.Generator, particles: int, states: Sequence[np.ndarray] = ()
+) -> tuple[float, dict]:
+    """Mean bound, and moments of the particles' contributions (of a pair's, where they are mirrored), by parameter."""
+    draws, together = particles * objective.unit, objective.coupled * objective.unit
+    signals, bounds, _, blocks = _signals(objective, values, rng, draws)
+    with np.errstate(all="ignore"):
+        slots, _ = objective.combine(signals, draws, states)
+        bounds = objective.bounds_of(bounds, signals)
     sums = {n: _Moments() for n in values}
     start = 0
     for rows, eps, count in blocks:
         with np.errstate(all="ignore"):
-            parts = objective.contributions(values, rows, eps, [c[start : start + count] for c in centred], count)
+            parts = objective.contributions(values, rows, eps, [c[start : start + count] for c in slots], count)
         for n, part in zip(values, parts, strict=True):
-            sums[n].add(part)
+            sums[n].add(part if together == 1 else part.reshape(-1, together, *part.shape[1:]).mean(1))
         start += count
-    return float(np.concatenate(bounds).mean()), sums
+    return float(bounds.mean()), sums
 
 
-def _between_groups(
-    objective: Objective, values: dict, rng: np.random.Generator, particles: int
+def between_groups(
+    objective: Objective,
+    values: dict,
+    rng: np.random.Generator,
+    particles: int,
+    states: Sequence[np.ndarray] = (),
+    groups: int = GROUPS,
 ) -> dict[str, np.ndarray]:
-    """`particles` times the variance of a mean of so many: seen over groups of their own.
+    """`particles` times the variance of a mean of so many, by parameter: seen over groups of their own.
 
     The contributions of a few particles share their baselines, so their spread says too little.
     """
     means = {n: _Moments() for n in values}
-    for _ in range(GROUPS):
-        for n, m in _estimate(objective, values, rng, particles)[1].items():
+    for _ in range(groups):
+        for n, m in _estimate(objective, values, rng, particles, states)[1].items():
             means[n].add(m.mean[None])
     return {n: particles * m.variance for n, m in means.items()}
 
 
 def _eager(model, args, kwargs, guide, params, estimators, particles, seed) -> GradientRecord:
     p = problem(model, args, kwargs, eager=True, seed=seed)
-    d = derive(p, guide, starts=params, eager=True, seed=seed)
+    wanted = None if estimators == "auto" else estimators
+    d = derive(p, guide, starts=params, estimators=wanted, eager=True, seed=seed)
     _check_names(params, d)
     objective = EagerObjective(p, guide, params or {}, _overrides(estimators, d))
     values = {n: x.init for n, x in d.parameters.items()}
@@ -229,7 +306,7 @@ def _record(
         grad,
         raw,
         variances,
-        objective.values.work + objective.particle_gradient.work,
+        objective.cost,
         chosen,
     )
 
@@ -249,8 +326,10 @@ def _unconstrained(constraint: Any, value: np.ndarray, g: np.ndarray) -> np.ndar
     return np.asarray(compile_program(program_of(tape, pull_through(tape, total, [x])))(inner)[0])
 
 
-def independent(rng: np.random.Generator, d: Derivation, count: int) -> dict[str, np.ndarray]:
-    """Independent noise for `count` particles."""
+def independent(
+    rng: np.random.Generator, d: Derivation, count: int, mirrored: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """Independent noise for `count` particles, or for pairs of them where it is mirrored."""
     out = {}
     for f in d.factors:
         shape = (count, *f.noise_shape)
@@ -260,6 +339,8 @@ def independent(rng: np.random.Generator, d: Derivation, count: int) -> dict[str
             out[f.name] = np.clip(rng.random(shape), 1e-300, 1.0 - 2.0**-53)
         else:
             out[f.name] = rng.integers(0, 2**62, shape)
+        if f.name in mirrored:
+            out[f.name][1::2] = 1.0 - out[f.name][: count // 2 * 2 : 2]
     return out
 
 

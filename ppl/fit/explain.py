@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..array import unrolled
 from ..elbo import Derivation, Plan, Problem, exact_reason, listed
+from ..elbo.estimators import exact
 from ..guides import CLOSED
 from .evaluate import Bound
 from .formulas import formulas
@@ -38,6 +39,9 @@ def explain(
         if term.exact:
             how.append("exact")
             reasons[f"exact: {exact_reason(term).why}"] = None
+        if term.integrated:
+            how.append(f"exact in {', '.join(term.integrated)}")
+            reasons[f"exact: {exact.GAUSSIAN}"] = None
         for (estimator, why), names in _grouped(choices, updated).items():
             how.append(f"{estimator} in {listed(names)}")
             reasons[f"{how[-1] if estimator == 'score' else estimator}: {why}"] = None
@@ -75,7 +79,7 @@ def _value(term, bound: Bound | None) -> str:
 def _grouped(choices, updated: frozenset[str]) -> dict[tuple[str, str], list[str]]:
     out: dict[tuple[str, str], list[str]] = {}
     for name, c in choices.items():
-        key = ("closed form", CLOSED_WHY) if name in updated else (c.estimator, c.reason.why)
+        key = ("closed form", CLOSED_WHY) if name in updated else (c.label, c.reason.why)
         out.setdefault(key, []).append(name)
     return out
 

@@ -26,7 +26,8 @@ from ..algorithms.coordinates import Coordinates
 from ..algorithms.noise import Stream, draw, generator
 from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
 from ..algorithms.tables import Table, tables_at
-from ..elbo import Objective, Problem, choose, derive, problem
+from ..elbo import Objective, Plan, Problem, bounds, choose, derive, problem
+from ..elbo.estimators import ESTIMATORS
 from ..errors import DataError, GuideError, ModelError
 from ..guides import Families
 from ..model.calls import refuse_own_names
@@ -77,6 +78,9 @@ def keeping(p: Problem, guide: Any, algorithm: Any, seed: int, notes: tuple[str,
 
 def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, seed: int, algorithm: Any) -> dict:
     """What says which problem it is, and which algorithm."""
+    if not objective.plain:  # its terms are those of the bound that was climbed
+        d = derive(p, guide, seed=seed)
+        objective = Objective(d, choose(d))
     d = objective.derivation
     return {
         "format": FORMAT,
@@ -92,8 +96,15 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
         "dtype": d.program.dtype.name,
         "shapes": {n: tuple(x.init.shape) for n, x in d.parameters.items()},
         "terms": _terms(objective, seed),
+        "members": _members(objective),
         "algorithm": _of_algorithm(algorithm),
     }
+
+
+def _members(objective: Objective) -> dict[str, tuple[str, str]]:
+    """The control variates that a pilot chose, and its words."""
+    found = {f.name: objective.plan.choice_of(f.name) for f in objective.derivation.factors if f.estimator is None}
+    return {n: (c.member, c.reason.why) for n, c in found.items() if c is not None and c.member}
 
 
 def _of_guide(guide: Any) -> Any:
@@ -116,6 +127,14 @@ def _of_algorithm(algorithm: Any) -> dict | None:
         ours = optim.OPTIMIZERS.get(type(optimizer).__name__) is type(optimizer)
         of = [type(optimizer).__name__, {f.name: getattr(optimizer, f.name) for f in dataclasses.fields(optimizer)}]
         settings["optimizer"] = of if ours else store.Missing(type(optimizer).__name__)
+    bound = settings.get("bound")
+    if bound is not None:
+        settings["bound"] = [type(bound).__name__, dataclasses.asdict(bound)]
+    weights = settings.get("weights") or {}
+    if any(callable(w) for w in weights.values()):
+        settings["weights"] = store.Missing("a schedule")
+    elif weights:
+        settings["weights"] = {n: {"nats": w.nats} if isinstance(w, bounds.FreeBits) else w for n, w in weights.items()}
     if settings.get("dtype") is not None:
         settings["dtype"] = np.dtype(settings["dtype"]).name
     if settings.get("checkpoint") is not None:
@@ -130,6 +149,7 @@ def _of_run(run: Run) -> dict:
         "origin": run.where.starts,
         "start": run.start,
         "state": [state.step, state.x, _of_moments(state.optimizer), state.rate, state.skipped],
+        "baselines": state.baselines,
         "tables": {n: [t.x, _of_moments(t.optimizer), t.average, t.visits] for n, t in state.tables.items()},
         "windows": [np.array([w.elbo for w in run.windows]), np.array([w.x for w in run.windows])],
         "sums": tuple(run.sums),
@@ -340,7 +360,7 @@ def _restored(
     d = derive(replace(p, dtype=np.dtype(tree["dtype"])), guide, seed=seed, eager=eager)
     _check_shapes(tree["shapes"], {n: tuple(x.init.shape) for n, x in d.parameters.items()})
     shapes = {n: x.init.shape for n, x in d.parameters.items()}
-    objective = Objective(d, choose(d))
+    objective = Objective(d, _with_members(choose(d), tree["members"]))
     _check_terms(tree["terms"], _terms(objective, seed), 1e-3 if d.program.dtype == np.float32 else 1e-6)
     algorithm = algorithm or _algorithm(tree["algorithm"])
     run = _run(tree["run"], objective, algorithm, eager) if tree["run"] and algorithm else None
@@ -446,6 +466,12 @@ def _algorithm(tree: Mapping[str, Any] | None) -> Any:
         if isinstance(settings["optimizer"], store.Missing):
             return None
         settings["optimizer"] = _optimizer(settings["optimizer"])
+    if isinstance(settings.get("weights"), store.Missing):
+        return None
+    if "bound" in settings:
+        settings["bound"] = _bound_of(settings["bound"])
+    if settings.get("weights") is not None:
+        settings["weights"] = _weights_of(settings["weights"])
     hints = get_type_hints(kind, vars(sys.modules[kind.__module__]))
     known = {f.name for f in dataclasses.fields(kind)} - {"init"}
     held = {n: x for n, x in settings.items() if n in known and _missing(x) is None}
@@ -465,6 +491,36 @@ def _optimizer(held: Any) -> Any:
         if set(settings) == {f.name for f in dataclasses.fields(kind)}:
             return kind(**settings)
     raise damaged(f"the optimizer {held!r}")
+
+
+def _bound_of(held: Any) -> Any:
+    """One of the bounds, from its name and its fields."""
+    if not fits(held, tuple[str, dict[str, float]]) or held[0] not in ("ELBO", "IWAE", "Renyi"):
+        raise damaged(f"bound={held!r}")
+    try:
+        return getattr(bounds, held[0])(**held[1])
+    except (TypeError, ModelError):
+        raise damaged(f"bound={held!r}") from None
+
+
+def _weights_of(held: Any) -> dict[str, Any]:
+    """Weights of sites, of which free bits are kept by their field."""
+    if not fits(held, dict[str, float | dict[str, float]]):
+        raise damaged(f"weights={held!r}")
+    try:
+        return {n: bounds.FreeBits(**w) if isinstance(w, dict) else w for n, w in held.items()}
+    except TypeError:
+        raise damaged(f"weights={held!r}") from None
+
+
+def _with_members(plan: Plan, members: Mapping[str, tuple[str, str]]) -> Plan:
+    """The plan with the control variates that a pilot chose."""
+    for name, (member, why) in members.items():
+        found = plan.choice_of(name)
+        if found is None or found.estimator != "score" or getattr(ESTIMATORS.get(member), "control", None) is None:
+            raise damaged(f"'{member}' as the estimator of '{name}'")
+        plan = plan.with_member(name, member, why)
+    return plan
 
 
 def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: bool) -> Run:
@@ -487,7 +543,11 @@ def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: b
     held = dict(zip(("bounds", "places"), tree["windows"], strict=True))
     check_shapes("windows", held, {"bounds": (count,), "places": (count, *size) if count else np.shape(held["places"])})
     tables = {n: _table(t, *tree["tables"][n]) for n, t in tables.items()}
-    state = State(step, x, _moments(optimizer.init(x), moments), rate, skipped, tables)
+    baselines = tuple(tree["baselines"])
+    if baselines:
+        there, here = ({str(i): x for i, x in enumerate(xs)} for xs in (baselines, objective.start))
+        check_shapes("states of control variates", there, {n: np.shape(x) for n, x in here.items()})
+    state = State(step, x, _moments(optimizer.init(x), moments), rate, skipped, tables, baselines)
     windows = tuple(Window(float(e), w) for e, w in zip(*tree["windows"], strict=True))
     answer = tree["answer"] and Point(*tree["answer"])
     start, sums, notes = tree["start"], Sums(*tree["sums"]), tuple(tree["notes"])

@@ -30,6 +30,7 @@ PROBLEM = {
     "dtype": Literal["float32", "float64"],
     "shapes": dict[str, tuple[int, ...]],
     "terms": dict[str, float],
+    "members": dict[str, tuple[str, str]],
     "algorithm": dict[str, Any] | None,
     "run": dict[str, Any] | None,
 }
@@ -44,6 +45,7 @@ RUN = {
     "origin": Arrays,
     "start": Arrays,
     "state": tuple[int, np.ndarray, Moments, float, int],
+    "baselines": tuple[np.ndarray | float, ...],
     "tables": dict[str, tuple[np.ndarray, Moments, np.ndarray, np.ndarray]],
     "windows": tuple[np.ndarray, np.ndarray],
     "sums": tuple[float, np.ndarray | float, int, int],

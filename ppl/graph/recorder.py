@@ -68,6 +68,7 @@ class Recorder(Handler):
         self.tape, self.latent = tape, latent
         self.plate_sizes, self.starts, self.given = plate_sizes or {}, starts or {}, indices or {}
         self.noise, self.rng = noise or {}, np.random.default_rng(seed)
+        self.ways: Mapping[str, Any] = {}  # sites that are drawn in a way of their own
         self.sites: dict[str, Site] = {}
         self.branches_before: dict[str, int] = {}  # how many branches were taken before a site
         self.plates: dict[str, PlateFrame] = {}

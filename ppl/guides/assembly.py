@@ -54,7 +54,7 @@ class Assembly:
             noise=recorder.noise,
         )
         guided.rng, guided.parameters = recorder.rng, recorder.parameters
-        guided.plates, guided.indices = recorder.plates, recorder.indices
+        guided.plates, guided.indices, guided.ways = recorder.plates, recorder.indices, recorder.ways
         with guided, ours_first():
             self.guide(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
         self._sites = {s.name: s for s in guided.sites.values() if s.type == "sample"}

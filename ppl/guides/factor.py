@@ -75,7 +75,7 @@ def single_site(recorder: Recorder, site: Site, q: Distribution, origin: str) ->
         {} if log_jacobian is None else {site.name: log_jacobian},
         q,
         site.plates,
-        base.reparameterized,
+        base.reparameterized or getattr(recorder.ways.get(site.name), "smooth", False),
         origin,
     )
 
@@ -93,9 +93,13 @@ def _over_batch(x, q):
 def draw_base(recorder: Recorder, name: str, base: Distribution) -> tuple[Recorded, str, Recorded]:
     """Noise input, its kind, and the marked draw of a base distribution."""
     if base.noise is not None:
+        way = recorder.ways.get(name)
+        way = None if way is None or not way.fits(base) else way
         standard = recorder.rng.standard_normal if base.noise == "normal" else recorder.rng.random
-        noise = recorder.tape.input(_given(recorder, name, lambda: standard(base.noise_shape)), f"{name}.noise")
-        return noise, base.noise, mark(recorder, base.from_noise(noise), name)
+        shape = base.noise_shape if way is None else way.noise_shape(base)
+        noise = recorder.tape.input(_given(recorder, name, lambda: standard(shape)), f"{name}.noise")
+        draw = base.from_noise(noise) if way is None else way.draw(base, noise)
+        return noise, base.noise, mark(recorder, draw, name)
     if not base.has("sample"):
         raise GuideError(
             f"a guide {type(base).__name__} that cannot be drawn from", "a family with a sampler", "Normal", site=name

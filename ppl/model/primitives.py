@@ -56,7 +56,9 @@ def sample(
         this site's variational distribution, in place; it may use data, parameters and
         earlier latent values. Used by `infer` only.
     estimator
-        overrides how gradients through this site are estimated: "enumerate", "pathwise" or "score".
+        overrides how gradients through this site are estimated: a class ("exact", "enumerate", "pathwise", "score")
+        or one of its members, as "stl", "leave-one-out", "disarm", "relax", "nvil"; it is refused where it would be
+        wrong. "concrete" and "straight-through" are biased, and the fit says so.
 
     Raises
     ------

@@ -600,6 +600,60 @@ PLATE_AT = {"p": np.array([0.4, 0.7, 0.2])}
 for _name, _f in MIXERS.items():
     ZOO.append(Exact(f"plate: {_name}", plated(_f), plated_guide, PLATE_AT, plated_bound(_f)))
 
+ROWS_OF_COINS = np.array([1.4, 0.3, -0.5, 2.2])
+MANY_DATA = np.array([0.5, -1.0, 2.0, 0.3, 1.4, -0.2])
+
+
+def minibatch():
+    t = ppl.param("t", 0.4)
+    with ppl.plate("rows", 6, subsample_size=2) as i:
+        b = ppl.sample("b", dist.Bernoulli(0.4))
+        ppl.sample("x", dist.Normal(t + 2 * b, 0.7), obs=(i[:, None] == np.arange(6)) @ MANY_DATA)
+
+
+def minibatch_guide():
+    with ppl.plate("rows", 6, subsample_size=2):
+        ppl.sample("b", dist.Bernoulli(ppl.param("p", np.full(6, 0.5), constraints.unit_interval)))
+
+
+def minibatch_bound(at):
+    total = 0.0
+    for b, q in ((0, 1 - at["p"]), (1, at["p"])):
+        total += np.sum(q * (bernoulli(b, 0.4) - np.log(q) + normal(MANY_DATA, at["t"] + 2 * b, 0.7)))
+    return total
+
+
+ZOO.append(
+    Exact(
+        "a minibatch of a plate",
+        minibatch,
+        minibatch_guide,
+        {"t": 0.4, "p": np.array([0.4, 0.7, 0.2, 0.5, 0.6, 0.3])},
+        minibatch_bound,
+    )
+)
+
+
+def one_hot():
+    with ppl.plate("rows", 3):
+        c = ppl.sample("c", dist.OneHotCategorical(probs=np.array([0.2, 0.3, 0.5])))
+        ppl.sample("x", dist.Normal(c @ np.array([-1.0, 0.5, 2.0]), 0.8), obs=DATA)
+
+
+def one_hot_guide():
+    with ppl.plate("rows", 3):
+        ppl.sample("c", dist.OneHotCategorical(logits=ppl.param("a", np.zeros((3, 3)), event_dim=1)))
+
+
+def one_hot_bound(at):
+    log_q = at["a"] - special.logsumexp(at["a"], axis=-1, keepdims=True)
+    log_p = np.log([0.2, 0.3, 0.5]) + normal(DATA[:, None], np.array([-1.0, 0.5, 2.0]), 0.8)
+    return np.sum(np.exp(log_q) * (log_p - log_q))
+
+
+ONE_HOT_AT = {"a": np.array([[0.3, -0.4, 0.2], [1.0, 0.1, -0.5], [0.0, 0.2, 0.7]])}
+ZOO.append(Exact("one-hot categories in a plate", one_hot, one_hot_guide, ONE_HOT_AT, one_hot_bound))
+
 SQUARE = np.array([[0.5, -1.0], [2.0, 0.3]])
 SQUARE_MIXERS = {
     "apart": lambda b: 2.0 * b,

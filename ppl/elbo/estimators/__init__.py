@@ -1,8 +1,48 @@
-"""Gradient estimators, one file each: when it fits, and what it adds to the objective."""
+"""Gradient estimators, one file each: when it fits, why, and what it adds to the objective."""
 
-from . import enumerated, exact, pathwise, score
+from . import (
+    coefficient,
+    concrete,
+    decaying_average,
+    disarm,
+    dreg,
+    enumerated,
+    exact,
+    none,
+    nvil,
+    pathwise,
+    rebar,
+    relax,
+    score,
+    stl,
+    straight_through,
+    vargrad,
+    vimco,
+)
+from .record import Control, Estimator, Scored, Setting
 
-ESTIMATORS = {"exact": exact, "enumerate": enumerated, "pathwise": pathwise, "score": score}
-NAMES = {**{name: name for name in ESTIMATORS}, "leave-one-out": "score"}
+ESTIMATORS: dict[str, Estimator] = {
+    e.name: e
+    for e in (
+        exact.ESTIMATOR,
+        enumerated.ESTIMATOR,
+        pathwise.ESTIMATOR,
+        stl.ESTIMATOR,
+        dreg.ESTIMATOR,
+        score.ESTIMATOR,
+        none.ESTIMATOR,
+        score.LEAVE_ONE_OUT,
+        vargrad.ESTIMATOR,
+        coefficient.ESTIMATOR,
+        decaying_average.ESTIMATOR,
+        nvil.ESTIMATOR,
+        vimco.ESTIMATOR,
+        disarm.ESTIMATOR,
+        rebar.ESTIMATOR,
+        relax.ESTIMATOR,
+        concrete.ESTIMATOR,
+        straight_through.ESTIMATOR,
+    )
+}
 
-__all__ = ["ESTIMATORS", "NAMES", "enumerated", "exact", "pathwise", "score"]
+__all__ = ["ESTIMATORS", "Control", "Estimator", "Scored", "Setting", "enumerated", "exact", "pathwise", "score"]

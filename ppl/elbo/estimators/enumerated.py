@@ -8,6 +8,8 @@ states side by side, and chains and trees are eliminated site by site.
 
 from __future__ import annotations
 
+from .record import Estimator
+
 BUDGET = 5_000_000  # counted cost of a draw up to which sites are summed out, whatever the model costs
 RATIO = 50  # times the cost of the model at one state
 LIMIT = 1_000_000_000  # also where the user asks for it
@@ -23,3 +25,5 @@ SUPPORT = "the support of '{site}' moves with it"
 STATES = "its states are not known: {family}"
 ASKED = "asked for"
 NAMED = "the guide function draws it"
+
+ESTIMATOR = Estimator("enumerate", "enumerate", "a finite site is summed out, without noise")
