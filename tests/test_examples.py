@@ -423,7 +423,7 @@ def test_a_difference_in_the_readme_would_be_seen():
 
 def test_the_readme_has_the_two_commands():
     text = (ROOT / "README.md").read_text()
-    for name, runs in (("main", "examples/eight_schools.py"), ("tests", "-m pytest -q")):
+    for name, runs in (("main", "examples/eight_schools.py"), ("tests", "-m pytest -q -n auto")):
         command = re.search(rf"^<!-- command: {name} -->\n```sh\n(.*)\n```$", text, re.M)
         assert command and command[1].endswith(runs)
 

@@ -196,7 +196,7 @@ def _other_mode(objective: Objective, values: dict, rng: np.random.Generator, ro
     by that one's curvature, with a valley half-way.
     """
     d = objective.derivation
-    where = Coordinates.at(d, values, rows=rows)
+    where = Coordinates.at(d, values)  # at the rows in use already
     sites = [n for n in where.gaussian if f"{n}.scale" in where.slices and n in d.transforms]
     if not sites or len(sites) < len(d.factors) or any(f.noise_kind != "normal" for f in d.factors):
         return ()
@@ -228,7 +228,8 @@ def _other_mode(objective: Objective, values: dict, rng: np.random.Generator, ro
         if not np.isfinite(other.value) or other.value > top.value + RIVAL:
             continue
         ends = [f(top.x + sign * STEP * way)[1] @ way for sign in (1.0, -1.0)]
-        distance = max((ends[0] - ends[1]) / (2.0 * STEP), 0.0) ** 0.5
+        with np.errstate(invalid="ignore"):  # a density that is not finite there
+            distance = max((ends[0] - ends[1]) / (2.0 * STEP), 0.0) ** 0.5
         if distance > DISTANT and f(0.5 * (other.x + top.x))[0] > max(other.value, top.value) + BARRIER:
             sizes = np.cumsum([np.size(where.starts[f"{n}.loc"]) for n in sites])
             name = sites[int(np.searchsorted(sizes, np.argmax(np.abs(way)), side="right"))].removesuffix("_decentered")

@@ -151,7 +151,9 @@ def _check_bound(wanted: Mapping[str, Estimator | None], multiple: bool) -> None
             )
         if e is not None and multiple and e.name not in MULTIPLE:
             names = ", ".join(f"'{n}'" for n in MULTIPLE)
-            raise GuideError(f"estimator='{e.name}' for a bound of several samples", f"one of {names}", site=name)
+            raise GuideError(
+                f"estimator='{e.name}' for a bound of several samples", f"one of {names}", "no estimator=", site=name
+            )
 
 
 def asked_of(f: FactorFacts, overrides: Mapping[str, str] | None = None) -> Estimator | None:

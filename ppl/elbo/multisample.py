@@ -41,7 +41,8 @@ def objective_of(
         weighted = tuple(n for n in weights if n not in dict(free))
         return Objective(d, choose(d, overrides), weighted, free, plain=not weights)
     if weights:
-        raise GuideError("weights= for a bound of several samples", "bound=ppl.ELBO(), whose terms have weights")
+        expected = "bound=ppl.ELBO(), whose terms have weights"
+        raise GuideError("weights= for a bound of several samples", expected, "no weights=, or no bound=")
     plan = choose(d, overrides, multiple=True)
     for f in d.factors:
         found = plan.choice_of(f.name)

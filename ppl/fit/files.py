@@ -103,7 +103,8 @@ def _of_problem(p: Problem, guide: Any, objective: Objective, executor: str, see
 
 def _members(objective: Objective) -> dict[str, tuple[str, str]]:
     """The control variates that a pilot chose, and its words."""
-    found = {f.name: objective.plan.choice_of(f.name) for f in objective.derivation.factors if f.estimator is None}
+    open_ones = [f.name for f in objective.derivation.factors if f.estimator in (None, "score")]
+    found = {n: objective.plan.choice_of(n) for n in open_ones}
     return {n: (c.member, c.reason.why) for n, c in found.items() if c is not None and c.member}
 
 

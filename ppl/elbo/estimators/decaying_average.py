@@ -23,7 +23,9 @@ def _start(shapes):
 def _coefficients(signals, state, particles):
     (f,), (mean, mass) = signals, state
     b = mean / np.maximum(mass, 1e-9)
-    return [f - b], [DECAY * mean + (1.0 - DECAY) * np.mean(f, axis=0), DECAY * mass + (1.0 - DECAY)]
+    with np.errstate(invalid="ignore"):  # weights that are not finite are the step's to leave out
+        f_centred = f - b
+    return [f_centred], [DECAY * mean + (1.0 - DECAY) * np.mean(f, axis=0), DECAY * mass + (1.0 - DECAY)]
 
 
 WHY = "score function with a decaying average of past weights as its baseline"
