@@ -483,6 +483,7 @@ def test_principal_components_are_those_of_pca():
     assert result["best"] == 2
 
 
+@pytest.mark.slow
 def test_one_pass_of_minibatches_comes_close_to_sweeps_over_everything():
     result, _ = run("online_mixture")
     gap = result["everything"].elbo - result["one_pass"].elbo

@@ -38,7 +38,7 @@ from .wide import log_normal, with_wide
 DRAWS = 2000  # of the global latents, and half as many wide ones
 NODES, MOST_NODES = 32, 256  # of every element's latents, for each of these
 NODE_WORK = 200_000_000  # counted cost up to which there are more nodes than the fewest
-WORK = 1_000_000_000  # counted cost of all ratios
+WORK = 700_000_000  # counted cost of all ratios
 FAIR = 0.7  # k-hat up to which smoothed averages settle
 ENOUGH = 200  # draws that weighted ones must be worth, for means within 0.07 posterior sds
 FEWEST_DRAWS = 200

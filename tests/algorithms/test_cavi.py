@@ -142,6 +142,7 @@ def test_diagonal_mixture_by_hand():
         np.testing.assert_allclose(fit.params[name], value, rtol=CLOSE, atol=1e-9, err_msg=name)
 
 
+@pytest.mark.slow
 def test_latent_dirichlet_allocation_is_where_scikit_learn_stops():
     from sklearn.decomposition import LatentDirichletAllocation
 
