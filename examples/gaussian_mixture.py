@@ -62,6 +62,9 @@ def main(plot=None):
 
         colours = probs[:, used[:3]]
         plt.scatter(*x.T, c=colours / colours.sum(1, keepdims=True), s=12)
+        plt.xlabel("first coordinate")
+        plt.ylabel("second coordinate")
+        plt.title("responsibilities of three components, as shares of red, green and blue")
         plt.savefig(plot)
     return {"fit": fit, "used": used, "agree": agree}
 

@@ -104,6 +104,9 @@ def draw(rows, path):
     colors = ["tab:red" if rows[n]["off"] > 5 else "tab:blue" for n in names]
     axes.barh(names, [rows[n]["relative"] for n in names], color=colors)
     axes.set(xscale="log", xlabel="variance x counted cost, over leave-one-out's (red: biased)")
+    ticks = [t for t in (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100) if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.set_xticks([], minor=True)
     figure.savefig(path)
     plt.close(figure)
 
