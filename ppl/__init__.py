@@ -10,7 +10,7 @@
 0.71
 """
 
-from . import distributions, optim
+from . import distributions, nn, optim
 from .algorithms import BBVI, CAVI, DADVI, EM, MAP, SVI, Laplace
 from .array import stop_gradient
 from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
@@ -63,6 +63,7 @@ __all__ = [
     "handlers",
     "infer",
     "load",
+    "nn",
     "optim",
     "param",
     "plate",
