@@ -10,7 +10,7 @@
 0.71
 """
 
-from . import distributions, optim
+from . import distributions, nn, optim
 from .algorithms import BBVI, CAVI, DADVI, EM, MAP, SVI, Laplace
 from .array import stop_gradient
 from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
@@ -64,6 +64,7 @@ __all__ = [
     "infer",
     "load",
     "module",
+    "nn",
     "optim",
     "param",
     "plate",
