@@ -115,6 +115,7 @@ class Derivation:
     arguments: dict[str, tuple[Argument, ...]]  # of the sites' families
     states: States | None = None  # the finite sites that are summed out
     networks: tuple[str, ...] = ()  # modules whose weights are learned
+    updates: Mapping[str, int] = field(default_factory=dict)  # outputs with what states are after a step
     trains_apart: bool = False  # is it of a step of a fit, where the model is another one than elsewhere?
 
     @property
@@ -241,7 +242,7 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
     dtype = np.dtype(np.float32 if narrow else np.float64)
     decision = Decision() if eager else _decide(recorded, free, graph)
-    apart = recorder.asked_training or "modules" in recorder.run
+    apart = recorder.asked_training or not {"modules", "states"}.isdisjoint(recorder.run)
     return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype, decision=decision, trains_apart=apart)
 
 
@@ -444,6 +445,7 @@ def derive(
         guides[f.name] = tuple(output(a) for a in arrays), rebuild
     branches = tuple(output(b) for b in tape.branches)
     arguments = {s.name: _arguments(s.fn, output) for s in recorded.of_kind()}
+    updates = {n: output(x) for n, x in recorder.updates.items()} if training else {}
     d = Derivation(
         program_of(tape, outputs),
         tuple(terms),
@@ -460,6 +462,7 @@ def derive(
         tuple(x.value for x in tape.inputs),
         {n: found for n, found in arguments.items() if found},
         networks=recorder.networks,
+        updates=updates,
         trains_apart=training and recorder.asked_training,
     )
     if summed:

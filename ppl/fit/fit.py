@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..algorithms import Bar, Solution
+from ..algorithms.evaluate import Bound, evaluate
 from ..algorithms.noise import Stream, draw, generator
 from ..array import compile_program, is_recorded, prune
 from ..elbo import Derivation, EagerObjective, FactorFacts, Finite, Problem, derive
@@ -21,7 +22,6 @@ from ..graph import ModelGraph
 from ..guides import Joint
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 from ..model.missing import part_name
-from .evaluate import Bound, evaluate
 from .explain import explain
 from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_states, from_weighted
 from .predictive import Draws, posterior_predictive
@@ -85,6 +85,12 @@ class Fit:
     def history(self) -> np.ndarray:
         """The bound's estimate at every step."""
         return self.solution.history
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """The bound on held-out data in training: rows (step, bound)."""
+        run = self.solution.run
+        return np.array(run.held_out if run is not None else (), dtype=float).reshape(-1, 2)
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -417,7 +423,7 @@ class Fit:
         >>> len(fit.resume(steps=30, progress=False).history)
         100
         """
-        from .files import go_on
+        from .files import go_on, steps_of
 
         run, algorithm = self.solution.run, self.algorithm
         if algorithm is None:
@@ -434,8 +440,11 @@ class Fit:
             )
         done = run.state.step
         if steps is None:
-            steps = algorithm.steps - done if done < algorithm.steps and not run.converged else done
+            most = steps_of(algorithm, self.problem)
+            steps = most - done if done < most and not run.converged else done
         algorithm = replace(algorithm, steps=done + count_of("steps", steps), callback=callback)
+        if getattr(algorithm, "epochs", None) is not None:
+            algorithm = replace(algorithm, epochs=None)
         return go_on(self.problem, self.guide, self.solution, algorithm, self.seed, Bar if progress else None)
 
     def save(self, path: str | PathLike) -> None:

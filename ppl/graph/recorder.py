@@ -35,7 +35,7 @@ class Parameter:
     """A learned point parameter: its starting value at full size, and its recorded input.
 
     Where subsampled plates choose rows of it, `rows` says along which axes, and the input is the
-    rows in use: what is not in use costs a step nothing.
+    rows in use: what is not in use costs a step nothing. One that is not `learned` is a `ppl.state`.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Parameter:
     constraint: constraints.Constraint
     node: Recorded | None  # while it is being recorded
     rows: RowAxes = ()
+    learned: bool = True
 
 
 class Recorder(Handler):
@@ -79,6 +80,7 @@ class Recorder(Handler):
         self.plates: dict[str, PlateFrame] = {}
         self.indices: dict[str, Any] = {}
         self.parameters: dict[str, Parameter] = {}
+        self.updates: dict[str, Any] = {}  # of states
         self.saw_float32 = False  # in a parameter's starting value
 
     def beginning(self) -> dict[str, Any]:
@@ -129,6 +131,7 @@ class Recorder(Handler):
             lambda: full_parameter(site, self.rng),
             site.options["constraint"],
             lambda ndim: parameter_axes(site, ndim),
+            learned=not site.options.get("state", False),
         )
 
     def parameter(
@@ -137,6 +140,7 @@ class Recorder(Handler):
         init: Callable[[], Any],
         constraint: constraints.Constraint,
         axes: Callable[[int], RowAxes] = lambda ndim: (),
+        learned: bool = True,
     ) -> Recorded:
         """The recorded value of a parameter, or of its rows in use: an input of its own, made on first use.
 
@@ -155,7 +159,7 @@ class Recorder(Handler):
                 )
             rows = axes(value.ndim)
             used = rows_in_use(value, rows, {plate: concrete(self.indices[plate]) for _, plate in rows})
-            self.parameters[name] = Parameter(name, value, constraint, self.tape.input(used, name), rows)
+            self.parameters[name] = Parameter(name, value, constraint, self.tape.input(used, name), rows, learned)
         return self.parameters[name].node
 
 

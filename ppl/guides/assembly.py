@@ -55,7 +55,7 @@ class Assembly:
             training=recorder.training,
         )
         guided.run["seed"] = recorder.run["seed"]
-        guided.rng, guided.parameters = recorder.rng, recorder.parameters
+        guided.rng, guided.parameters, guided.updates = recorder.rng, recorder.parameters, recorder.updates
         guided.plates, guided.indices, guided.ways = recorder.plates, recorder.indices, recorder.ways
         with guided, ours_first():
             self.guide(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
