@@ -57,6 +57,24 @@ class Adam:
         size = _rate(self, rate) * corrected / (1.0 - self.b1**count)
         return x - size * first / (np.sqrt(second) + self.eps * corrected), Moments(first, second, count)
 
+    def update_in_place(self, g: np.ndarray, state: Moments, x: np.ndarray, rate: float, scratch: np.ndarray) -> int:
+        """The same in the arrays given, without new ones; returns the count."""
+        count, first, second = state.count + 1, state.first, state.second
+        corrected = (1.0 - self.b2**count) ** 0.5
+        np.subtract(g, first, out=scratch)
+        scratch *= 1.0 - self.b1
+        first += scratch
+        np.multiply(g, g, out=scratch)
+        scratch -= second
+        scratch *= 1.0 - self.b2
+        second += scratch
+        np.sqrt(second, out=scratch)
+        scratch += self.eps * corrected
+        np.divide(first, scratch, out=scratch)
+        scratch *= rate * corrected / (1.0 - self.b1**count)
+        x -= scratch
+        return count
+
 
 @dataclass(frozen=True)
 class AdamW(Adam):
@@ -75,6 +93,10 @@ class AdamW(Adam):
     ) -> tuple[np.ndarray, Moments]:
         return super().update(g, state, x * (1.0 - _rate(self, rate) * self.weight_decay), rate)
 
+    def update_in_place(self, g: np.ndarray, state: Moments, x: np.ndarray, rate: float, scratch: np.ndarray) -> int:
+        x *= 1.0 - rate * self.weight_decay
+        return super().update_in_place(g, state, x, rate, scratch)
+
 
 @dataclass(frozen=True)
 class ClippedAdam(Adam):
@@ -91,6 +113,9 @@ class ClippedAdam(Adam):
         self, g: np.ndarray, state: Moments, x: np.ndarray, rate: float | None = None
     ) -> tuple[np.ndarray, Moments]:
         return super().update(np.clip(g, -self.clip_norm, self.clip_norm), state, x, rate)
+
+    def update_in_place(self, g: np.ndarray, state: Moments, x: np.ndarray, rate: float, scratch: np.ndarray) -> int:
+        return super().update_in_place(np.clip(g, -self.clip_norm, self.clip_norm), state, x, rate, scratch)
 
 
 @dataclass(frozen=True)

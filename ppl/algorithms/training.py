@@ -193,15 +193,20 @@ def _descend(
 ) -> Any:
     """The optimizer's step, block by block; its next state, whose arrays are those that it had."""
     x, moments = state.x, state.optimizer
-    arrays = [m for m in moments or () if np.ndim(m)]
-    new = moments
+    names = [n for n, m in zip(moments._fields, moments, strict=True) if np.ndim(m)] if moments else []
+    scratch = np.empty(CACHE, x.dtype) if hasattr(optimizer, "update_in_place") else None
+    new: Any = moments
     for place, pieces, part in blocks:
         g = slopes[pieces[0]][part] if len(pieces) == 1 else np.concatenate([slopes[i] for i in pieces])
-        own = moments and moments._replace(**{n: m[place] for n, m in moments._asdict().items() if np.ndim(m)})
-        x[place], new = optimizer.update(g if factor == 1.0 else g * factor, own, x[place], rate)
-        for whole, m in zip(arrays, (m for m in new or () if np.ndim(m)), strict=True):
-            whole[place] = m
-    return new and new._replace(**{n: m for n, m in moments._asdict().items() if np.ndim(m)})
+        g = g if factor == 1.0 else g * factor
+        own = moments and moments._replace(**{n: getattr(moments, n)[place] for n in names})
+        if scratch is not None:
+            new = moments._replace(count=optimizer.update_in_place(g, own, x[place], rate, scratch[: g.size]))
+            continue
+        x[place], new = optimizer.update(g, own, x[place], rate)
+        for n in names:
+            getattr(moments, n)[place] = getattr(new, n)
+    return new and new._replace(**{n: getattr(moments, n) for n in names})
 
 
 # -- the run -------------------------------------------------------------------------------------------
