@@ -402,7 +402,7 @@ def _check_parameters(d: Derivation, objective: Objective) -> None:
     program = objective.surrogate if objective.apart else objective.values
     live = needed(program, program.outputs[:1])
     for name, i in d.parameter_inputs.items():
-        if i not in live:
+        if i not in live and d.parameters[name].learned:
             raise ModelError(
                 f"parameter '{name}', on which no term of the bound depends",
                 "every parameter to matter",

@@ -92,6 +92,8 @@ def _bound(bounds: np.ndarray, columns: Mapping[str, np.ndarray]) -> Bound:
 def _error(x: np.ndarray) -> Any:
     """Standard error of the mean over the first axis, from means of groups of draws."""
     groups = x[: len(x) // GROUP * GROUP].reshape(-1, GROUP, *x.shape[1:]).mean(1) if len(x) >= 8 * GROUP else x
+    if len(groups) < 2:
+        return np.full(x.shape[1:], np.nan)
     spread = groups.std(0, ddof=1) / len(groups) ** 0.5
     # Rounding apart, what has no noise is exact.
     return np.where(spread <= 1e-13 * np.abs(x).max(0, initial=1.0), 0.0, spread)

@@ -9,7 +9,6 @@ Where a run stands is a `Run`, as in stages.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -341,9 +340,7 @@ class HeldOut:
 
     def __init__(self, p: Problem, guide: Any, d: Derivation, held_out: Any, seed: int):
         args, kwargs = _arguments(held_out)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a minibatch that is larger than these data
-            self.problem = replace(problem(p.model, args, kwargs, seed=seed), dtype=p.dtype)
+        self.problem = replace(problem(p.model, args, kwargs, seed=seed, other=True), dtype=p.dtype)
         own = derive(self.problem, guide, seed=seed)
         for name, x in own.parameters.items():
             if x.rows or name not in d.parameters or d.parameters[name].init.shape != x.init.shape:

@@ -9,7 +9,7 @@ entropy. Each term has its plates' scale; what it depends on is read off the pro
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -215,8 +215,13 @@ class Problem:
 
 
 @paused_collector()
-def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0) -> Problem:
-    """Record the model by itself; what the user does with the arguments later changes nothing."""
+def problem(
+    model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0, other: bool = False
+) -> Problem:
+    """Record the model by itself; what the user does with the arguments later changes nothing.
+
+    `other`: on other data than those of the fit, which may be fewer than a minibatch without a word.
+    """
     args, kwargs = own_argument(args), own_argument(dict(kwargs))
     free: set[str] = set()  # sites that no handler gives a value
 
@@ -233,7 +238,8 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
         )
     if not eager:
         _check_flat(graph)
-    _note_small_plates(recorded.sites)
+    if not other:
+        _note_small_plates(recorded.sites)
     shapes = {
         s.name: unconstrained_shape(s)
         for s in recorded.of_kind(observed=False)
@@ -353,7 +359,7 @@ def derive(
         training=training,
     )
     recorder.ways = {} if pointwise else {n: e.way for n, e in asked.items() if e.way is not None}
-    assembly.run_guide(recorder, p.args, p.kwargs)
+    assembly.run_guide(recorder, p.model, p.args, p.kwargs)
     recorded = record_model(p.model, p.args, p.kwargs, recorder)
     if not eager:  # a path need not have every site
         assembly.check()
@@ -376,7 +382,8 @@ def derive(
     reads = _reads_through(tape, bits, {id(x): at_states for x in summed.values()})
 
     def density(site: Site) -> str:
-        given = ", ".join(p for p in parents.get(site.name, ()) if p != f"{site.name}_unobserved")
+        read = [p for p in parents.get(site.name, ()) if p != f"{site.name}_unobserved"]
+        given = ", ".join(dict.fromkeys(network_of(p, recorder.networks) or p for p in read))
         return f"p({site.name} | {given})" if given else f"p({site.name})"
 
     for site in recorded.of_kind():
@@ -470,6 +477,11 @@ def derive(
         d = sum_out(d, finite, p.decision.reasons)
     exact = {f.name for f in facts if f.estimator == "exact"}
     return integrated(d, exact) if exact and not pointwise and closed else d
+
+
+def network_of(name: str, networks: Sequence[str]) -> str:
+    """The network whose weight this is; "" where it is none's."""
+    return next((n for n in networks if name.startswith(f"{n}.")), "")
 
 
 def _arguments(d: Any, output: Callable) -> tuple[Argument, ...]:

@@ -567,8 +567,9 @@ def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: b
     check_shapes("the start of a run", tree["start"], shapes)
     where = Coordinates.at(d, tree["origin"], tables=not eager, absolute=trained)
     states = {n: x.init.shape for n, x in d.parameters.items() if not x.learned}
-    for kept in (tree["states"], tree["kept_states"]):
-        check_shapes("states", states if kept is None or not trained else kept, states)
+    for held in (tree["states"], tree["kept_states"]) if trained else ():
+        if held is not None:
+            check_shapes("states", held, states)
     step, x, moments, rate, skipped = tree["state"]
     tables = tables_at(where, d, optimizer)
     beside, size = {n: t.x.shape for n, t in tables.items()}, (where.size,)

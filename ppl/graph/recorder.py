@@ -250,10 +250,15 @@ def each_argument(x: Any, change: Callable[[Any], Any]) -> Any:
         return type(x)(*(each_argument(v, change) for v in x))
     if isinstance(x, list | tuple):
         return type(x)(each_argument(v, change) for v in x)
-    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+    if dataclasses.is_dataclass(x) and not isinstance(x, type) and not is_network(x):
         fields = {f.name: each_argument(getattr(x, f.name), change) for f in dataclasses.fields(x) if f.init}
         return dataclasses.replace(x, **fields)
     return change(x)
+
+
+def is_network(x: Any) -> bool:
+    """Has it `init` and `apply`, as `ppl.module` asks for? Such an argument is code, not data."""
+    return callable(getattr(x, "init", None)) and callable(getattr(x, "apply", None))
 
 
 class Masked(np.ma.MaskedArray):
