@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,10 @@ from .runs import draws_at, probabilities
 from .summary import Summary, number, summarize
 from .verdict import Verdict, judge
 from .weights import EXACT, Ratios, log_evidence, weigh
+
+if TYPE_CHECKING:
+    from .amortized import Gap
+    from .information import Information, LogLikelihood
 
 SUMMARY_DRAWS = 4000
 STATES_WORK = 100_000_000  # counted cost of averaging what was summed out over draws
@@ -421,7 +425,72 @@ class Fit:
 
         return applied(self, args, kwargs, seed)
 
-    def amortization_gap(self, *args: Any, steps: int = 1000, seed: int | None = None, **kwargs: Any) -> Any:
+    def log_likelihood(self, *args: Any, samples: int = 100, seed: int | None = None, **kwargs: Any) -> LogLikelihood:
+        """Estimates of log p(x) of every datum by importance weights, where all latents stand in the plate of the data.
+
+        log of the mean of `samples` weights p(x, z) / q(z | x): in expectation it rises with `samples` to log p(x)
+        (Burda, Grosse and Salakhutdinov 2016). Without arguments the data of the fit are used, with them others,
+        which an amortised guide takes. The result has `.value` of all data, its standard error `.se`, and `.each`.
+
+        Raises
+        ------
+        ModelError
+            where a latent or an observation stands outside the plate.
+        GuideError
+            for other data, where the guide has parameters for each row.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model(y):
+        ...     with ppl.plate("rows", len(y)):
+        ...         z = ppl.sample("z", dist.Normal(0, 1))
+        ...         ppl.sample("y", dist.Normal(z, 1), obs=y)
+        >>> fit = ppl.infer(model, np.array([0.0, 1.0, 2.0]), progress=False)
+        >>> exact = dist.Normal(0, 2**0.5).log_prob(np.array([0.0, 1.0, 2.0]))
+        >>> bool(np.allclose(fit.log_likelihood().each, exact, atol=0.02))
+        True
+        """
+        from .information import log_likelihood
+
+        refuse_own_names(self.problem.model, ("samples", "seed"), "fit.log_likelihood")
+        samples, seed = self._asked(samples, seed)
+        return log_likelihood(self._of(args, kwargs, seed), samples, seed)
+
+    def information(self, *args: Any, draws: int = 16, seed: int | None = None, **kwargs: Any) -> Information:
+        """Rate, distortion, mutual information I(z; x) between bounds, and active units, in nats per datum.
+
+        Of the data of the fit, or with arguments of other data, which an amortised guide takes. See `Information`.
+
+        Raises
+        ------
+        ModelError
+            where a latent stands outside the plate of the data, or its guide depends on another draw.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model(y):
+        ...     with ppl.plate("rows", len(y)):
+        ...         z = ppl.sample("z", dist.Normal(0, 1))
+        ...         ppl.sample("y", dist.Normal(z, 1), obs=y)
+        >>> y = 2**0.5 * np.random.default_rng(0).normal(size=500)
+        >>> found = ppl.infer(model, y, progress=False).information()
+        >>> bool(abs(found.at_least.value - 0.5 * np.log(2)) < 0.1), found.active
+        (True, 1)
+        """
+        from .information import information
+
+        refuse_own_names(self.problem.model, ("draws", "seed"), "fit.information")
+        draws, seed = self._asked(draws, seed)
+        return information(self._of(args, kwargs, seed), draws, seed)
+
+    def _of(self, args: tuple, kwargs: dict, seed: int) -> Fit:
+        """The fit on other data, where there are any."""
+        from .amortized import applied
+
+        if not args and not kwargs:
+            return self
+        check_call(self.problem.model, args, kwargs)
+        return applied(self, args, kwargs, seed, judged=False)
+
+    def amortization_gap(self, *args: Any, steps: int = 1000, seed: int | None = None, **kwargs: Any) -> Gap:
         """How much bound the networks of an amortised guide lose to guides of each datum's own.
 
         Every latent of a plate gets a Normal of its own on the unconstrained axis, which begins with the moments
