@@ -216,6 +216,8 @@ def _pull_matmul_right(g, y, a, b):
         return _unbroadcast((np.swapaxes(a, -1, -2) @ np.expand_dims(g, -1))[..., 0], b)
     if np.ndim(a) == 1:
         return _unbroadcast(np.expand_dims(a, -1) * np.expand_dims(g, -2), b)
+    if np.ndim(b) == 2 and np.ndim(a) > 2:  # one product over all rows, not a sum of many
+        a, g = (np.reshape(x, (math.prod(np.shape(x)[:-1]), np.shape(x)[-1])) for x in (a, g))
     return _unbroadcast(np.swapaxes(a, -1, -2) @ g, b)
 
 
@@ -302,6 +304,8 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     },
     op.index.run: {0: lambda g, y, x, key: op.scatter(g, key, np.shape(x))},
     op.scatter.run: {0: lambda g, y, x, key, shape: op.index(g, key)},
+    op.windows.run: {0: lambda g, y, x, sizes, *rest: op.overlaid(g, np.shape(x)[-len(sizes) - 1 : -1], *rest)},
+    op.overlaid.run: {0: lambda g, y, x, space, *rest: op.windows(g, np.shape(x)[-len(space) - 1 : -1], *rest)},
     op.log_abs_det.run: {0: lambda g, y, x: g[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2)},
     op.sign_det.run: {},
     op.cast.run: {0: lambda g, y, x, dtype: _cast_back(g, x, dtype)},

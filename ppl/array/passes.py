@@ -206,5 +206,10 @@ def no_change_of_shape(x, shape):
 
 @rule(op.reshape.run, example=lambda x: np.reshape(np.reshape(x, 6), (2, 3)))
 def reshape_of_reshape(x, shape):
-    """Only the last of several reshapes counts."""
-    return op.reshape(x.args[0], shape) if _made_by(x, op.reshape.run) else None
+    """Only the last of several reshapes counts; that of a copy, which the first of them makes of a view, is free."""
+    return op.reshape(x.args[0], shape) if _made_by(x, op.reshape.run) and not _scattered(x.args[0]) else None
+
+
+def _scattered(x) -> bool:
+    """Is this a view whose elements do not lie in a row?"""
+    return any(_made_by(x, fun) for fun in (op.windows.run, op.transpose.run, op.broadcast.run))

@@ -15,15 +15,21 @@ In a model, `ppl.module("encoder", net)` makes the parameters learned ones.
 """
 
 from .activations import elu, gelu, identity, leaky_relu, relu, sigmoid, silu, softmax, softplus, tanh
+from .convolutions import Conv1d, Conv2d, ConvTranspose2d, MaskedConv1d, MaskedConv2d
 from .dense import MLP, Dropout, Embedding, LayerNorm, Linear, MaskedLinear
 from .network import Network, Residual, Sequential
 
 __all__ = [
     "MLP",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Embedding",
     "LayerNorm",
     "Linear",
+    "MaskedConv1d",
+    "MaskedConv2d",
     "MaskedLinear",
     "Network",
     "Residual",
