@@ -214,6 +214,7 @@ ELEMENTWISE = {
         A.xlogx_gap, A.gammaln_gap,
     ),
     ("above one", "unit"): (special.binom,),
+    ("unit", "real"): (specials.tanh_root,),
     ("positive", "real"): (special.huber,),
     ("shape", "unit"): (
         special.gammaincinv, special.gammainccinv, quantiles.log_gamma_quantile, quantiles.log_wald_quantile,
