@@ -15,6 +15,7 @@ In a model, `ppl.module("encoder", net)` makes the parameters learned ones.
 """
 
 from .activations import elu, gelu, identity, leaky_relu, relu, sigmoid, silu, softmax, softplus, tanh
+from .autoregressive import MADE, Autoregressive, PixelCNN, WaveNet
 from .convolutions import Conv1d, Conv2d, ConvTranspose2d, MaskedConv1d, MaskedConv2d
 from .dense import MLP, Dropout, Embedding, LayerNorm, Linear, MaskedLinear
 from .flows import Coupling, Flow, InverseAutoregressive, Planar
@@ -25,7 +26,9 @@ from .recurrent import GRU, LSTM
 __all__ = [
     "GRU",
     "LSTM",
+    "MADE",
     "MLP",
+    "Autoregressive",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
@@ -41,9 +44,11 @@ __all__ = [
     "MaskedLinear",
     "MaskedMLP",
     "Network",
+    "PixelCNN",
     "Planar",
     "Residual",
     "Sequential",
+    "WaveNet",
     "elu",
     "gelu",
     "identity",
