@@ -2,7 +2,7 @@
 
 | order | estimator | fits when |
 |---|---|---|
-| 1 | exact | closed-form KL or entropy |
+| 1 | exact | closed-form KL or entropy; Gaussian expectations of linear and quadratic terms that cost little |
 | 2 | enumerate | finite states, independent elements, a sum within the budget (`enumeration.py`) |
 | 3 | pathwise | the draw is reparameterized, and continuous on every path to the term |
 | 4 | score function | always |

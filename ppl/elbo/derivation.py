@@ -475,8 +475,10 @@ def derive(
     if summed:
         finite = {position[id(x)]: finite_site(recorded.sites[n], p.decision.joint[n]) for n, x in summed.items()}
         d = sum_out(d, finite, p.decision.reasons)
-    exact = {f.name for f in facts if f.estimator == "exact"}
-    return integrated(d, exact) if exact and not pointwise and closed else d
+    if pointwise or not closed:
+        return d
+    by_estimator = {e: {f.name for f in facts if f.estimator == e} for e in ("exact", None)}
+    return integrated(d, by_estimator["exact"], by_estimator[None])
 
 
 def network_of(name: str, networks: Sequence[str]) -> str:

@@ -15,19 +15,40 @@ In a model, `ppl.module("encoder", net)` makes the parameters learned ones.
 """
 
 from .activations import elu, gelu, identity, leaky_relu, relu, sigmoid, silu, softmax, softplus, tanh
+from .autoregressive import MADE, Autoregressive, PixelCNN, WaveNet
+from .convolutions import Conv1d, Conv2d, ConvTranspose2d, MaskedConv1d, MaskedConv2d
 from .dense import MLP, Dropout, Embedding, LayerNorm, Linear, MaskedLinear
+from .flows import Coupling, Flow, InverseAutoregressive, Planar
+from .masked import MaskedMLP
 from .network import Network, Residual, Sequential
+from .recurrent import GRU, LSTM
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "MADE",
     "MLP",
+    "Autoregressive",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Coupling",
     "Dropout",
     "Embedding",
+    "Flow",
+    "InverseAutoregressive",
     "LayerNorm",
     "Linear",
+    "MaskedConv1d",
+    "MaskedConv2d",
     "MaskedLinear",
+    "MaskedMLP",
     "Network",
+    "PixelCNN",
+    "Planar",
     "Residual",
     "Sequential",
+    "WaveNet",
     "elu",
     "gelu",
     "identity",

@@ -113,7 +113,7 @@ class MLP(Network):
     of sizes: it then has several heads, and `apply` returns a tuple. `heads` says which set each head lies in:
     the name of a constraint ("real", "positive", "unit_interval", "simplex", ...), a constraint or a transform,
     reached as in `biject_to` ("simplex": by softmax), or a function of arrays. Several inputs are joined along
-    their last axes.
+    their last axes. `start` and `last` name the rules by which the layers start, and the last of them.
 
     Parameters are named "0", "1", ... by layer; the heads of the last layer "0", "1", ... within it.
 
@@ -132,6 +132,9 @@ class MLP(Network):
     activation: str | Callable = "relu"
     heads: Head | tuple[Head, ...] = None
     start: str = "uniform"
+    last: str | None = None
+
+    _several = "sizes"
 
     def __init__(
         self,
@@ -139,13 +142,13 @@ class MLP(Network):
         activation: str | Callable = "relu",
         heads: Head | tuple[Head, ...] = None,
         start: str = "uniform",
+        last: str | None = None,
     ) -> None:
-        fields = {"sizes": sizes, "activation": activation, "heads": heads, "start": start}
-        for name, value in fields.items():
-            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
+        self._set(sizes=sizes, activation=activation, heads=heads, start=start, last=last)
         if len(sizes) < 2 or not all(isinstance(n, int | np.integer) for n in sizes[:-1]):
             raise ModelError(f"MLP{sizes}", "whole numbers, at least an input and an output", "MLP(784, 400, 20)")
         check_start(start)
+        check_start(last or start)
         self._act, self._heads  # noqa: B018 - refused here rather than where they are used
 
     @property
@@ -173,7 +176,7 @@ class MLP(Network):
         return [Linear(m, n, start=self.start) for m, n in zip(self.sizes[:-2], self.sizes[1:-1], strict=True)]
 
     def _last(self) -> list[Linear]:
-        return [Linear(self.sizes[-2], head.ins, start=self.start) for head in self._heads]
+        return [Linear(self.sizes[-2], head.ins, start=self.last or self.start) for head in self._heads]
 
     def weights(self) -> dict[str, Any]:
         found = {str(i): layer.weights() for i, layer in enumerate(self._layers())}
@@ -191,11 +194,6 @@ class MLP(Network):
             return self._heads[0](self._last()[0].apply(own, x))
         pairs = zip(self._last(), self._heads, strict=True)
         return tuple(head(layer.apply(own[str(i)], x)) for i, (layer, head) in enumerate(pairs))
-
-    def _text(self) -> str:
-        text = super()._text()
-        sizes = ", ".join(map(repr, self.sizes))
-        return text.replace(f"({self.sizes!r}", f"({sizes}", 1)
 
 
 def joined(inputs: tuple[Array, ...]) -> Array:

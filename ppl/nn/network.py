@@ -45,6 +45,8 @@ class Network:
     (5, 2)
     """
 
+    _several = ""  # the field that is given as several arguments in a row
+
     def weights(self) -> dict[str, Any]:
         """A `Weight` for every parameter, in nested dicts by name."""
         return {}
@@ -65,12 +67,19 @@ class Network:
     def __repr__(self) -> str:
         return f"{self._text()}: {_in_words(self.size)}"
 
+    def _set(self, **fields: Any) -> None:
+        """Give a frozen record its fields, where they do not come as a dataclass takes them."""
+        for name, value in fields.items():
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
+
     def _text(self) -> str:
         """The network as it was written, without defaults."""
         parts = []
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, f.name)
-            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            if f.name == self._several:
+                parts += map(_written, value)
+            elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
                 parts.append(_written(value))
             elif value != f.default:
                 parts.append(f"{f.name}={_written(value)}")
@@ -130,11 +139,13 @@ class Sequential(Network):
 
     parts: tuple[Network | str | Callable, ...]
 
+    _several = "parts"
+
     def __init__(self, *parts: Network | str | Callable) -> None:
         for part in parts:
             if not isinstance(part, Network):
                 activation(part)  # refused here rather than where it is used
-        object.__setattr__(self, "parts", parts)
+        self._set(parts=parts)
 
     def weights(self) -> dict[str, Any]:
         own = {str(i): part.weights() for i, part in enumerate(self.parts) if isinstance(part, Network)}
@@ -153,10 +164,7 @@ class Sequential(Network):
         for i, part in enumerate(self.parts):
             text = repr(part) if isinstance(part, Network) else str(part) if isinstance(part, str) else _written(part)
             lines.append(f"  {i}: " + text.replace("\n", "\n  "))
-        return "\n".join(["Sequential(", *lines, f"): {_in_words(self.size)}"])
-
-    def _text(self) -> str:
-        return f"Sequential{_written(self.parts)}"
+        return "\n".join([f"{type(self).__name__}(", *lines, f"): {_in_words(self.size)}"])
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
