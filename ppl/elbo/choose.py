@@ -111,7 +111,7 @@ def choose(d: Derivation, overrides: Mapping[str, str] | None = None, *, multipl
         branched.append((reads | (seen.of(outputs[b])[0] & draws), edges | seen.edges_of(outputs[b])))
     wanted = {f.name: asked_of(f, overrides) for f in d.factors}
     _check_bound(wanted, multiple)
-    inner = {f.name: seen.of(seen.into[f.name]) for f in d.factors}
+    inner = {f.name: seen.of(seen.into[f.name]) for f in d.factors if f.name in seen.into}  # (not of plain noise)
     log_q = {f.name: seen.of(outputs[f.log_q_output]) for f in d.factors}
     choices = []
     for term in d.terms:

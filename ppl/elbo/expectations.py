@@ -168,7 +168,7 @@ def _after(fun: Callable, args: tuple, kwargs: Mapping, of: Callable) -> int:
 
 _SAME = {
     np.negative, np.positive, op.total.run, op.reshape.run, op.broadcast.run, op.transpose.run, op.index.run,
-    op.running_sum.run, op.scatter.run, op.cast.run,
+    op.running_sum.run, op.scatter.run, op.cast.run, op.windows.run, op.overlaid.run,
 }  # fmt: skip
 
 
