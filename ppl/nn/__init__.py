@@ -19,6 +19,7 @@ from .autoregressive import MADE, Autoregressive, PixelCNN, WaveNet
 from .convolutions import Conv1d, Conv2d, ConvTranspose2d, MaskedConv1d, MaskedConv2d
 from .dense import MLP, Dropout, Embedding, LayerNorm, Linear, MaskedLinear
 from .flows import Coupling, Flow, InverseAutoregressive, Planar
+from .foreign import from_jax, from_torch
 from .masked import MaskedMLP
 from .network import Network, Residual, Sequential
 from .recurrent import GRU, LSTM
@@ -50,6 +51,8 @@ __all__ = [
     "Sequential",
     "WaveNet",
     "elu",
+    "from_jax",
+    "from_torch",
     "gelu",
     "identity",
     "leaky_relu",
