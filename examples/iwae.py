@@ -59,6 +59,8 @@ def plot(path, ks, found):
     values = [[-x.per_datum for x in row] for row in found["likelihoods"]]
     for k, row in zip(ks, values):
         left.plot(found["samples"], row, "o-", ms=3, label=f"trained with k = {k}")
+    top = max(row[1] for row in values)  # where the guide is wide, one sample says little
+    left.set_ylim(min(map(min, values)) - 1, top + 0.3 * (top - min(map(min, values))) + 1)
     left.set(xscale="log", xlabel="samples of the bound", ylabel="minus the bound, nats an image")
     left.legend(fontsize=7)
     right.bar([str(k) for k in ks], [x.active for x in found["information"]])
