@@ -234,6 +234,9 @@ def ratios(
     Elements of the plates `together` are not averaged out, but weighed as they are drawn.
     """
     rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+    every = prune(d.program, tuple(d.program.outputs[t.output] for t in d.terms))
+    if WORK // max(1.5 * every.work, 1) < FEWEST_DRAWS:  # also without nodes, and before any is looked for
+        return None
     found = [g for g in groups(d, values, rows, seed) if g.plate not in together]
     local = {f.name for g in found for f in g.factors}
     inner = sorted({i for g in found for i in g.terms})
