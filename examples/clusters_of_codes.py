@@ -40,8 +40,8 @@ def data(size, seed=0):
 def model(x, groups=GROUPS, hidden=40, batch=100):
     share = ppl.param("share", np.full(groups, 1 / groups), constraint=constraints.simplex)
     angle = 2 * np.pi * np.arange(groups) / groups
-    centre = ppl.param("centre", np.stack([np.cos(angle), np.sin(angle)], -1) * (groups > 1))
-    width = ppl.param("width", np.ones((groups, LATENT)), constraint=constraints.positive)
+    centre = ppl.param("centre", np.stack([np.cos(angle), np.sin(angle)], -1) * 2 * (groups > 1))
+    width = ppl.param("width", np.full((groups, LATENT), 1.0 if groups == 1 else 0.5), constraint=constraints.positive)
     encoder = nn.MLP(WIDTH, hidden, (LATENT, LATENT), heads=("real", "positive"))
     with ppl.plate("rows", len(x), subsample_size=batch) as i:
         group = ppl.sample("group", dist.Categorical(share))

@@ -103,7 +103,7 @@ def plot(path, fit, plane, test):
     panels[3].set_title("from one image to another, in the codes")
     for panel in panels:
         panel.axis("off")
-    figure.savefig(path, dpi=70)
+    figure.savefig(path, dpi=60)
 
 
 def main(full=False, path=None):

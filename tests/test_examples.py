@@ -16,6 +16,7 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -562,7 +563,7 @@ def test_images_are_encoded_and_decoded():
 def test_bounds_of_more_samples_are_tighter_and_train_no_worse():
     found, _ = run("iwae")
     for row in found["likelihoods"]:
-        for low, high in zip(row, row[1:], strict=False):
+        for low, high in pairwise(row):
             assert low.per_datum < high.per_datum + 0.1
     last = [row[-1].per_datum for row in found["likelihoods"]]
     assert last[-1] > last[0]
