@@ -27,7 +27,7 @@ from .fit import Fit, continued, evaluate, judge, keeping, kept
 from .guides import check_guide
 from .model.calls import refuse_own_names, seed_of
 
-EXECUTORS = ("auto", "numpy", "eager")
+EXECUTORS = ("auto", "numpy", "eager", "jax")
 UNCHANGED = ("point", "conjugate")  # guides of algorithms that fit the sites as they are written
 WORDS = ("not trusted", "usable", "trusted")
 WHY_CAVI = "algorithm: CAVI, because discrete sites have exact updates in closed form here, and no noise"
@@ -63,7 +63,8 @@ def infer(
     progress
         show a bar when the run takes longer than a second.
     executor
-        "numpy", "eager", or "auto": eager only where control flow depends on a draw.
+        "numpy", "eager", "jax" (steps of `BBVI` compiled by JAX, with noise of its own), or "auto": eager only where
+        control flow depends on a draw.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def infer(
     if algorithm != "auto":
         return fit
     fit = _noting(fit, f"algorithm: {type(chosen).__name__}, because {_why(fit)}")
-    chooses = guide is None and fit.executor == "numpy" and may_try_others(setup)
+    chooses = guide is None and fit.executor != "eager" and may_try_others(setup)
     if chooses and fit.verdict.word == "not trusted" and not fit.solution.interrupted:
         fit = _second_opinion(fit, chosen, setup, seed, executor, bar)
     if first is None:

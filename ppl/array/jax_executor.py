@@ -29,18 +29,12 @@ from .specials import ZETA
 INSTALL = "pip install 'ppl[jax]'"
 
 
-def why_absent() -> str:
-    """Why JAX cannot be used here; empty where it can."""
-    from importlib.util import find_spec
-
-    return "" if find_spec("jax") else "JAX is not installed"
-
-
-def _jax() -> Any:
+def require_jax() -> Any:
+    """JAX, or an error that says how to get it."""
     try:
         import jax
     except ImportError:
-        raise ModelError("executor='jax'", "an installed JAX", f"{INSTALL}, or executor='numpy'") from None
+        raise ModelError("executor='jax' without JAX", "JAX installed", f"{INSTALL}, or executor='numpy'") from None
     return jax
 
 
@@ -49,7 +43,7 @@ def compile_with_jax(program: Program) -> Callable[..., tuple]:
 
     Whole numbers and floats keep the widths that the program gives them.
     """
-    jax = _jax()
+    jax = require_jax()
     constants, run = lowered(program)
     compiled = jax.jit(run)
 
@@ -193,9 +187,7 @@ def _own() -> dict[Callable, Callable]:
 
         def call(lower: Any, b: Any) -> Any:
             lead = np.broadcast_shapes(lower.shape[:-2], b.shape[:-2])
-            return solve(
-                jnp().broadcast_to(lower, lead + lower.shape[-2:]), jnp().broadcast_to(b, lead + b.shape[-2:])
-            )
+            return solve(jnp().broadcast_to(lower, lead + lower.shape[-2:]), jnp().broadcast_to(b, lead + b.shape[-2:]))
 
         return call
 
@@ -387,7 +379,7 @@ class Loop:
 
     def run(self, state: Sequence[Any], seed: int, start: int, xs: Sequence[Any], length: int) -> tuple[list, list]:
         """The state after `length` steps from step `start`, and what these left, stacked or summed."""
-        jax = _jax()
+        jax = require_jax()
         constants, _ = self._lowered
         with jax.enable_x64(True):
             call = self._compiled(length)
@@ -397,7 +389,7 @@ class Loop:
     def _compiled(self, length: int) -> Callable:
         key = (length, self.form)
         if key not in self.compiled:
-            self.compiled[key] = _jax().jit(partial(_looped, self, self._lowered[1], length))
+            self.compiled[key] = require_jax().jit(partial(_looped, self, self._lowered[1], length))
         return self.compiled[key]
 
     @cached_property
@@ -459,5 +451,3 @@ def _form_of(x: Any) -> Any:
     if type(x) in NESTED:
         return type(x).__name__, *map(_form_of, x)
     return x if getattr(x, "__hash__", None) else id(x)
-
-
