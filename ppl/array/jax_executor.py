@@ -26,6 +26,7 @@ from .program import NESTED, Program, Ref
 from .scan import Body, scan_rows
 from .specials import ZETA
 
+SHARED = 1024  # rows from which an array is shared out among several devices
 INSTALL = "pip install 'ppl[jax]'"
 
 
@@ -380,22 +381,63 @@ class Loop:
     def run(self, state: Sequence[Any], seed: int, start: int, xs: Sequence[Any], length: int) -> tuple[list, list]:
         """The state after `length` steps from step `start`, and what these left, stacked or summed."""
         jax = require_jax()
-        constants, _ = self._lowered
         with jax.enable_x64(True):
             call = self._compiled(length)
-            state, ys = call(constants, tuple(state), seed, start, tuple(xs))
+            state, ys = call(self._placed, tuple(state), seed, start, tuple(xs))
         return [np.asarray(x) for x in state], [np.asarray(y) for y in ys]
+
+    @cached_property
+    def _placed(self) -> list[Any]:
+        """The constants on the devices."""
+        return [_shared_out(x) for x in self._lowered[0]]
 
     def _compiled(self, length: int) -> Callable:
         key = (length, self.form)
         if key not in self.compiled:
-            self.compiled[key] = require_jax().jit(partial(_looped, self, self._lowered[1], length))
+            call, everywhere = partial(_looped, self, self._lowered[1], length), _everywhere()
+            self.compiled[key] = require_jax().jit(call, **({"out_shardings": everywhere} if everywhere else {}))
         return self.compiled[key]
 
     @cached_property
     def form(self) -> tuple:
         """All that a compiled function depends on: two programs of one form differ in constants alone."""
         return _form(self.program), self.states, self.noise, self.sums
+
+
+def _everywhere() -> Any:
+    """The whole of an array on every device; None where there is one."""
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    devices = jax.devices()
+    return NamedSharding(_mesh(devices), PartitionSpec()) if len(devices) > 1 else None
+
+
+def _mesh(devices: Sequence[Any]) -> Any:
+    from jax.sharding import Mesh
+
+    return Mesh(np.array(devices), ("shards",))
+
+
+def _shared_out(x: np.ndarray) -> Any:
+    """An array on the devices: a long one, such as a plate's data, in shards of its longest axis.
+
+    What is computed from shards stays in shards, and sums over them are added up between the devices, also those
+    of other processes (`jax.distributed.initialize`), which hold the same data.
+    """
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    devices = jax.devices()
+    if len(devices) == 1:
+        return jax.device_put(x)
+    axis = int(np.argmax(x.shape)) if x.ndim else 0
+    divides = x.ndim > 0 and x.shape[axis] >= SHARED and x.shape[axis] % len(devices) == 0
+    names = [None] * x.ndim
+    if divides:
+        names[axis] = "shards"
+    sharding = NamedSharding(_mesh(devices), PartitionSpec(*names))
+    return jax.make_array_from_callback(x.shape, sharding, lambda key: x[key])
 
 
 def _looped(loop: Loop, run: Callable, length: int, constants, state, seed, start, xs) -> tuple:
