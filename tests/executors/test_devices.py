@@ -94,7 +94,7 @@ def test_a_killed_process_ends_the_run_which_goes_on_from_its_checkpoint(tmp_pat
         assert time.monotonic() < deadline and first.poll() is None
         time.sleep(0.2)
     second.send_signal(signal.SIGKILL)
-    assert first.wait(120) != 0
+    assert second.wait() == -signal.SIGKILL and first.wait(120) != 0
     again = "fit = ppl.load(sys.argv[1], model)\nn = len(fit.history)\nmore = fit.resume(steps=100)\n"
     check = "assert n > 0 and len(more.history) == n + 100 and np.all(np.isfinite(more.params['w.loc']))\n"
     assert start(MODEL.format(setup="") + again + check, paths[0]).wait(300) == 0
