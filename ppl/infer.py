@@ -63,8 +63,9 @@ def infer(
     progress
         show a bar when the run takes longer than a second.
     executor
-        "numpy", "eager", "jax" (steps of `BBVI` compiled by JAX, with noise of its own), or "auto": eager only where
-        control flow depends on a draw.
+        "numpy", "eager", "jax" (compiled by JAX; the steps of `BBVI` have noise of JAX's keys, `DADVI`, `Laplace` and
+        `MAP` find what NumPy finds), or "auto": eager where control flow depends on a draw, JAX for the steps of
+        `BBVI` where it is installed and a step costs much.
 
     Raises
     ------

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from os import PathLike
 from typing import Any
 
@@ -47,6 +48,7 @@ from .stages import INTERRUPTED, Info, Keep, Run, Settings, Solution, State, run
 from .start import good_start
 from .tables import tables_at
 
+COMPILED = 50_000_000  # counted operations of a step from which compiling is worth its wait
 BLOCK = 50  # steps whose noise is drawn at once
 
 
@@ -145,7 +147,7 @@ class BBVI:
                 )
             objective = replace(objective_of(d, self.bound, weights=self.weights), plain=not own)
         d = objective.derivation
-        executor = "eager" if eager else "jax" if executor == "jax" else "numpy"
+        executor = "eager" if eager else executor
         if own:
             found = self._steps(p, guide, objective, executor, seed, progress, starts, run, keep)
             return self._of_the_elbo(p, guide, objective, found, seed)
@@ -187,6 +189,7 @@ class BBVI:
     ) -> Solution:
         d, eager = objective.derivation, executor == "eager"
         if run is not None:
+            executor = "numpy" if executor == "auto" else executor
             objective = objective if eager else self._piloted(objective, run.start, seed)
             return self._ended(self._settings(p, guide, objective, seed, executor), run, progress, keep)
         if not eager:  # another path may depend on it
@@ -209,10 +212,14 @@ class BBVI:
                     stop_reason=INTERRUPTED,
                 )
             notes.append(f"started from {how}")
-        where = Coordinates.at(d, starts, tables=executor == "numpy")
+        where = Coordinates.at(d, starts, tables=executor in ("auto", "numpy"))
         if where.size == 0 and not where.tables:
             return _unmoved(where, objective)
         objective = objective if eager else self._piloted(objective, where.starts, seed)
+        if executor == "auto":
+            executor, why = self._executor_for(objective)
+            notes += [why] if why else []
+            where = where if executor == "numpy" else Coordinates.at(d, starts)
         state = self.init_state(where, d)._replace(baselines=() if eager else objective.start)
         run = Run(where, state, where.starts, notes=tuple(notes), doubts=rivals)
         return self._ended(self._settings(p, guide, objective, seed, executor), run, progress, keep)
@@ -221,6 +228,14 @@ class BBVI:
         """The run to its end, and what there is to say against its guide."""
         solution = run_stages(settings, run, progress, keep)
         return replace(solution, doubts=(*solution.doubts, *doubts(solution, settings.seed)))
+
+    def _executor_for(self, objective: Objective) -> tuple[str, str]:
+        """The executor by the counted cost of a step, and why it is not NumPy's."""
+        work = self.particles_for(objective) * objective.cost
+        rows = any(x.rows for x in objective.derivation.parameters.values())
+        if work < COMPILED or rows or find_spec("jax") is None:
+            return "numpy", ""
+        return "jax", f"executor: jax, because a step counts {work:.2g} operations, which are worth compiling"
 
     def _settings(self, p: Problem, guide: Any, objective: Objective, seed: int, executor: str) -> Settings:
         particles = self.particles_for(objective)

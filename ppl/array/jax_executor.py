@@ -84,10 +84,17 @@ def _placed(x: Any, constants: list[np.ndarray]) -> Any:
     """An argument with its floating arrays named by their place among the constants."""
     if type(x) in (tuple, list):
         return type(x)(_placed(y, constants) for y in x)
-    if isinstance(x, np.ndarray | np.floating) and x.dtype.kind in "fiu" and (x.dtype.kind == "f" or x.size > 1):
+    if _is_lifted(x):
         constants.append(np.asarray(x))
         return _Constant(len(constants) - 1)
     return x
+
+
+def _is_lifted(x: Any) -> bool:
+    """Is a constant an argument of what is compiled? Not a file that is read row by row."""
+    if not isinstance(x, np.ndarray | np.floating) or isinstance(x, np.memmap):
+        return False
+    return x.dtype.kind == "f" or (x.dtype.kind in "iu" and x.size > 1)
 
 
 def _filled(x: Any, given: Sequence[Any], values: Sequence[Any]) -> Any:
@@ -124,7 +131,7 @@ class _Lowered:
             constants += body_constants
             call = partial(_scan, step.args[0], inner, slice(first, first + len(body_constants)))
             return cls(call, _placed(tuple(step.args[1:]), constants), {}, step.dtype, step.fun)
-        call = _call_of(step.fun)
+        call = None if any(isinstance(a, np.memmap) for a in step.args) else _call_of(step.fun)
         if call is None:
             return cls(partial(_called_back, step), _placed(tuple(step.args), constants), step.kwargs, step.dtype, step)
         return cls(call, _placed(tuple(step.args), constants), step.kwargs, step.dtype, step.fun)
@@ -483,9 +490,10 @@ def _form_of(x: Any) -> Any:
     if type(x) is Ref:
         return x
     if isinstance(x, np.ndarray | np.generic):
+        if isinstance(x, np.memmap):
+            return id(x)
         shown = (x.shape, x.dtype.str)
-        lifted = x.dtype.kind in "fiu" and (x.dtype.kind == "f" or x.size > 1)
-        return shown if lifted else (*shown, x.tobytes())
+        return shown if _is_lifted(x) else (*shown, x.tobytes())
     if isinstance(x, Mapping):
         return tuple((k, _form_of(v)) for k, v in x.items())
     if type(x) is slice:

@@ -233,3 +233,33 @@ def test_steps_that_are_not_finite_are_left_out():
     )
     assert fit.solution.run.state.skipped > 0 and np.all(np.isfinite(fit.params["z.loc"]))
     assert np.sum(~np.isfinite(fit.history)) == fit.solution.run.state.skipped
+
+
+def test_auto_takes_jax_where_a_step_costs_much():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60_000, 40)).astype(np.float32)
+    y = (x[:, 0] > 0) * 1.0
+
+    def model(x, y):
+        w = ppl.sample("w", dist.Normal(0, 1).expand([x.shape[1]]).to_event(1))
+        with ppl.plate("rows", len(x)):
+            ppl.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
+
+    algorithm = ppl.BBVI(steps=60, particles=16, init={"w.loc": np.zeros(40)})
+    fit = ppl.infer(model, x, y, algorithm=algorithm, guide="meanfield", progress=False)
+    assert fit.executor == "jax" and "executor: jax, because a step counts" in fit.explain()
+    small = ppl.infer(model, x[:500], y[:500], algorithm=algorithm, guide="meanfield", progress=False)
+    assert small.executor == "numpy"
+
+
+def test_rows_are_read_from_files_as_they_are_used(tmp_path):
+    rows = np.lib.format.open_memmap(tmp_path / "y.npy", "w+", np.float64, (500,))
+    rows[:] = np.random.default_rng(0).normal(3.0, 1.0, 500)
+
+    def model(y):
+        mu = ppl.sample("mu", dist.Normal(0, 10))
+        with ppl.plate("rows", 500, subsample_size=20) as i:
+            ppl.sample("y", dist.Normal(mu, 1), obs=y[i])
+
+    fit = ppl.infer(model, rows, algorithm=ppl.BBVI(steps=1000), guide="meanfield", executor="jax", progress=False)
+    assert abs(fit["mu"].mean - rows.mean()) < 0.05
