@@ -35,7 +35,7 @@ class Parameter:
     """A learned point parameter: its starting value at full size, and its recorded input.
 
     Where subsampled plates choose rows of it, `rows` says along which axes, and the input is the
-    rows in use: what is not in use costs a step nothing.
+    rows in use: what is not in use costs a step nothing. One that is not `learned` is a `ppl.state`.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Parameter:
     constraint: constraints.Constraint
     node: Recorded | None  # while it is being recorded
     rows: RowAxes = ()
+    learned: bool = True
 
 
 class Recorder(Handler):
@@ -79,6 +80,7 @@ class Recorder(Handler):
         self.plates: dict[str, PlateFrame] = {}
         self.indices: dict[str, Any] = {}
         self.parameters: dict[str, Parameter] = {}
+        self.updates: dict[str, Any] = {}  # of states
         self.saw_float32 = False  # in a parameter's starting value
 
     def beginning(self) -> dict[str, Any]:
@@ -129,6 +131,7 @@ class Recorder(Handler):
             lambda: full_parameter(site, self.rng),
             site.options["constraint"],
             lambda ndim: parameter_axes(site, ndim),
+            learned=not site.options.get("state", False),
         )
 
     def parameter(
@@ -137,6 +140,7 @@ class Recorder(Handler):
         init: Callable[[], Any],
         constraint: constraints.Constraint,
         axes: Callable[[int], RowAxes] = lambda ndim: (),
+        learned: bool = True,
     ) -> Recorded:
         """The recorded value of a parameter, or of its rows in use: an input of its own, made on first use.
 
@@ -155,7 +159,7 @@ class Recorder(Handler):
                 )
             rows = axes(value.ndim)
             used = rows_in_use(value, rows, {plate: concrete(self.indices[plate]) for _, plate in rows})
-            self.parameters[name] = Parameter(name, value, constraint, self.tape.input(used, name), rows)
+            self.parameters[name] = Parameter(name, value, constraint, self.tape.input(used, name), rows, learned)
         return self.parameters[name].node
 
 
@@ -246,10 +250,15 @@ def each_argument(x: Any, change: Callable[[Any], Any]) -> Any:
         return type(x)(*(each_argument(v, change) for v in x))
     if isinstance(x, list | tuple):
         return type(x)(each_argument(v, change) for v in x)
-    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+    if dataclasses.is_dataclass(x) and not isinstance(x, type) and not is_network(x):
         fields = {f.name: each_argument(getattr(x, f.name), change) for f in dataclasses.fields(x) if f.init}
         return dataclasses.replace(x, **fields)
     return change(x)
+
+
+def is_network(x: Any) -> bool:
+    """Has it `init` and `apply`, as `ppl.module` asks for? Such an argument is code, not data."""
+    return callable(getattr(x, "init", None)) and callable(getattr(x, "apply", None))
 
 
 class Masked(np.ma.MaskedArray):
