@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ppl.array import gammaln_gap, triangular_solve, xlogx_gap
+from ppl.array import binet_gap, gammaln_gap, triangular_solve, xlogx_gap
 from ppl.distributions import constraints
 from ppl.distributions._arrays import broadcast, float_type, quiet, sum_last
 from ppl.distributions._triangular import log_diagonal, solve_rows, squared_distance, transpose
@@ -361,8 +361,24 @@ def _von_mises(q, p):
 
 @register_kl(Beta, Beta)
 def _beta(q, p):
-    a, b, c, d = q.concentration1, q.concentration0, p.concentration1, p.concentration0
-    return gammaln_gap(c, a) + gammaln_gap(d, b) - gammaln_gap(c + d, a + b)
+    return _betas(q.concentration1, q.concentration0, p.concentration1, p.concentration0)
+
+
+def _betas(a, b, c, d):
+    """Of beta draws with shapes a and b, and c and d."""
+    n, m = a + b, c + d
+    return _share(a, c, b, n, m) + _share(b, d, a, n, m) - binet_gap(m, n)
+
+
+def _share(a, b, rest, n, m):
+    """The part of one component in the divergence of two Dirichlet draws, of totals n and m, and n less a as `rest`.
+
+    `gammaln_gap(b, a)` of every component, less that of the totals, each split by Stirling's formula; the terms of
+    one kind, joined over the components, are then positive again, so that nothing cancels.
+    """
+    grown = a * (m / n)
+    half = xlogx_gap(a, b) * (rest / (a * n)) + xlogx_gap(grown, b) / m
+    return xlogx_gap(b, grown) + 0.5 * half + binet_gap(b, a)
 
 
 @register_kl(Uniform, Beta)
@@ -421,7 +437,8 @@ def _binomial(q, p):
 @register_kl(_Failures, _Failures, alike=lambda d: d._size)
 def _negative_binomial(q, p):
     m, n, r = q._mean(), p._mean(), q._size
-    return xlogx_gap(m, n) - xlogx_gap(m + r, n + r)
+    grown = (m + r) / (n + r)
+    return xlogx_gap(m, n * grown) + xlogx_gap(r, r * grown)
 
 
 @register_kl(Multinomial, Multinomial, alike=lambda d: d.total_count)
@@ -443,42 +460,53 @@ def _categorical(q, p):
 @register_kl(Dirichlet, Dirichlet)
 def _dirichlet(q, p):
     a, b = q.concentration, p.concentration
-    return np.sum(gammaln_gap(b, a), axis=-1) - gammaln_gap(np.sum(b, axis=-1), np.sum(a, axis=-1))
+    n, m = (np.sum(x, axis=-1)[..., None] for x in (a, b))
+    return np.sum(_share(a, b, n - a, n, m), axis=-1) - binet_gap(m, n)[..., 0]
 
 
 # -- matrices -----------------------------------------------------------------------------------------
 
 
 def _ratio_of_trils(q_tril, p_tril):
-    """Of `M = (P P')^-1 Q Q'` for lower triangular Q and P: `tr(M) - n - log |M|`, and `log |M|`."""
+    """`P^-1 Q` for lower triangular Q and P."""
     n = np.shape(q_tril)[-1]
     batch = np.broadcast_shapes(np.shape(q_tril)[:-2], np.shape(p_tril)[:-2])
-    ratio = triangular_solve(*(broadcast(x, (*batch, n, n)) for x in (p_tril, q_tril)))
-    return _gap_of_ratio(ratio)
+    return triangular_solve(*(broadcast(x, (*batch, n, n)) for x in (p_tril, q_tril)))
 
 
 def _gap_of_ratio(ratio):
-    logs = 2.0 * np.log(np.diagonal(ratio, axis1=-2, axis2=-1))
+    """Of `M = R R'` for triangular R: `tr(M) - n - log |M|`, and `log |M|`."""
+    logs, below = _diagonal_and_below(ratio)
+    return np.sum(_exp_gap(logs), axis=-1) + below, np.sum(logs, axis=-1)
+
+
+def _diagonal_and_below(ratio):
+    """Of a triangular matrix: the logarithms of its squared diagonal, and the sum of squares below that."""
     below = ratio * np.tri(np.shape(ratio)[-1], k=-1, dtype=float_type(ratio))
-    return np.sum(_exp_gap(logs), axis=-1) + np.sum(below * below, axis=(-2, -1)), np.sum(logs, axis=-1)
+    return 2.0 * np.log(np.diagonal(ratio, axis1=-2, axis2=-1)), np.sum(below * below, axis=(-2, -1))
 
 
 @register_kl(WishartCholesky, WishartCholesky)
 @register_kl(InverseWishart, InverseWishart)
 @register_kl(Wishart, Wishart)
 def _wishart(q, p):
-    """Of the factor and of the inverse too, which are functions of a draw and back."""
+    """Of the factor and of the inverse too, which are functions of a draw and back.
+
+    By Bartlett's factor: gamma draws on its diagonal, of shapes that fall by a half, and normal ones below. Only trace
+    and determinant of the ratio of scales matter, so any triangular ratio with these will do.
+    """
     first, second = (p, q) if isinstance(q, InverseWishart) else (q, p)
-    gap, log_det = _ratio_of_trils(first.scale_tril, second.scale_tril)
-    degrees = np.sum(gammaln_gap(0.5 * p._degrees, 0.5 * q._degrees), axis=-1)
-    return degrees + 0.5 * (q.concentration * gap + (q.concentration - p.concentration) * log_det)
+    logs, below = _diagonal_and_below(_ratio_of_trils(first.scale_tril, second.scale_tril))
+    diagonal = _gammas(0.5 * q._degrees, 0.5 * p._degrees, logs)
+    before = 0.5 * np.arange(np.shape(logs)[-1], dtype=float_type(logs))
+    return np.sum(diagonal + before * _exp_gap(logs), axis=-1) + 0.5 * q.concentration * below
 
 
 @register_kl(MatrixNormal, MatrixNormal)
 def _matrix_normal(q, p):
     n, m = q.event_shape
     (rows, log_rows), (columns, log_columns) = (
-        _ratio_of_trils(getattr(q, name), getattr(p, name)) for name in ("scale_tril_row", "scale_tril_column")
+        _gap_of_ratio(_ratio_of_trils(getattr(q, name), getattr(p, name))) for name in ("scale_tril_row", "scale_tril_column")
     )
     across = solve_rows(p.scale_tril_column, q.loc - p.loc)
     z = solve_rows(p.scale_tril_row, transpose(across))
@@ -491,8 +519,7 @@ def _matrix_normal(q, p):
 def _correlations(q, p):
     """The squared diagonal of a factor is made of independent betas, and nothing else tells q from p."""
     half = 0.5 * q._rows
-    a, b = q._shapes, p._shapes
-    return np.sum(gammaln_gap(b, a) - gammaln_gap(b + half, a + half), axis=-1)
+    return np.sum(_betas(q._shapes, half, p._shapes, half), axis=-1)
 
 
 @register_kl(LogisticNormal, LogisticNormal)
@@ -527,26 +554,29 @@ def _generalized_gamma(q, p):
     (a, k, s), (b, j, t) = (_entry(_GENERALIZED_GAMMA, d)(d) for d in (q, p))
     log_ratio = j * np.log(s / t)
     if isinstance(k, float) and isinstance(j, float) and k == j:
-        return gammaln_gap(b, a) + a * _exp_gap(log_ratio) + (a - b) * log_ratio
-    opposite = (isinstance(k, float) and k < 0.0) != (isinstance(j, float) and j < 0.0)
+        return _gammas(a, b, log_ratio)
     ratio = j / k
-    ratio = _like(ratio, log_ratio) if isinstance(ratio, float) else ratio
-    return (_opposite_powers_of_gammas if opposite else _powers_of_gammas)(a, b, ratio, log_ratio)
+    return _powers_of_gammas(a, b, _like(ratio, log_ratio) if isinstance(ratio, float) else ratio, log_ratio)
+
+
+def _gammas(a, b, c):
+    """Of gamma draws with shapes a and b, and c the logarithm of the ratio of their scales. Each term is positive."""
+    return b * _exp_gap(c + np.log(a / b)) + 0.5 * xlogx_gap(a, b) / a + binet_gap(b, a)
 
 
 def _powers_of_gammas(a, b, r, c):
-    """Of concentrations a and b, the ratio r of the powers, and `c = log((s / t)^j)` of the scales s and t."""
-    grown = c + (special.gammaln(a + r) - special.gammaln(a + 1.0))
-    bent = gammaln_gap(b, a) + a * gammaln_gap(a + r, a + 1.0) + _exp_gap(np.log(r))
-    return a * _exp_gap(grown) + bent + (a - b) * (c + (r - 1.0) * special.digamma(a))
+    """Of concentrations a and b, the ratio r of the powers, and `c = log((s / t)^j)` of the scales s and t.
 
-
-def _opposite_powers_of_gammas(a, b, r, c):
-    """Where one power is negative, log p has a moment of order r < 0, which is infinite below -a."""
+    As of gamma draws, with the mean of `(x / t)^j` in place of `a s / t`. Where one power is negative that mean is of
+    order r < 0, and infinite below -a.
+    """
     finite = a + r > 0.0
-    moment = np.exp(c + special.gammaln(np.where(finite, a + r, 1.0)) - special.gammaln(a))
-    rest = special.gammaln(b) - special.gammaln(a) + (a - b * r) * special.digamma(a) - b * c - a - np.log(-r)
-    return np.where(finite, rest + moment, np.inf)
+    moved = gammaln_gap(np.where(finite, a + r, a + 1.0), a + 1.0)
+    grown = c + np.log(a / b) + (r - 1.0) * special.digamma(a + 1.0) + moved
+    bent = moved - 0.5 * (r - 1.0) * (r - 1.0) / a
+    square = b * r * r
+    found = b * (_exp_gap(grown) + bent) + 0.5 * xlogx_gap(a, square) / a + binet_gap(b, a)
+    return np.where(finite, found, np.inf)
 
 
 @register_kl(NormalGamma, NormalGamma)
