@@ -11,7 +11,17 @@ from scipy import special
 from ppl.array import agreeing, is_recorded, logit_beta_quantile, von_mises_cdf, von_mises_quantile
 from ppl.distributions import constraints
 from ppl.distributions._arrays import broadcast, float_type, is_infinite, quiet, within_unit
-from ppl.distributions._tails import beyond, fallen, log_betainc, log_of, log_rest, narrow_quantile, normal_averages
+from ppl.distributions._tails import (
+    beyond,
+    circular_variance,
+    fallen,
+    log_betainc,
+    log_gamma_entropy,
+    log_of,
+    log_rest,
+    narrow_quantile,
+    normal_averages,
+)
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -115,13 +125,13 @@ class Beta(Distribution):
         return log_betainc(special.betainc(a, b, x), a, b, np.log(x), np.log1p(-x))
 
     def _isf_exp(self, log_q):
-        return special.betainccinv(self.concentration1, self.concentration0, np.exp(log_q))
+        return special.expit(-logit_beta_quantile(self.concentration0, self.concentration1, np.exp(log_q)))
 
     def _cdf(self, x):
         return special.betainc(self.concentration1, self.concentration0, np.clip(x, 0.0, 1.0))
 
     def _icdf(self, q):
-        return special.betaincinv(self.concentration1, self.concentration0, q)
+        return special.expit(logit_beta_quantile(self.concentration1, self.concentration0, q))
 
     def _mean(self):
         return self.concentration1 / (self.concentration1 + self.concentration0)
@@ -139,9 +149,8 @@ class Beta(Distribution):
 
     def _entropy(self):
         a, b = self.concentration1, self.concentration0
-        digamma = special.digamma
-        spread = (a - 1.0) * digamma(a) + (b - 1.0) * digamma(b) - (a + b - 2.0) * digamma(a + b)
-        return special.betaln(a, b) - spread
+        logs = special.digamma(a) + special.digamma(b) - 2.0 * special.digamma(a + b)
+        return log_gamma_entropy(a) + log_gamma_entropy(b) - log_gamma_entropy(a + b) + logs
 
 
 class TruncatedNormal(Distribution):
@@ -578,7 +587,7 @@ class VonMises(Distribution):
     _mode = _mean
 
     def _variance(self):
-        return 1.0 - special.i1e(self.concentration) / special.i0e(self.concentration)
+        return circular_variance(self.concentration)
 
     def _entropy(self):
         spread = self.concentration * self._variance()

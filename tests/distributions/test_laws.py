@@ -10,6 +10,7 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
+from mpmath import mp
 from scipy import integrate, special, stats
 
 import ppl.distributions as dist
@@ -795,3 +796,40 @@ def test_arguments_that_make_no_law_are_refused():
         dist.LKJ(2.5, 1.0)
     with pytest.raises(SupportError, match="finite distance"):
         dist.Uniform(-1e308, 1e308)
+
+
+@pytest.mark.parametrize("a", [1e-8, 1e-3, 0.7, 20.0, 1e8, 1e12])
+def test_entropies_at_concentrations_of_any_size(a):
+    """To 1e-14 of the larger of themselves and 1; the textbook's differences have lost all digits at 1e12."""
+    with mp.workdps(60):
+        m, digamma, log_gamma = mp.mpf(a), mp.digamma, mp.loggamma
+        gamma = lambda a: a + log_gamma(a) + (1 - a) * digamma(a)
+        three = mp.mpf(3)
+
+        def dirichlet(*a):
+            n = mp.fsum(a)
+            logs = mp.fsum((x - 1) * (digamma(x) - digamma(n)) for x in a)
+            return mp.fsum(map(log_gamma, a)) - log_gamma(n) - logs
+
+        def student(df, n):
+            half, more = df / 2, mp.mpf(n) / 2
+            rest = more * mp.log(df * mp.pi) + log_gamma(half) - log_gamma(half + more)
+            return (half + more) * (digamma(half + more) - digamma(half)) + rest
+
+        def fisher(a, b):
+            rest = (1 - a) * digamma(a) - (1 + b) * digamma(b) + (a + b) * digamma(a + b)
+            return log_gamma(a) + log_gamma(b) - log_gamma(a + b) + mp.log(b / a) + rest
+
+        for d, wanted in (
+            (dist.Gamma(a, 2.0), gamma(m) - mp.log(2)),
+            (dist.InverseGamma(a, 2.0), gamma(m) - 2 * digamma(m) + mp.log(2)),
+            (dist.Chi2(a), gamma(m / 2) + mp.log(2)),
+            (dist.Beta(a, 3.0), dirichlet(m, three)),
+            (dist.Beta(a, a), dirichlet(m, m)),
+            (dist.Dirichlet(np.array([a, 3.0, 2 * a])), dirichlet(m, three, 2 * m)),
+            (dist.StudentT(a), student(m, 1)),
+            (dist.HalfStudentT(a, 1.0), student(m, 1) - mp.log(2)),
+            (dist.MultivariateStudentT(a, np.zeros(3), scale_tril=np.eye(3)), student(m, 3)),
+            (dist.FisherSnedecor(a, 3.0), fisher(m / 2, three / 2)),
+        ):
+            assert float(d.entropy()) == pytest.approx(float(wanted), rel=1e-14, abs=1e-14), d
