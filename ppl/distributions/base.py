@@ -375,9 +375,9 @@ class Distribution:
         inside = self.support(value)
         if np.all(inside):
             return
-        place, bad = first_offender(inside, value, self.event_dim)
+        place, bad, why = first_offender(self.support, inside, value)
         raise SupportError(
-            got=f"the value {bad}{place} for {self._family}",
+            got=f"the value {bad}{place} for {self._family}{why}",
             expected=str(self.support),
             hint="a family whose support holds the data, or dropping or masking the entry",
             site=site,
@@ -398,13 +398,19 @@ class Distribution:
                 self._require(constraint(value), name, constraint)
 
     def _require(self, valid: Array, name: str, expected: object) -> None:
-        """Raise SupportError unless `valid` holds everywhere; `expected` says what the argument must be."""
+        """Raise SupportError unless `valid` holds everywhere; `expected` says what the argument must be.
+
+        Other arguments in it, as in "above low={low}", are told at the place of the first offender.
+        """
         if is_recorded(valid) or (bool(valid) if np.ndim(valid) == 0 else np.all(valid)):
             return
         constraint = self.arg_constraints.get(name, constraints.real)
-        place, bad = first_offender(valid, self._arguments[name], constraint.event_dim)
+        place, bad, why = first_offender(constraint, valid, self._arguments[name])
+        if isinstance(expected, str) and "{" in expected:
+            others = {n: x for n, x in self._arguments.items() if f"{{{n}}}" in expected}
+            expected = expected.format(**{n: first_offender(constraints.real, valid, x)[1] for n, x in others.items()})
         raise SupportError(
-            got=f"{self._family}({name}={bad}){place}",
+            got=f"{self._family}({name}={bad}){place}{why}",
             expected=f"{name} to be {expected}",
             hint=_cure(constraint, name),
         )
@@ -656,6 +662,11 @@ class Independent(Wrapper):
         self._check_event_shape(value)
         return sum_last(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)
 
+    def check_value(self, value: Array, site: str | None = None) -> None:
+        """Raise SupportError when an element of a concrete value is outside the base's support."""
+        self._check_event_shape(as_numbers(value, f"{self._family} with the value"), site)
+        self.base_dist.check_value(value, site)
+
     def log_prob_inside(self, value: Array) -> Array:
         """The sum of the base's, over the reinterpreted axes."""
         return sum_last(self.base_dist.log_prob_inside(value), self.reinterpreted_batch_ndims)
@@ -723,6 +734,8 @@ class MaskedDistribution(Wrapper):
 
 
 def _cure(constraint: Constraint, name: str) -> str:
+    if isinstance(constraint, constraints.Independent):
+        constraint = constraint.base
     if constraint == constraints.positive:
         return f"np.exp({name}) for a free number, or a small positive floor"
     if constraint == constraints.unit_interval:

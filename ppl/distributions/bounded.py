@@ -47,11 +47,11 @@ class Uniform(Distribution):
     def __init__(self, low: Array = 0.0, high: Array = 1.0, *, validate_args: bool | None = None) -> None:
         super().__init__({"low": low, "high": high}, validate_args=validate_args)
         if validate_args is not False:
-            self._require(self.low < self.high, "high", f"above low={self.low}")
+            self._require(self.low < self.high, "high", "above low={low}")
             with quiet():
                 width = self.high - self.low
             if not is_recorded(width):
-                self._require(np.isfinite(width), "high", f"at a finite distance from low={self.low}")
+                self._require(np.isfinite(width), "high", "at a finite distance from low={low}")
 
     @property
     def support(self) -> Constraint:
@@ -190,7 +190,7 @@ class TruncatedNormal(Distribution):
         bounds = {name: b for name, b in (("low", self.low), ("high", self.high)) if b is not None}
         super().__init__({"loc": loc, "scale": scale, **bounds}, validate_args=validate_args)
         if validate_args is not False and len(bounds) == 2:
-            self._require(np.less(self.low, self.high), "high", f"above low={self.low}")
+            self._require(np.less(self.low, self.high), "high", "above low={low}")
 
     @property
     def support(self) -> Constraint:
@@ -311,7 +311,7 @@ class LogUniform(Distribution):
     def __init__(self, low: Array, high: Array, *, validate_args: bool | None = None) -> None:
         super().__init__({"low": low, "high": high}, validate_args=validate_args)
         if validate_args is not False:
-            self._require(np.less(self.low, self.high), "high", f"above low={self.low}")
+            self._require(np.less(self.low, self.high), "high", "above low={low}")
 
     @property
     def support(self) -> Constraint:
@@ -369,9 +369,9 @@ class Triangular(Distribution):
     ) -> None:
         super().__init__({"low": low, "high": high, "peak": peak}, validate_args=validate_args)
         if validate_args is not False:
-            self._require(np.less(self.low, self.high), "high", f"above low={self.low}")
+            self._require(np.less(self.low, self.high), "high", "above low={low}")
             inside = np.less_equal(self.low, self.peak) & np.less_equal(self.peak, self.high)
-            self._require(inside, "peak", f"from low={self.low} to high={self.high}")
+            self._require(inside, "peak", "from low={low} to high={high}")
 
     @property
     def support(self) -> Constraint:

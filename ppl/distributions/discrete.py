@@ -591,7 +591,7 @@ class DiscreteUniform(Distribution):
     def __init__(self, low: Array = 0, high: Array = 1, *, validate_args: bool | None = None) -> None:
         super().__init__({"low": low, "high": high}, validate_args=validate_args)
         if validate_args is not False:
-            self._require(np.less_equal(self.low, self.high), "high", f"not below low={self.low}")
+            self._require(np.less_equal(self.low, self.high), "high", "not below low={low}")
 
     @property
     def support(self) -> Constraint:

@@ -74,7 +74,7 @@ class TruncatedDistribution(Distribution):
                 inside = (bound >= ends[0]) & (bound <= ends[1]) & np.isfinite(bound)
                 self._require(inside, name, f"finite, and at the edge of the base's support or inside: {support}")
         if self.low is not None and self.high is not None:
-            self._require(np.less(self.low, self.high), "high", f"above low={self.low}")
+            self._require(np.less(self.low, self.high), "high", "above low={low}")
 
     @property
     def support(self) -> Constraint:

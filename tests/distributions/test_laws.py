@@ -532,35 +532,80 @@ ARGUMENTS = [(row, name) for row in ALL_ROWS for name in row.d.arg_constraints i
 
 @pytest.mark.parametrize(("row", "name"), ARGUMENTS, ids=str)
 def test_every_argument_outside_its_constraint_is_named_with_its_value_and_place(row, name):
-    """The second of two parameters has a missing number in it."""
-    constraint = row.d.arg_constraints[name]
+    """The second of two parameters has a missing number in it: that element is named, of vectors and matrices too."""
     good = np.asarray(row.d.parameters[name], float)
-    batch = good.shape[: good.ndim - constraint.event_dim]
     bad = np.stack([good, good])
-    place = (1, *(n - 1 for n in batch))
+    place = (1, *(n - 1 for n in good.shape))
     bad[place] = np.nan
     with pytest.raises(SupportError) as caught:
         type(row.d)(**{**row.d.parameters, name: bad})
     message = str(caught.value)
-    for part in (type(row.d).__name__, f"{name}=", "nan", f"at index {place}", "expected", "try"):
+    for part in (type(row.d).__name__, f"{name}=nan", f"at index {place}", "expected", "try"):
         assert part in message, message
 
 
 @rows(ALL_ROWS)
 def test_every_value_outside_the_support_is_named_with_its_place(row):
-    value = np.asarray(interior_value(row), float)
-    event = row.d.event_dim
-    place = tuple(n - 1 for n in value.shape[: value.ndim - event])
-    value = np.array(value)
-    value[place] = np.nan
-    if isinstance(row.d, dist.MaskedDistribution | dist.Unit):  # what is masked is not looked at, a unit has no value
+    """The last element of the last value is missing; axes read as events are told as those of their family."""
+    d, value = row.d, np.array(interior_value(row), float)
+    if isinstance(d, dist.MaskedDistribution | dist.Unit):  # what is masked is not looked at, a unit has no value
         return
+    place = tuple(n - 1 for n in value.shape)
+    value[place] = np.nan
+    while isinstance(d, dist.Independent):
+        d = d.base_dist
     with pytest.raises(SupportError) as caught:
         row.d.check_value(value, "y")
     message = str(caught.value)
-    for part in (row.d._family, "site 'y'", "nan", f"at index {place}", "expected"):
+    for part in (d._family, "site 'y'", f"nan at index {place}", "expected"):
         assert part in message, message
-    assert np.all(row.d.log_prob(value)[place] == -np.inf)
+    assert np.all(row.d.log_prob(value)[place[: value.ndim - row.d.event_dim]] == -np.inf)
+
+
+_TURNED = np.array([[0.0, -1.0], [1.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (
+            lambda: dist.Gamma(np.ones((2, 3)), 1.0).to_event(2).check_value(np.array([[1.0, 2, 3], [1, -2, 3]])),
+            "-2.0 at",
+        ),
+        (
+            lambda: dist.Dirichlet(np.ones(3)).check_value(np.array([[0.2, 0.3, 0.5], [0.7, -0.4, 0.7]])),
+            "-0.4 at index",
+        ),
+        (lambda: dist.Dirichlet(np.ones((2, 2))).to_event(1).check_value(np.array([[0.2, 0.8], [0.3, 0.8]])), "to 1.1"),
+        (lambda: dist.Dirichlet(np.array([[1.0, 2.0], [1.0, -2.0]])), "Dirichlet(concentration=-2.0) at index (1, 1)"),
+        (
+            lambda: dist.Multinomial(5, np.full(2, 0.5)).check_value(np.array([[2, 3], [2, 4]])),
+            "(1,) for Multinomial: it",
+        ),
+        (lambda: dist.Categorical(np.array([[0.5, 0.5], [0.5, 0.7]])), "at index (1,): it sums to 1.2"),
+        (lambda: dist.OneHotCategorical(np.full(2, 0.5)).check_value(np.array([[0, 1], [1, 1]])), "it sums to 2"),
+        (lambda: dist.OneHotCategorical(np.full(2, 0.5)).check_value(np.array([[0, 1], [2, 1]])), "2 at index (1, 0)"),
+        (
+            lambda: dist.OrderedLogistic(0.0, np.array([1.0, 0.5])),
+            "0.5) at index (1,): it is below the one before, 1.0",
+        ),
+        (lambda: dist.MultivariateNormal(np.zeros(2), np.eye(2) - 2), "its smallest eigenvalue is -3"),
+        (lambda: dist.MultivariateNormal(np.zeros(2), _TURNED), "=-1.0) at index (0, 1): its mirror image is 1.0"),
+        (lambda: dist.MultivariateNormal(np.zeros(2), scale_tril=-np.eye(2)), "scale_tril=-1.0) at index (0, 0)"),
+        (lambda: dist.LKJCholesky(2, 1.0).check_value(np.array([[1.0, 0], [0.5, 0.5]])), "row 1 has length 0.70710678"),
+        (lambda: dist.ZeroSumNormal(1.0, (3,)).check_value(np.array([1.0, 2, 3])), "its sums reach 6"),
+        (
+            lambda: dist.Uniform(np.array([0.0, 2.0]), 1.0),
+            "(high=1.0) at index (1,)\n  expected high to be above low=2.0",
+        ),
+        (lambda: dist.Triangular(0.0, 1.0, np.array([0.5, 2.0])), "expected peak to be from low=0.0 to high=1.0"),
+        (lambda: dist.LKJ(2, 1.0).check_value(np.array([[1.0, 0.2], [0.2, 1.5]])), "1.5 at index (1, 1) for LKJ"),
+    ],
+)
+def test_one_element_is_named_or_what_is_wrong_with_the_whole(ask, said):
+    with pytest.raises(SupportError) as caught:
+        ask()
+    assert said in str(caught.value)
 
 
 @rows([row for row in ALL_ROWS if 0 not in (*row.d.event_shape, row.d.event_dim)])
