@@ -15,6 +15,7 @@ densities of single numbers are right to 1e-7 of the larger of themselves and 1,
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -104,8 +105,9 @@ class Distribution:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__init__" in vars(cls):  # an argument of another name is refused in words
-            cls.__init__ = in_words(cls.__init__, cls.__name__, f"the arguments of {cls.__name__}", _ELSEWHERE)
+        # An argument of another name is refused in words, by the name of this class where it inherits its arguments.
+        init = inspect.unwrap(cls.__init__)
+        cls.__init__ = in_words(init, cls.__name__, f"the arguments of {cls.__name__}", _ELSEWHERE)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -288,7 +290,11 @@ class Distribution:
         return self._typed(broadcast(self._mode(), self.shape()))
 
     def enumerate_support(self, expand: bool = True) -> Array:
-        """All values along a new first axis; with `expand=False` the batch axes have length 1."""
+        """All values along a new first axis; with `expand=False` the batch axes have length 1.
+
+        Where elements of the batch have values of their own, as binomials of different counts, these are the values of
+        all, and those that an element does not take have mass 0.
+        """
         values = self._enumerate()
         lead, event = np.shape(values)[:1], np.shape(values)[1:]
         values = np.reshape(values, lead + (1,) * len(self.batch_shape) + event)

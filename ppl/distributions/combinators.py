@@ -108,6 +108,15 @@ class Delta(Distribution):
         return broadcast(self.v, np.broadcast_shapes(np.shape(q), self.batch_shape))
 
 
+def point_log_density(d: Distribution) -> Array:
+    """The log density of a `Delta` at its own point, under its wrappers; nothing is compared."""
+    if isinstance(d, Independent):
+        return sum_last(point_log_density(d.base_dist), d.reinterpreted_batch_ndims)
+    if isinstance(d, MaskedDistribution):
+        return np.where(d.parameters["mask"], point_log_density(d.base_dist), 0.0)
+    return broadcast(d.parameters["log_density"], d.batch_shape)
+
+
 class Unit(Distribution):
     """Nothing drawn, `log_factor` counted: a free term of the log density as a distribution.
 

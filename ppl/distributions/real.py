@@ -428,8 +428,7 @@ class SkewNormal(Distribution):
         return log_skew_cdf((self.loc - x) / self.scale, -self.alpha)
 
     def _cdf(self, x):
-        z = (x - self.loc) / self.scale
-        return special.ndtr(z) - 2.0 * special.owens_t(z, self.alpha)
+        return np.exp(self._log_cdf(x))
 
     def _standard_mean(self):
         return math.sqrt(2.0 / math.pi) * (self.alpha / np.sqrt(1.0 + self.alpha * self.alpha))

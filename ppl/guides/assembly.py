@@ -53,6 +53,7 @@ class Assembly:
             starts=recorder.starts,
             noise=recorder.noise,
         )
+        guided.of_guide = True
         guided.rng, guided.parameters = recorder.rng, recorder.parameters
         guided.plates, guided.indices, guided.ways = recorder.plates, recorder.indices, recorder.ways
         with guided, ours_first():

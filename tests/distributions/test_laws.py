@@ -878,3 +878,11 @@ def test_entropies_at_concentrations_of_any_size(a):
             (dist.FisherSnedecor(a, 3.0), fisher(m / 2, three / 2)),
         ):
             assert float(d.entropy()) == pytest.approx(float(wanted), rel=1e-14, abs=1e-14), d
+
+
+@pytest.mark.parametrize("name", dist.FAMILIES)
+def test_a_call_that_does_not_fit_names_the_family(name):
+    """And not a class that it inherits from."""
+    with pytest.raises(ModelError) as caught:
+        dist.FAMILIES[name](no_such_argument=1.0)
+    assert f"a call of {name} that does not fit" in str(caught.value) and f"expected {name}(" in str(caught.value)
