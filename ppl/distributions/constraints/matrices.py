@@ -69,7 +69,10 @@ class _PositiveSemidefinite(Constraint):
         matrix = np.where(finite[..., None, None], value, np.eye(np.shape(value)[-1], dtype=float_type(value)))
         size = np.max(np.abs(matrix), axis=(-2, -1))
         skew = np.max(np.abs(matrix - np.swapaxes(matrix, -2, -1)), axis=(-2, -1))
-        least = np.linalg.eigvalsh(matrix)[..., 0]
+        # Of the matrix over the roots of its diagonal: its smallest eigenvalue keeps digits where scales differ.
+        diagonal = np.diagonal(matrix, axis1=-2, axis2=-1)
+        root = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+        least = np.linalg.eigvalsh(matrix / root[..., :, None] / root[..., None, :])[..., 0]
         return finite & (skew <= tolerance(value) * size) & self._admits(least, size * tolerance(value))
 
     def _admits(self, least, slack):
