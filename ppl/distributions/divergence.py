@@ -7,14 +7,17 @@
 3. two members of one exponential family, `A(eta_p) - A(eta_q) - <eta_p - eta_q, E_q[t]>`;
 4. a bijection common to both, which changes nothing;
 5. independent axes, whose divergences add up, and normal vectors however their covariance is given;
-6. the entropy of q and the moments that log p needs: normal, Laplace, uniform, gamma-like, log-normal p.
+6. linear chains and fields of normal draws, which are normal vectors too, against any other of these;
+7. the entropy of q and the moments that log p needs: normal and truncated normal, Gumbel, uniform, gamma-like,
+   log-normal p;
+8. families of finitely many numbers, a sum over these.
 
 Near equality the terms of a textbook formula cancel: the divergence is of second order in the difference of the
 parameters, and they are not. The rows of the table are sums of gaps instead (how far a convex function lies above
 its tangent: of exp, of x log x, of log Gamma), whose relative error is that of the difference: where two parameters
 agree to six digits the divergence, some 1e-12, has nine of its own. Those of gamma, beta, Dirichlet and Wishart draws
-are sums of gaps that are all positive, so they hold at concentrations of any size. The third and sixth way have the
-absolute error of their terms.
+are sums of gaps that are all positive, so they hold at concentrations of any size. The third, sixth and later ways have
+the absolute error of their terms.
 
 >>> from ppl.distributions import Normal
 >>> float(kl_divergence(Normal(0.0, 1.0), Normal(1.0, 1.0)))
@@ -33,15 +36,15 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ppl.array import binet_gap, gammaln_gap, triangular_solve, xlogx_gap
+from ppl.array import agreeing, binet_gap, gammaln_gap, triangular_solve, xlogx_gap
 from ppl.distributions import constraints
 from ppl.distributions._arrays import broadcast, float_type, quiet, sum_last
 from ppl.distributions._tails import circular_variance
 from ppl.distributions._triangular import log_diagonal, solve_rows, squared_distance, transpose
 from ppl.distributions.base import Distribution, Independent
-from ppl.distributions.bounded import Beta, Kumaraswamy, LogitNormal, LogUniform, Uniform, VonMises
+from ppl.distributions.bounded import Beta, Kumaraswamy, LogitNormal, LogUniform, TruncatedNormal, Uniform, VonMises
 from ppl.distributions.categories import Multinomial
-from ppl.distributions.chains import GaussianRandomWalk
+from ppl.distributions.chains import AR, CAR, GaussianRandomWalk, GaussianStateSpace
 from ppl.distributions.combinators import Delta, TransformedDistribution
 from ppl.distributions.constraints import Array
 from ppl.distributions.constraints.base import same
@@ -69,6 +72,7 @@ from ppl.distributions.positive import (
     Exponential,
     Gamma,
     Gompertz,
+    HalfCauchy,
     HalfNormal,
     InverseGamma,
     Levy,
@@ -78,7 +82,7 @@ from ppl.distributions.positive import (
     Wald,
     Weibull,
 )
-from ppl.distributions.real import Cauchy, Gumbel, Laplace, Normal, StudentT
+from ppl.distributions.real import AsymmetricLaplace, Cauchy, Gumbel, Laplace, Logistic, Normal, StudentT
 from ppl.distributions.transforms import ExpTransform, IndependentTransform, Transform
 from ppl.errors import ModelError
 
@@ -162,7 +166,9 @@ def _find(q: Distribution, p: Distribution) -> Found:
         return _find_independent(q, p)
     if _is_normal_vector(q) and _is_normal_vector(p):
         return lambda: _normal_vectors(q, p)
-    return _find_by_moments(q, p)
+    if _is_gaussian(q) and _is_gaussian(p):
+        return lambda: _gaussians(q, p)
+    return _find_by_moments(q, p) or _find_finite(q, p)
 
 
 def _row(q_type: type, p_type: type) -> _Row | None:
@@ -286,6 +292,25 @@ def _cauchy(q, p):
     return np.log1p((apart * apart + wider * wider) / (4.0 * q.scale * p.scale))
 
 
+@register_kl(HalfCauchy, HalfCauchy)
+def _half_cauchy(q, p):
+    """As of the whole ones: both densities are twice as high."""
+    wider = q.scale - p.scale
+    return np.log1p(wider * wider / (4.0 * q.scale * p.scale))
+
+
+@register_kl(AsymmetricLaplace, AsymmetricLaplace)
+def _asymmetric_laplace(q, p):
+    """Of equal locations: which side a draw is on, and two exponentials. Then what a shift adds, from its own side."""
+    (left, right), (p_left, p_right) = q._sides(), p._sides()
+    total, p_total, shift = left + right, p_left + p_right, p.loc - q.loc
+    sides = xlogx_gap(left / total, p_left / p_total) + xlogx_gap(right / total, p_right / p_total)
+    exponentials = (left * _exp_gap(np.log(left / p_left)) + right * _exp_gap(np.log(right / p_right))) / total
+    side, tilt = agreeing(shift, right, left), (left / p_left - right / p_right) / total
+    bent = (1.0 / p_left + 1.0 / p_right) * (side * side / total) * _exp_gap(-np.abs(shift) / side)
+    return sides + exponentials + bent + shift * tilt
+
+
 @register_kl(Laplace, Laplace)
 def _laplace(q, p):
     log_ratio, distance = np.log(q.scale / p.scale), np.abs(q.loc - p.loc) / q.scale
@@ -330,6 +355,15 @@ def _pareto(q, p):
     higher = q.scale >= p.scale
     climb = p.alpha * np.log(np.where(higher, q.scale / p.scale, 1.0))
     return np.where(higher, _exp_gap(np.log(p.alpha / q.alpha)) + climb, np.inf)
+
+
+@register_kl(Uniform, Pareto)
+def _uniform_pareto(q, p):
+    above = q.low >= p.scale
+    low = np.where(above, q.low, p.scale)
+    high = np.where(above, q.high, low + 1.0)
+    energy = (p.alpha + 1.0) * _mean_log(low, high) - p.alpha * np.log(p.scale) - np.log(p.alpha)
+    return np.where(above, energy - np.log(high - low), np.inf)
 
 
 @register_kl(Wald, Wald)
@@ -668,6 +702,58 @@ def _spread_along(rows, q):
     return spread
 
 
+# -- what is normal, given by a rule ------------------------------------------------------------------------
+
+
+def _is_gaussian(d: Distribution) -> bool:
+    """Is a draw a linear function of standard normal noise, with a density over all its elements?"""
+    if isinstance(d, Independent):
+        return type(d.core) is Normal and not isinstance(d.base_dist, Independent)
+    return isinstance(d, (GaussianRandomWalk, GaussianStateSpace, AR, CAR)) or _is_normal_vector(d)
+
+
+def _gaussians(q, p):
+    """A normal log density is quadratic: its mean follows from its values at m and at m plus and minus each column
+    of F, for draws m + F e of q."""
+    batch = len(q.batch_shape)
+    own = q.noise_shape[batch:]
+    n = math.prod(own)
+    units = np.reshape(np.eye(n, dtype=float_type(q.mean)), (n, *(1,) * batch, *own))
+    m = q.mean
+    columns = q.from_noise(broadcast(units, (n, *q.noise_shape))) - m
+    here = p.log_prob_inside(m)
+    bends = p.log_prob_inside(m + columns) + p.log_prob_inside(m - columns) - 2.0 * here
+    return -q.entropy() - here - 0.5 * np.sum(bends, axis=0)
+
+
+# -- families of finitely many numbers ------------------------------------------------------------------------
+
+_MOST_STATES = 1000
+
+
+def _find_finite(q: Distribution, p: Distribution) -> Found:
+    """A sum over the values of q."""
+    if q.event_shape or not (q.is_discrete and p.is_discrete and q.has("enumerate_support") and p.has("sample")):
+        return None
+    try:
+        states = q.enumerate_support(expand=False)
+    except ModelError:  # as where the bounds depend on draws
+        return None
+    if len(states) > _MOST_STATES:
+        return None
+    axes = (1,) * max(len(p.batch_shape) - len(q.batch_shape), 0)
+    states = np.reshape(states, (len(states), *axes, *np.shape(states)[1:]))
+
+    def divergence():
+        log_q, log_p = q.log_prob(states), p.log_prob(states)
+        possible = log_q > -np.inf
+        log_q = np.where(possible, log_q, 0.0)
+        each = np.exp(log_q) * (log_q - np.where(possible, log_p, 0.0))
+        return np.sum(np.where(possible, each, 0.0), axis=0)
+
+    return divergence
+
+
 # -- by moments: `KL(q, p) = -H(q) - E_q[log p]` ----------------------------------------------------------
 
 
@@ -765,6 +851,14 @@ def _find_by_moments(q: Distribution, p: Distribution) -> Found:
         return None
     if type(p) is Normal and q.has("mean") and q.has("variance") and not isinstance(q, VonMises):
         return lambda: _against_normal(q, p)  # a von Mises's mean and variance are those of a circle
+    if type(p) is Gumbel and _entry(_EXPONENTIAL_MEANS, q):
+        return lambda: _against_gumbel(q, p)
+    if type(p) is TruncatedNormal and q.has("mean") and q.has("variance") and not isinstance(q, VonMises):
+        limits = constraints.bounds(q.support) or (-np.inf, np.inf)
+        open_ends = (p.low is not None and np.any(limits[0] == -np.inf)) or (
+            p.high is not None and np.any(limits[1] == np.inf)
+        )
+        return None if open_ends else lambda: _against_truncated_normal(q, p, limits)
     if type(p) is Uniform:
         limits = constraints.bounds(q.support)
         bounded = limits is not None and np.all(np.isfinite(limits[0]) & np.isfinite(limits[1]))
@@ -780,6 +874,36 @@ def _against_normal(q, p):
     shift = q.mean - p.loc
     spread = (q.variance + shift * shift) / (p.scale * p.scale)
     return 0.5 * (spread + _LOG_2PI) + np.log(p.scale) - q.entropy()
+
+
+def _against_truncated_normal(q, p, limits):
+    inside = True
+    for end, bound, sign in ((p.low, limits[0], 1.0), (p.high, limits[1], -1.0)):
+        if end is not None:
+            inside = inside & (sign * bound >= sign * end)
+    mode = p._mode()
+    shift, top = (q.mean - p.loc) / p.scale, (mode - p.loc) / p.scale
+    drop = 0.5 * (q.variance / (p.scale * p.scale) + (shift - top) * (shift + top))
+    return np.where(inside, drop + np.log(p.scale) + p._log_mass() - q.entropy(), np.inf)
+
+
+# `E[exp(-t x)]` of a draw, for t > 0.
+_EXPONENTIAL_MEANS: dict[type[Distribution], Callable[[Any, Array], Array]] = {
+    Uniform: lambda d, t: np.exp(-t * d.low) * -np.expm1(-t * (d.high - d.low)) / (t * (d.high - d.low)),
+    Laplace: lambda d, t: _where_finite(
+        t * d.scale < 1.0, 1.0 - t * t * d.scale * d.scale, lambda rest: np.exp(-t * d.loc) / rest
+    ),
+    Logistic: lambda d, t: _where_finite(
+        t * d.scale < 1.0, t * d.scale, lambda s: np.exp(-t * d.loc) * (math.pi * s) / np.sin(math.pi * s)
+    ),
+    Exponential: lambda d, t: d.rate / (d.rate + t),
+    Gamma: lambda d, t: np.exp(-d.concentration * np.log1p(t / d.rate)),
+}
+
+
+def _against_gumbel(q, p):
+    moment = _entry(_EXPONENTIAL_MEANS, q)(q, 1.0 / p.scale)
+    return (q.mean - p.loc) / p.scale + np.exp(p.loc / p.scale) * moment + np.log(p.scale) - q.entropy()
 
 
 def _if_positive(q, found):
