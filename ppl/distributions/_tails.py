@@ -134,6 +134,25 @@ def narrow_quantile(a: Array, width: Array, q: Array) -> Array:
     return s
 
 
+FAR = 8.0  # from where on quantiles of a normal tail are counted from its edge
+
+
+def beyond_edge(a: Array, q: Array, rest: Array, width: Array | None = None) -> Array:
+    """The s with `q = 1 - rest` of the mass beyond a (or from there to a + width) below a + s, for a from `FAR` on.
+
+    `-log S(a + s) + log S(a) = s (a + s / 2) + log mills(a) - log mills(a + s)`, by Newton's method from above; far out
+    a quantile counted from 0 has lost the digits of s.
+    """
+    a = np.maximum(a, FAR)
+    left = 0.0 if width is None else np.exp(-width * (a + 0.5 * width)) * (mills(a + width) / mills(a))
+    fallen = agreeing(q - rest, -np.log(rest + q * left), -np.log1p(q * (left - 1.0)))
+    s = 2.0 * fallen / (a + np.sqrt(a * a + 2.0 * fallen))
+    for _ in range(4):
+        ratio = mills(a + s)
+        s = s - (s * (a + 0.5 * s) - np.log(ratio / mills(a)) - fallen) * ratio
+    return s
+
+
 def normal_averages(a: Array, left: Array | None, right: Array | None) -> tuple[Array, Array, Array]:
     """The averages of s, s^2 and `a s + s^2 / 2` over a density `exp(-a s - s^2 / 2)` of s from -left to right.
 

@@ -285,9 +285,12 @@ class Distribution:
         """A most probable value, of shape batch_shape + event_shape.
 
         Where the density is highest towards an end of the support it is that end, as 0 for `Exponential`: a limit,
-        which an open support does not hold.
+        which an open support does not hold. So it is where the density grows without bound there, as for a `Gamma`
+        concentration below 1; of several such ends it is one where it grows fastest. Where there is no such end among
+        the values, as for an `LKJ` concentration below 1, it is NaN.
         """
-        return self._typed(broadcast(self._mode(), self.shape()))
+        with quiet():
+            return self._typed(broadcast(self._mode(), self.shape()))
 
     def enumerate_support(self, expand: bool = True) -> Array:
         """All values along a new first axis; with `expand=False` the batch axes have length 1.

@@ -12,7 +12,9 @@ from ppl.array import agreeing, is_recorded, logit_beta_quantile, von_mises_cdf,
 from ppl.distributions import constraints
 from ppl.distributions._arrays import broadcast, float_type, is_infinite, quiet, within_unit
 from ppl.distributions._tails import (
+    FAR,
     beyond,
+    beyond_edge,
     circular_variance,
     fallen,
     log_betainc,
@@ -237,22 +239,28 @@ class TruncatedNormal(Distribution):
         return draw if self.high is None else np.minimum(draw, self.high)
 
     def _quantile(self, q):
-        if self.low is None:
-            below = 0.0 if self.high is None else special.log_ndtr(self._standard(self.high))
-            return self.loc + self.scale * special.ndtri_exp(np.log(q) + below)
-        low = self._standard(self.low)
-        if self.high is None:
-            return self.loc - self.scale * special.ndtri_exp(np.log1p(-q) + special.log_ndtr(-low))
+        low, high = (None if end is None else self._standard(end) for end in (self.low, self.high))
+        if low is None and high is None:
+            return self.loc + self.scale * special.ndtri_exp(np.log(q))
+        if low is None:
+            near = self.loc + self.scale * special.ndtri_exp(np.log(q) + special.log_ndtr(high))
+            return agreeing(-high - FAR, self.high - self.scale * beyond_edge(-high, 1.0 - q, q), near)
+        if high is None:
+            near = self.loc - self.scale * special.ndtri_exp(np.log1p(-q) + special.log_ndtr(-low))
+            return agreeing(low - FAR, self.low + self.scale * beyond_edge(low, q, 1.0 - q), near)
         # From the lower bound, or mirrored from the upper one: whichever lies in the lower tail.
-        high, width, size = self._standard(self.high), (self.high - self.low) / self.scale, 1.0 + np.abs(low)
-        side = low + high
+        width, size, side = (self.high - self.low) / self.scale, 1.0 + np.abs(low), low + high
         from_end = agreeing(side, 1.0 - q, q)
         middle, half = -0.5 * np.abs(side), 0.5 * width
         log_above = special.log_ndtr(middle + half)
         ratio = np.exp(special.log_ndtr(middle - half) - log_above)
         z = special.ndtri_exp(log_above + np.log(from_end + (1.0 - from_end) * ratio))
-        step = narrow_quantile(low, np.minimum(width * size, 0.2) / size, q)
-        return agreeing(width * size - 0.1, self.loc + self.scale * agreeing(side, -z, z), self.low + self.scale * step)
+        near = self.loc + self.scale * agreeing(side, -z, z)
+        edge = agreeing(side, low, -high)
+        step = self.scale * beyond_edge(edge, agreeing(side, q, 1.0 - q), from_end, width)
+        wide = agreeing(edge - FAR, agreeing(side, self.low + step, self.high - step), near)
+        narrow = narrow_quantile(low, np.minimum(width * size, 0.2) / size, q)
+        return agreeing(width * size - 0.1, wide, self.low + self.scale * narrow)
 
     def _log_between(self, low, high):
         """The log probability of an interval, and -inf of one that is empty."""

@@ -671,7 +671,7 @@ class LogLogistic(Distribution):
 
     def _mode(self):
         s = self.scale
-        return np.exp(self.loc) * -above(-s, -1.0, lambda s: -np.power((1.0 + s) / (1.0 - s), -s), 0.0)
+        return np.exp(self.loc) * above(-s, -1.0, lambda s: np.power((1.0 + s) / (1.0 - s), -s), 0.0)
 
     def _variance(self):
         first, second = self._moment(1), self._moment(2)

@@ -24,8 +24,9 @@ class TruncatedDistribution(Distribution):
     base's log_cdf and log_survival are: at any distance for Normal, LogNormal, HalfNormal, Cauchy, Logistic, Laplace,
     Gumbel, Exponential, Weibull, Rayleigh, Gompertz and Pareto; down to a mass of 1e-300 for StudentT, Gamma and Beta;
     for others down to 1e-16 in the upper tail; a mixture is as exact as its components. Draws are explicit in the
-    base's icdf, and move with all parameters and both bounds; of a base without one, as a mixture or a skew normal,
-    they come by bisection of the cdf, and have no path.
+    base's icdf, and move with all parameters and both bounds (of a normal, beyond 1e4 scales, `TruncatedNormal` keeps
+    more of their digits); of a base without an icdf, as a mixture or a skew normal, they come by bisection of the cdf,
+    and have no path.
 
     The base has a cdf, a continuous support and no event axes (a ModelError otherwise).
 

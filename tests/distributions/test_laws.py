@@ -264,6 +264,33 @@ def test_mode_is_nowhere_beaten(row):
     assert not mode_is_beaten(row.d, mode, width, quantiles(row))
 
 
+@pytest.mark.parametrize(
+    ("d", "end"),
+    [
+        *((dist.Gamma(a, 2.0), 0.0) for a in (0.3, 1.0)),
+        *((dist.Chi2(df), 0.0) for df in (0.3, 2.0)),
+        *((dist.Weibull(1.3, k), 0.0) for k in (0.3, 1.0)),
+        (dist.LogLogistic(0.3, 1.7), 0.0),
+        (dist.FisherSnedecor(1.3, 3.0), 0.0),
+        (dist.Gompertz(2.0, 1.0), 0.0),
+        (dist.Beta(0.5, 0.3), 1.0),
+        (dist.Beta(0.3, 0.5), 0.0),
+        (dist.Beta(0.3, 1.5), 0.0),
+        (dist.Kumaraswamy(0.5, 2.0), 0.0),
+        (dist.TruncatedDistribution(dist.Gamma(0.3, 2.0), high=2.0), 0.0),
+        (dist.TruncatedDistribution(dist.Beta(0.5, 0.5), 0.1, 0.8), 0.1),
+        (dist.Dirichlet(np.array([0.5, 0.3])), [1.0, 0.0]),
+        (dist.Wishart(2.0, np.eye(2)), np.zeros((2, 2))),
+        (dist.LKJ(2, 0.5), np.full((2, 2), np.nan)),
+        (dist.LKJCholesky(2, 0.5), np.full((2, 2), np.nan)),
+    ],
+    ids=str,
+)
+def test_the_mode_of_a_density_that_is_highest_at_an_open_end_is_that_end(d, end):
+    np.testing.assert_array_equal(d.mode, end)
+    assert not np.any(np.signbit(d.mode))
+
+
 def test_a_wrong_mode_is_caught():
     assert mode_is_beaten(dist.Normal(), np.array(0.02), 1.35, np.array([1.0]))
     assert mode_is_beaten(dist.Poisson(3.5), np.array(2.0), 1.0, np.array([9.0]))

@@ -285,6 +285,31 @@ def test_moments_of_a_truncated_normal(low, high):
     assert d.entropy() == pytest.approx(float(entropy), rel=1e-9, abs=1e-9)
 
 
+FAR_TRUNCATED_NORMALS = [
+    *((a, None) for a in (7.9, 8.1, 20.0, 1e3, 1e5, 1e8)),
+    *((None, -a) for a in (8.1, 1e5)),
+    *((a, a + w) for a, w in ((5.0, 2.0), (8.5, 40.0), (30.0, 0.5), (100.0, 2e-3), (1e4, 1e-3), (1e5, 1.0))),
+    *((-a - w, -a) for a, w in ((9.0, 40.0), (1e6, 1e-6))),
+]
+
+
+@pytest.mark.parametrize(("low", "high"), FAR_TRUNCATED_NORMALS)
+def test_draws_of_a_truncated_normal_far_out_are_rounded_quantiles(low, high):
+    """To a last digit of the draw, and 1e-14 of its distance from the bound that is nearer to the middle."""
+    d = dist.TruncatedNormal(0.0, 1.0, low, high)
+    upper = low is not None and low > 0
+    near, far = (low, high) if upper else (-high, None if low is None else -low)
+    with mpmath.workdps(80):
+        series = lambda z: mp.npdf(z) / z * (1 - 1 / z**2 + 3 / z**4 - 15 / z**6)
+        tail = lambda z: mp.erfc(z / mp.sqrt(2)) / 2 if z < 5e3 else series(z)
+        a, top = mp.mpf(near), 0 if far is None else tail(mp.mpf(far))
+        for q in (1e-6, 0.01, 0.3, 0.7, 0.999, 1 - 1e-9):
+            x = float(d.icdf(q))
+            beyond = (tail(abs(mp.mpf(x))) - top) / (tail(a) - top)
+            error = abs(beyond - (1 - mp.mpf(q) if upper else mp.mpf(q))) * (tail(a) - top) / mp.npdf(x)
+            assert error < np.spacing(abs(x)) + 1e-14 * (abs(x) - near), q
+
+
 LOG_TAILS = [
     (dist.Normal(0.3, 1.2), lambda x: mp.erfc(abs(x - mp.mpf(0.3)) / mp.mpf(1.2) / mp.sqrt(2)) / 2),
     (dist.Logistic(0.3, 1.2), lambda x: 1 / (1 + mp.exp(abs(x - mp.mpf(0.3)) / mp.mpf(1.2)))),
