@@ -324,11 +324,14 @@ class Distribution:
 
         `rng` is a NumPy generator, which moves on, or an integer seed.
         A draw that no double holds, as of a tiny shape, is the nearest that one does: positive ones lie between
-        2.2e-308 and 1.8e308. Counts above 2^62 are refused (a ModelError); those of BetaNegativeBinomial end there.
+        2.2e-308 and 1.8e308. Numbers are drawn in double precision whatever that of the parameters is, as rounding to
+        single would take some out of an open support, and counts in int64; a program casts what it draws to its working
+        precision. Counts above 2^62 are refused (a ModelError); those of BetaNegativeBinomial end there.
         """
         rng = np.random.default_rng(rng)
         draws = self._draw(rng, as_shape(sample_shape))
-        return draws if hasattr(draws, "dtype") else np.asarray(draws)[()]
+        draws = draws if hasattr(draws, "dtype") else np.asarray(draws)[()]
+        return draws.astype(np.float64) if draws.dtype == np.float32 else draws
 
     # -- other distributions made from this one --------------------------------------------------
 

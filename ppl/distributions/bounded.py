@@ -388,7 +388,7 @@ class Triangular(Distribution):
     def from_noise(self, noise: Array) -> Array:
         # The rising side up to its end, then the falling side; a side of no width is never divided by.
         rise, fall, width = self.peak - self.low, self.high - self.peak, self.high - self.low
-        narrow = float(np.finfo(float_type(noise)).tiny) ** (1.0 / 3.0) * np.abs(width)
+        narrow = float(np.finfo(float_type(width)).tiny) ** (1.0 / 3.0) * np.abs(width)
         up = np.sqrt(np.minimum(noise * (width / np.maximum(rise, narrow)), 1.0))
         down = np.sqrt(np.minimum((1.0 - noise) * (width / np.maximum(fall, narrow)), 1.0))
         return self.low + rise * up + fall * (1.0 - down)

@@ -45,7 +45,17 @@ def test_the_slope_of_gammainc_in_its_shape_is_exact(a):
 def test_the_slope_of_gammainc_at_its_edges():
     np.testing.assert_array_equal(gammainc_slope(np.array([0.5, 2.0, 2.0]), np.array([0.0, 0.0, np.inf])), 0)
     assert np.isnan(gammainc_slope(-1.0, 1.0)) and np.isnan(gammainc_slope(1.0, -1.0))
-    assert gammainc_slope(np.float32(2.0), np.float32(1.5)).dtype == np.float32
+    single = np.ones(2, np.float32)
+    for a, x, kind in (
+        (single, single, np.float32),
+        (2.0, single, np.float32),
+        (single, 1.5, np.float32),
+        (2.0, 1.5, np.float64),
+        (np.ones(2), single, np.float64),
+    ):
+        assert gammainc_slope(a, x).dtype == kind
+        recorded = A.record(lambda a, x: (gammainc_slope(a, x),), [a, x])
+        assert A.run(recorded, a, x)[0].dtype == kind
     assert np.shape(gammainc_slope(np.ones((0, 3)), np.ones(3))) == (0, 3)
 
 

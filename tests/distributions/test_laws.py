@@ -913,3 +913,17 @@ def test_a_call_that_does_not_fit_names_the_family(name):
     with pytest.raises(ModelError) as caught:
         dist.FAMILIES[name](no_such_argument=1.0)
     assert f"a call of {name} that does not fit" in str(caught.value) and f"expected {name}(" in str(caught.value)
+
+
+def _in_single(d):
+    leaves, rebuild = d.tree_flatten()
+    return rebuild([np.asarray(x, np.float32)[()] if np.asarray(x).dtype.kind == "f" else x for x in leaves])
+
+
+@rows([row for row in ALL_ROWS if row.d.has("sample")])
+def test_draws_are_double_whatever_the_parameters_are(row):
+    d = _in_single(row.d)
+    for shape in ((), (3,)):
+        draws = d.sample(0, shape)
+        assert draws.dtype == (np.int64 if d.is_discrete else np.float64)
+        assert np.shape(draws) == d.shape(shape)
