@@ -51,7 +51,8 @@ class Recorder(Handler):
 
     `latent(recorder, site)` returns the recorded value of a latent site.
     `plate_sizes` overrides how many rows of a plate are in use; `starts` are parameter values;
-    `indices` and `noise` are examples of these inputs.
+    `indices` and `noise` are examples of these inputs. `training` is what `ppl.training()` answers,
+    `asked_training` whether it was asked: then the model may be another one elsewhere.
     """
 
     def __init__(
@@ -64,8 +65,12 @@ class Recorder(Handler):
         indices: Mapping[str, np.ndarray] | None = None,
         noise: Mapping[str, np.ndarray] | None = None,
         seed: int = 0,
+        training: bool = False,
     ):
         super().__init__()
+        self.training, self.asked_training = training, False
+        self.run: dict[str, Any] = {"seed": seed}
+        self.of_guide: tuple[str, ...] = ()  # the networks of a guide function that was run before
         self.tape, self.latent = tape, latent
         self.plate_sizes, self.starts, self.given = plate_sizes or {}, starts or {}, indices or {}
         self.noise, self.rng = noise or {}, np.random.default_rng(seed)
@@ -76,7 +81,15 @@ class Recorder(Handler):
         self.indices: dict[str, Any] = {}
         self.parameters: dict[str, Parameter] = {}
         self.saw_float32 = False  # in a parameter's starting value
-        self.of_guide = False
+        self.is_guide = False
+
+    def beginning(self) -> dict[str, Any]:
+        return self.run
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Modules whose weights are learned."""
+        return (*self.of_guide, *(n for n, m in self.run.get("modules", {}).items() if m.prior is None))
 
     def process(self, site: Site) -> Site:
         if site.type == "plate":
@@ -85,8 +98,9 @@ class Recorder(Handler):
             return replace(site, value=self._parameter_rows(site)) if site.value is None else site
         if site.type == "sample":
             site = _kept(site)
-            if site.value is None and not self.of_guide and isinstance(site.fn.core, Delta | Unit):
+            if site.value is None and not self.is_guide and isinstance(site.fn.core, Delta | Unit):
                 return self._determined(site)
+            self.saw_float32 |= np.result_type(site.options.get("start", 0)) == np.float32
             return replace(site, value=self.latent(self, site)) if site.value is None else site
         return site
 

@@ -598,4 +598,28 @@ def test_trials_may_be_counted_in_any_type(family, kind):
     draws = other.sample(0, (50,))
     assert draws.dtype == np.int64
     np.testing.assert_array_equal(draws, whole.sample(0, (50,)))
-    np.testing.assert_allclose(other.log_prob(draws), whole.log_prob(draws), rtol=3e-4 if kind == np.float32 else 1e-14)
+    error = 3e-4 if kind == np.float32 else 1e-14
+    np.testing.assert_allclose(other.log_prob(draws), whole.log_prob(draws), rtol=error, atol=error)
+
+
+@pytest.mark.parametrize(
+    ("loc", "scale", "x"),
+    [(127.5, 0.01, 3), (-40.0, 0.5, 200), (400.0, 2.0, 0), (90.0, 1e-3, 90), (10.0, 1e4, 77), (255.4, 0.02, 255)],
+)
+def test_a_rounded_logistic_is_exact_where_the_difference_of_two_cdfs_is_not(loc, scale, x):
+    import mpmath as mp
+
+    with mp.workdps(6000):  # the two cdfs agree in thousands of digits
+        edge = lambda k: 1 / (1 + mp.exp(-(mp.mpf(k) - mp.mpf(loc)) / mp.mpf(scale)))
+        exact = (1 if x == 255 else edge(x + 0.5)) - (0 if x == 0 else edge(x - 0.5))
+        expected = float(mp.log(exact))
+    assert dist.DiscretizedLogistic(loc, scale).log_prob(x) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_a_mixture_of_rounded_logistics_is_a_family_of_levels():
+    weights, loc, scale = np.array([0.2, 0.5, 0.3]), np.array([3.0, 120.0, 260.0]), np.array([2.0, 9.0, 4.0])
+    d = dist.MixtureSameFamily(dist.Categorical(weights), dist.DiscretizedLogistic(loc, scale))
+    levels = np.arange(256)
+    parts = np.exp(dist.DiscretizedLogistic(loc, scale).log_prob(levels[:, None]))
+    np.testing.assert_allclose(np.exp(d.log_prob(levels)), parts @ weights, rtol=1e-12)
+    assert np.exp(d.log_prob(levels)).sum() == pytest.approx(1.0, abs=1e-12)

@@ -514,7 +514,15 @@ def test_kl_of_wisharts_of_one_dimension_is_that_of_gamma_draws(df, other):
 
 
 def test_kl_of_circular_draws_of_large_concentration():
-    """Two narrow ones are normal: of scales that differ by a factor."""
+    """Two narrow ones are normal: of scales that differ by a factor. And by SciPy's Bessel functions below that."""
+    with mp.workdps(40):
+        for k, j in ((650.0, 900.0), (750.0, 600.0), (2000.0, 1500.0)):
+            ratio = mp.besseli(1, k) / mp.besseli(0, k)
+            exact = mp.log(mp.besseli(0, j) / mp.besseli(0, k)) + (k - j) * ratio
+            assert dist.kl_divergence(dist.VonMises(0.3, k), dist.VonMises(0.3, j)) == pytest.approx(
+                float(exact), rel=1e-11
+            )
+            assert dist.VonMises(0.3, k).variance == pytest.approx(float(1 - ratio), rel=1e-13)
     k, j = 1e12, 3e13
     wanted = dist.kl_divergence(dist.Normal(0.3, k**-0.5), dist.Normal(0.3 + 1e-6, j**-0.5))
     assert dist.kl_divergence(dist.VonMises(0.3, k), dist.VonMises(0.3 + 1e-6, j)) == pytest.approx(wanted, rel=1e-9)

@@ -247,10 +247,11 @@ def _entropy(row: Row):
 
 
 def mode_is_beaten(d, mode, width, x) -> bool:
-    """Is the density higher at some x, or a fiftieth of a width (of counts: one) beside the mode?"""
-    step = 1.0 if d.is_discrete else 0.02 * width
+    """Is the density higher at some x, or a small part of a width (of counts: one) beside the mode?"""
+    steps = (1.0,) if d.is_discrete else (0.02 * width, 1e-3 * width, 1e-4 * width)
     with np.errstate(all="ignore"):
-        best = np.max([d.log_prob(mode - step), d.log_prob(mode + step), *d.log_prob(x)], axis=0)
+        beside = [d.log_prob(mode + sign * step) for step in steps for sign in (-1.0, 1.0)]
+        best = np.max([*beside, *d.log_prob(x)], axis=0)
     # A mode at the open end of the support, such as 0 for an exponential, is the limit from inside.
     nudged = np.where(d.support(mode), mode, mode + 1e-250)
     best = np.where(np.isfinite(best), best, -np.inf)
@@ -293,6 +294,8 @@ def test_the_mode_of_a_density_that_is_highest_at_an_open_end_is_that_end(d, end
 
 def test_a_wrong_mode_is_caught():
     assert mode_is_beaten(dist.Normal(), np.array(0.02), 1.35, np.array([1.0]))
+    d = dist.Levy(0.0, 1.0)  # whose width is far larger than what is to be seen
+    assert mode_is_beaten(d, np.array(1.0 / 2.8), d.icdf(0.75) - d.icdf(0.25), np.array([1.0]))
     assert mode_is_beaten(dist.Poisson(3.5), np.array(2.0), 1.0, np.array([9.0]))
 
 
