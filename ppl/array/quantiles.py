@@ -231,12 +231,11 @@ def _beta_by_scipy(a, b, p):
 def _steep_beta(a, b, p):
     """`y = -log(1 - x)` of the small x is a gamma draw, to a millionth of a millionth.
 
-    Its log density is `(a - 1) log y - (b + (a - 1) / 2) y + (a - 1) y^2 / 24 - ...`; the square is taken as a line.
+    Its log density is `(a - 1) log y - (b + (a - 1) / 2) y + (a - 1) y^2 / 24 - ...`, whose squares are below 1e-12 a.
     """
     upper = a > b
     few, many = np.where(upper, b, a), np.where(upper, a, b)
     rate = many + 0.5 * (few - 1.0)
-    rate = rate - (few - 1.0) * few / (12.0 * rate)
     log_y = np.where(upper, _log_upper_gamma_quantile(few, p), log_gamma_quantile.run(few, p)) - np.log(rate)
     y = np.exp(log_y)
     logit = np.where(y > 1e-10, np.log(np.expm1(np.maximum(y, 1e-10))), log_y)

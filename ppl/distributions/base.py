@@ -75,6 +75,11 @@ _ELSEWHERE = {
     "lam": "rate",
     "nu": "df",
     "alpha": "concentration",
+    "shape": "concentration",
+    "kappa": "concentration",
+    "beta": "rate",
+    "a": "concentration1",
+    "b": "concentration0",
     "n": "total_count",
 }
 

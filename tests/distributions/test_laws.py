@@ -930,3 +930,14 @@ def test_draws_are_double_whatever_the_parameters_are(row):
         draws = d.sample(0, shape)
         assert draws.dtype == (np.int64 if d.is_discrete else np.float64)
         assert np.shape(draws) == d.shape(shape)
+
+
+def test_another_value_than_the_point_of_a_delta_is_named():
+    with pytest.raises(SupportError, match=r"(?s)3\.5 at index \(1,\) for Delta.*the point v=2\.0"):
+        dist.Delta(np.array([1.0, 2.0])).check_value(np.array([1.0, 3.5]))
+    dist.Delta(np.array([1.0, 2.0]), event_dim=1).check_value(np.array([1.0, 2.0]))
+
+
+def test_a_function_is_no_transform():
+    with pytest.raises(ModelError, match=r"(?s)ufunc 'exp'.*ExpTransform"):
+        dist.TransformedDistribution(dist.Normal(), np.exp)
