@@ -118,7 +118,7 @@ SCALAR_PAIRS = [
     (dist.TruncatedNormal(0.2, 0.9, low=-0.3, high=2.0), dist.TruncatedNormal(-0.4, 1.7, low=-0.5, high=2.5)),
     (dist.TruncatedNormal(0.2, 0.9, low=1.3), dist.TruncatedNormal(-0.4, 1.7, low=-0.5)),
     (dist.Uniform(0.2, 0.9), dist.TruncatedNormal(-0.4, 0.7, low=0.1, high=2.5)),
-    (dist.Gamma(2.5, 0.7), dist.TruncatedNormal(-0.4, 0.7, low=0.0)),
+    (dist.Gamma(2.5, 0.7), dist.TruncatedNormal(-0.4, 0.7, low=-0.1)),
     (dist.Uniform(1.2, 1.9), dist.Pareto(0.7, 1.3)),
     (dist.Uniform(-1.2, 1.9), dist.Gumbel(-0.5, 0.9)),
     (dist.Laplace(0.3, 0.4), dist.Gumbel(-0.5, 0.9)),
