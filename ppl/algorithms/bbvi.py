@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from ..array import BranchOnDraw, Program, compile_program, needed, paused_collector
+from ..array.jax_executor import require_jax
 from ..elbo import (
     ELBO,
     Derivation,
@@ -39,6 +41,7 @@ from ..model import rows_in_use
 from ..model.calls import check_names
 from ..optim import Adam, rate_at
 from . import noise
+from .compiled import CompiledSteps
 from .coordinates import Coordinates, pull_to_coordinates
 from .response import doubts
 from .stages import INTERRUPTED, Info, Keep, Run, Settings, Solution, State, run_stages
@@ -46,6 +49,7 @@ from .start import good_start
 from .tables import tables_at
 from .training import HeldOut, run_training, steps_per_epoch, training_step
 
+COMPILED = 50_000_000  # counted operations of a step from which compiling is worth its wait
 BLOCK = 50  # steps whose noise is drawn at once
 
 
@@ -156,11 +160,12 @@ class BBVI:
                     "bound=, weights= or a relaxation where control flow depends on a draw", "the ELBO", "np.where"
                 )
             objective = replace(objective_of(d, self.bound, weights=self.weights), plain=not own)
+        executor = "eager" if eager else executor
         trains = not eager and (self.trains(objective.derivation) if run is None else run.trained)
         algorithm = replace(self, optimizer=self.the_optimizer(trains))
         if not eager:
             algorithm = replace(algorithm, particles=self.particles_for(objective, trains))
-        found = algorithm._steps(p, guide, objective, eager, trains, seed, progress, starts, run, keep)
+        found = algorithm._steps(p, guide, objective, executor, trains, seed, progress, starts, run, keep)
         return algorithm._of_the_elbo(p, guide, objective, found, seed) if own else found
 
     def _check(self) -> None:
@@ -224,7 +229,7 @@ class BBVI:
         p: Problem,
         guide: Any,
         objective: Objective,
-        eager: bool,
+        executor: str,
         trains: bool,
         seed: int,
         progress: Callable | None,
@@ -232,11 +237,13 @@ class BBVI:
         run: Run | None,
         keep: Keep | None,
     ) -> Solution:
-        d = objective.derivation
+        d, eager = objective.derivation, executor == "eager"
         held_out = None if self.held_out is None else HeldOut(p, guide, d, self.held_out, seed)
         if run is not None:
+            executor = "numpy" if executor == "auto" else executor
             objective = objective if eager else self._piloted(objective, run.start, seed)
-            return self._ended(self._settings(p, guide, objective, seed, eager, trains), run, progress, keep, held_out)
+            settings = self._settings(p, guide, objective, seed, executor, trains)
+            return self._ended(settings, run, progress, keep, held_out)
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
@@ -257,13 +264,18 @@ class BBVI:
                     stop_reason=INTERRUPTED,
                 )
             notes.append(f"started from {how}")
-        where = Coordinates.at(d, starts, tables=not eager, absolute=trains)
+        where = Coordinates.at(d, starts, tables=executor in ("auto", "numpy"), absolute=trains)
         if where.size == 0 and not where.tables and not d.updates:
             return _unmoved(where, objective)
         objective = objective if eager else self._piloted(objective, where.starts, seed)
+        if executor == "auto":
+            executor, why = self._executor_for(objective)
+            notes += [why] if why else []
+            where = where if executor == "numpy" else Coordinates.at(d, starts, absolute=trains)
         state = self.init_state(where, d)._replace(baselines=() if eager else objective.start)
         run = Run(where, state, where.starts, notes=tuple(notes), doubts=rivals, trained=trains)
-        return self._ended(self._settings(p, guide, objective, seed, eager, trains), run, progress, keep, held_out)
+        settings = self._settings(p, guide, objective, seed, executor, trains)
+        return self._ended(settings, run, progress, keep, held_out)
 
     def _ended(
         self, settings: Settings, run: Run, progress: Callable | None, keep: Keep | None, held_out: HeldOut | None
@@ -274,12 +286,24 @@ class BBVI:
         solution = run_stages(settings, run, progress, keep)
         return replace(solution, doubts=(*solution.doubts, *doubts(solution, settings.seed)))
 
-    def _settings(self, p: Problem, guide: Any, objective: Objective, seed: int, eager: bool, trains: bool) -> Settings:
-        d = objective.derivation
-        steps = partial(self._eager_step, p, guide, d, seed) if eager else partial(self._step, objective, seed)
-        if trains:
-            steps = partial(training_step, self, objective, seed)
-        return Settings(self, steps, objective, "eager" if eager else "numpy", seed, self.particles_for(objective))
+    def _executor_for(self, objective: Objective) -> tuple[str, str]:
+        """The executor by the counted cost of a step, and why it is not NumPy's."""
+        work = self.particles_for(objective) * objective.cost
+        rows = any(x.rows for x in objective.derivation.parameters.values())
+        if work < COMPILED or rows or find_spec("jax") is None:
+            return "numpy", ""
+        return "jax", f"executor: jax, because a step counts {work:.2g} operations, which are worth compiling"
+
+    def _settings(
+        self, p: Problem, guide: Any, objective: Objective, seed: int, executor: str, trains: bool
+    ) -> Settings:
+        if executor == "jax":
+            steps = CompiledSteps(self, objective, seed, trains)
+        elif executor == "eager":
+            steps = partial(self._eager_step, p, guide, objective.derivation, seed)
+        else:
+            steps = partial(training_step, self, objective, seed) if trains else partial(self._step, objective, seed)
+        return Settings(self, steps, objective, executor, seed, self.particles_for(objective))
 
     # -- one step --------------------------------------------------------------------------
     def init_state(self, where: Coordinates, d: Derivation) -> State:
@@ -383,8 +407,10 @@ def _unmoved(where: Coordinates, objective: Objective) -> Solution:
 
 
 def _check_executor(executor: str) -> None:
-    if executor not in ("auto", "numpy", "eager"):
-        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'", "executor='auto'")
+    if executor not in ("auto", "numpy", "eager", "jax"):
+        raise ModelError(f"executor={executor!r}", "'auto', 'numpy', 'eager' or 'jax'", "executor='auto'")
+    if executor == "jax":
+        require_jax()
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str, **how: Any) -> tuple[Derivation, bool]:
@@ -392,7 +418,7 @@ def _derive(p: Problem, guide: Any, seed: int, executor: str, **how: Any) -> tup
         try:
             return derive(p, guide, seed=seed, **how), False
         except BranchOnDraw:
-            if executor == "numpy":
+            if executor in ("numpy", "jax"):
                 raise
     return derive(p, guide, seed=seed, eager=True, **how), True
 

@@ -59,7 +59,7 @@ def training_step(
 ) -> Callable[[State], tuple[State, Info]]:
     """The step function: it changes the vector, the optimizer's state and the tables in place."""
     d, particles = objective.derivation, algorithm.particles_for(objective)
-    states = tuple(n for n, x in d.parameters.items() if not x.learned)
+    states = d.states_kept
     run = compile_program(step_program(objective, particles, where, states))
     inputs_of = Inputs(objective, particles, seed)
     shapes, beside, schedules = list(where.shapes.values()), where.tables, algorithm.weights or {}
@@ -151,10 +151,10 @@ class Inputs:
         rng = noise.generator(self.seed, number, noise.Stream.STEPS)
         eps = noise.draw(rng, d.factors, self.size, self.draws, o.independent, o.mirrored)
         steps = range(number * self.size, (number + 1) * self.size)
-        rows = {n: np.stack([self._rows(n, t) for t in steps]) for n in d.index_inputs}
+        rows = {n: np.stack([self.rows(n, t) for t in steps]) for n in d.index_inputs}
         return rows, o.rest_of(rows, eps)
 
-    def _rows(self, plate: str, step: int) -> np.ndarray:
+    def rows(self, plate: str, step: int) -> np.ndarray:
         """The rows of a step: each epoch goes through all rows in an order of its own, what is left over waits."""
         frame = self.objective.derivation.plates[plate]
         epoch, k = divmod(step, frame.size // frame.subsample_size)
@@ -265,6 +265,12 @@ def _advance(
     """So many steps, after the last of which the held-out bound is looked at; and why the run ends here, if it does."""
     state, history, found, why = run.state, [], run, ""
     try:
+        if hasattr(step, "several") and algorithm.callback is None:
+            with held:
+                state, history, *_ = step.several(state, count)
+                if held_out is not None:
+                    found, _ = _looked_at(algorithm, replace(run, state=state), Info(history[-1], True), held_out)
+                count = 0
         for _ in range(count):
             with held:
                 with np.errstate(all="ignore"):  # what is not finite is counted, not printed

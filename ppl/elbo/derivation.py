@@ -151,6 +151,11 @@ class Derivation:
             out[i] = self.narrowed(self.rows_of(name, values[name], indices))
         return out
 
+    @property
+    def states_kept(self) -> tuple[str, ...]:
+        """Names of what is kept from step to step and not learned (`ppl.state`)."""
+        return tuple(n for n, x in self.parameters.items() if not x.learned)
+
     def other_inputs(self, indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
         """The inputs that are no parameters, in order."""
         parameters = set(self.parameter_inputs.values())

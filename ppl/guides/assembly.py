@@ -60,6 +60,7 @@ class Assembly:
             noise=recorder.noise,
             training=recorder.training,
         )
+        guided.is_guide = True
         guided.run["seed"] = recorder.run["seed"]
         guided.rng, guided.parameters, guided.updates = recorder.rng, recorder.parameters, recorder.updates
         guided.plates, guided.indices, guided.ways = recorder.plates, recorder.indices, recorder.ways
