@@ -450,6 +450,26 @@ class _Call:
             found.append(axes)
         return self.made(self._flattened(fun, args, {}), self.common(fun, found))
 
+    def matrices(self, fun: Callable, args: tuple) -> Spread:
+        """Linear algebra of the last two axes, matrix by matrix: these mix, those before them do not."""
+        lead = max((len(a.shape) if type(a) is Spread else np.ndim(a)) for a in args) - 2
+        core = len(self.shape) - lead
+        aligned, found = [], []
+        for a in args:
+            if type(a) is Spread:
+                whole = Spread(a.full(keep=range(len(a.shape) - 2)), a.labels, a.shape, a.axes)
+                aligned.append(whole.aligned(self.labels, lead + 2))
+                n = len(a.shape)
+                to = {i: i - n + 2 - core if i < n - 2 else None for i in range(n)}
+                found.append(self.moved(a, fun, to.__getitem__))
+            else:
+                aligned.append(a)
+        shapes = [np.shape(a)[:-2] for a in aligned]
+        if len(set(shapes)) > 1:
+            every = np.broadcast_shapes(*shapes)
+            aligned = [np.broadcast_to(a, (*every, *np.shape(a)[-2:])) for a in aligned]
+        return self.made(call_recording(fun, tuple(aligned), {}), self.common(fun, found))
+
     def flat(self, fun: Callable, args: tuple, kwargs: dict) -> Spread:
         """Any other operation, batched: where elements go is not followed."""
         for s in _spreads((args, kwargs)):
@@ -490,6 +510,21 @@ _RULES: dict[Callable, Callable] = {
     op.concatenate.run: _Call.concatenated,
     op.index.run: _Call.indexed,
     np.matmul: _Call.product,
+    **dict.fromkeys(
+        (
+            op.cholesky.run,
+            op.log_abs_det.run,
+            op.sign_det.run,
+            op.eigenvalues.run,
+            op.eigenvectors.run,
+            op.triangular_solve.run,
+            op.triangular_solve_transposed.run,
+            np.linalg.solve,
+            np.linalg.inv,
+            np.linalg.det,
+        ),
+        _Call.matrices,
+    ),
 }
 
 

@@ -58,6 +58,15 @@ def mixture(by):
         ppl.sample("y", dist.Normal((by.means + shift)[z], 1), obs=Y)
 
 
+def mixture_of_covariances(by):
+    shift, pairs = m(), np.stack([Y[:3], Y[3:]], -1)
+    with ppl.plate("rows", 3):
+        z = ppl.sample("z", dist.Categorical(np.array([0.2, 0.3, 0.5])))
+        matrix = (by.means[z] ** 2 + np.exp(shift))[..., None, None] * np.array([[1.0, 0.3], [0.3, 2.0]])
+        ppl.sample("a", dist.MultivariateNormal(np.zeros(2), matrix), obs=pairs)
+        ppl.sample("b", dist.MultivariateNormal(pairs * shift, precision_matrix=matrix), obs=pairs[::-1])
+
+
 def by_logits_and_arithmetic(by):
     shift = m()
     with ppl.plate("rows", 6):
@@ -208,9 +217,9 @@ def apart_from_all_data(by):
 
 
 MODELS = [
-    coin, mixture, by_logits_and_arithmetic, one_hot, counts, two_of_each, nested, above_a_plate, loop,
-    loop_in_a_plate, loop_of_many_states, second_order, ring, tree, meeting_in_an_event, meeting_in_a_plate, two_plates,
-    without_a_plate, scaled_and_masked, with_gaps, apart_from_all_data,
+    coin, mixture, mixture_of_covariances, by_logits_and_arithmetic, one_hot, counts, two_of_each, nested,
+    above_a_plate, loop, loop_in_a_plate, loop_of_many_states, second_order, ring, tree, meeting_in_an_event,
+    meeting_in_a_plate, two_plates, without_a_plate, scaled_and_masked, with_gaps, apart_from_all_data,
 ]  # fmt: skip
 
 
