@@ -235,6 +235,8 @@ def _scatter_at(key, shape, step) -> Callable | None:
     places = np.arange(size).reshape(shape)[key]
     if not 0 < places.size <= MANY:
         return None
+    if (add := op.adding_rows(key, shape)) is not None:
+        return add
     given, flat, dtype = places.shape, places.ravel(), step.dtype
 
     def add(g):
