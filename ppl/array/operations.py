@@ -291,21 +291,30 @@ def windows(x, sizes, strides, dilations):
 SHAPES[windows.run] = _windowed
 
 
+CACHED = 1 << 20  # bytes
+
+
 @operation
 def overlaid(x, space, strides, dilations):
     """Windows (..., *places, *sizes, features) added up where they stand in zeros (..., *space, features).
 
     The transpose of `windows`.
     """
-    n = len(space)
-    shape, x = np.shape(x), np.asarray(x)
+    n, shape = len(space), np.shape(x)
     lead, places, sizes = shape[: -2 * n - 1], shape[-2 * n - 1 : -n - 1], shape[-n - 1 : -1]
-    out = np.zeros((*lead, *space, shape[-1]), x.dtype)
+    x = np.reshape(x, (math.prod(lead), *shape[len(lead) :]))
+    out = np.zeros((len(x), *space, shape[-1]), x.dtype)
+    pairs = []
     for offset in np.ndindex(*sizes):
         starts = [k * d for k, d in zip(offset, dilations, strict=True)]
         at = [slice(a, a + s * (m - 1) + 1, s) for a, s, m in zip(starts, strides, places, strict=True)]
-        out[(Ellipsis, *at, slice(None))] += x[(Ellipsis, *offset, slice(None))]
-    return out
+        pairs.append(((Ellipsis, *at, slice(None)), (Ellipsis, *offset, slice(None))))
+    few = max(CACHED // max(x[:1].nbytes, 1), 1)  # what stays in the cache from one offset to the next
+    for begin in range(0, len(x), few):
+        own, given = out[begin : begin + few], x[begin : begin + few]
+        for to, of in pairs:
+            own[to] += given[of]
+    return out.reshape(*lead, *space, shape[-1])
 
 
 SHAPES[overlaid.run] = lambda x, space, strides, dilations: (
