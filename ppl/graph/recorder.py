@@ -242,18 +242,19 @@ def each_argument(x: Any, change: Callable[[Any], Any]) -> Any:
     """A model argument with a change made to whatever stands in its dicts, lists, tuples and dataclasses."""
     if isinstance(x, dict):
         return {k: each_argument(v, change) for k, v in x.items()}
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*(each_argument(v, change) for v in x))
     if isinstance(x, list | tuple):
-        parts = [each_argument(v, change) for v in x]
-        if type(x) is not list and all(new is old for new, old in zip(parts, x, strict=True)):
-            return x
-        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
-    if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        old = {f.name: getattr(x, f.name) for f in dataclasses.fields(x) if f.init}
-        fields = {name: each_argument(v, change) for name, v in old.items()}
-        # A network, say, is a frozen record of sizes: there is nothing in it to change.
-        fixed = x.__dataclass_params__.frozen and all(fields[name] is v for name, v in old.items())
-        return x if fixed else dataclasses.replace(x, **fields)
+        return type(x)(each_argument(v, change) for v in x)
+    if dataclasses.is_dataclass(x) and not isinstance(x, type) and not is_network(x):
+        fields = {f.name: each_argument(getattr(x, f.name), change) for f in dataclasses.fields(x) if f.init}
+        return dataclasses.replace(x, **fields)
     return change(x)
+
+
+def is_network(x: Any) -> bool:
+    """Has it `init` and `apply`, as `ppl.module` asks for? Such an argument is code, not data."""
+    return callable(getattr(x, "init", None)) and callable(getattr(x, "apply", None))
 
 
 class Masked(np.ma.MaskedArray):
