@@ -34,7 +34,7 @@ COMPONENTS = 5  # of a mixture of discretized logistics, unless `outs` says othe
 class Autoregressive(dist.Distribution):
     """`log p(x) = sum_i log p(x_i | x_<i)` over the elements of one array, by a network that reads them in order.
 
-    `net.numbers(params, x, context)` gives `net.outs` numbers for each element, which depend on the elements
+    `net.numbers(params, x, context)` gives `net.count` numbers for each element, which depend on the elements
     before it alone; `net.conditional` makes the families of the elements of these. Elements stand in the order
     of reading: rows of an image, pixels of a row, colours of a pixel.
 
@@ -94,6 +94,7 @@ class _Reader(Network):
 
     family: str | Callable
     levels: int
+    outs: int
     context: int
 
     def numbers(self, params: Params, x: Array, context: Array | None) -> Array:
