@@ -11,7 +11,7 @@
 """
 
 from . import distributions, optim
-from .algorithms import BBVI, CAVI, DADVI, EM, MAP, SVI, Laplace
+from .algorithms import BBVI, CAVI, DADVI, EM, MAP, NUTS, SVI, Laplace
 from .array import stop_gradient
 from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
 from .elbo.measure import GradientRecord, gradient
@@ -40,6 +40,7 @@ __all__ = [
     "EM",
     "IWAE",
     "MAP",
+    "NUTS",
     "SVI",
     "ConjugacyError",
     "DataError",

@@ -18,6 +18,7 @@ from .algorithms import (
     may_try_others,
     rewritten,
     set_up,
+    without_guides,
 )
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
@@ -101,6 +102,7 @@ def infer(
             raise
         p = problem(model, args, kwargs, eager=True, seed=seed)
         executor = "eager"
+    p = without_guides(p, chosen, seed)
     first = None
     if algorithm == "auto" and guide is None and executor == "auto" and has_closed_forms(p):
         first = _fitted(CAVI(), Setup(p, CAVI.guide, None, (WHY_CAVI,)), seed, executor, bar)

@@ -11,12 +11,22 @@ from .dadvi import DADVI
 from .em import EM
 from .laplace import Laplace
 from .maximum import MAP
+from .nuts import NUTS
 from .progress import Bar
-from .setup import Setup, matching, may_try_others, rewritten, set_up
+from .setup import Setup, matching, may_try_others, rewritten, set_up, without_guides
 from .stages import Info, Keep, Run, Solution, State
 from .svi import SVI
 
-ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "em": EM, "laplace": Laplace, "map": MAP, "svi": SVI}
+ALGORITHMS = {
+    "bbvi": BBVI,
+    "cavi": CAVI,
+    "dadvi": DADVI,
+    "em": EM,
+    "laplace": Laplace,
+    "map": MAP,
+    "nuts": NUTS,
+    "svi": SVI,
+}
 for _kind in ALGORITHMS.values():  # a setting of another name is refused in words
     _kind.__init__ = in_words(_kind.__init__, f"ppl.{_kind.__name__}", f"ppl.{_kind.__name__}()")
 
@@ -27,6 +37,7 @@ __all__ = [
     "DADVI",
     "EM",
     "MAP",
+    "NUTS",
     "SVI",
     "Bar",
     "Info",
@@ -41,4 +52,5 @@ __all__ = [
     "may_try_others",
     "rewritten",
     "set_up",
+    "without_guides",
 ]

@@ -36,6 +36,8 @@ class Stream(IntEnum):
     ORDER = 8
     WEIGHTS = 9
     STATES = 10
+    CHAINS = 11
+    PATHS = 12
 
 
 def generator(seed: int, block: int, stream: Stream) -> np.random.Generator:

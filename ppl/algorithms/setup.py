@@ -18,7 +18,7 @@ from ..elbo import Objective, Problem, choose, derive, problem
 from ..errors import PPLError
 from ..guides import Joint
 from ..model import Site
-from ..model.handlers import LocScaleReparam, reparam
+from ..model.handlers import LocScaleReparam, reparam, unguided
 from . import noise
 from .coordinates import Coordinates
 from .start import LARGEST_DENSE, fixed_draws, good_start
@@ -80,6 +80,13 @@ def set_up(p: Problem, seed: int) -> Setup:
         else:
             notes.append("mean-field guide: a full-rank one buys too little in the pilot")
     return Setup(best.problem, best.guide, best.starts, tuple(notes), best.objective, best.doubts)
+
+
+def without_guides(p: Problem, algorithm: Any, seed: int) -> Problem:
+    """The problem without the guides that stand in place, for an algorithm that has none."""
+    if not getattr(algorithm, "ignores_guides", False) or all(s.guide is None for s in p.sites.values()):
+        return p
+    return problem(unguided(p.model), p.args, p.kwargs, seed=seed)
 
 
 def may_try_others(setup: Setup) -> bool:

@@ -27,6 +27,7 @@ from ..optim import Moments
 from . import noise
 from .coordinates import Coordinates
 from .interrupts import BetweenSteps
+from .sampled import Sampled
 from .tables import VISITS, Table, tables_at
 
 WINDOW = 50  # steps whose averages are kept
@@ -80,6 +81,8 @@ class Solution:
     terms: Mapping[str, float] = field(default_factory=dict)  # the terms of that bound, by their text
     no_weights: str = ""  # where draws of the guide are not to be weighed: why
     doubts: tuple[str, ...] = ()  # sentences on the answer that the verdict adds to its warnings
+    gradients: int = 0  # of the log joint density at one draw of all rows, evaluated by the algorithm and its pilots
+    sampled: Sampled | None = None  # draws in the place of the guide, whose noise they are
 
     derivation = property(lambda self: self.objective.derivation)
     plan = property(lambda self: self.objective.plan)

@@ -21,6 +21,8 @@ from ..graph import ModelGraph
 from ..guides import Joint
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 from ..model.missing import part_name
+from .chains import judge_chains
+from .drift import drifts
 from .evaluate import Bound, evaluate
 from .explain import explain
 from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_states, from_weighted
@@ -28,7 +30,7 @@ from .predictive import Draws, posterior_predictive
 from .runs import draws_at, probabilities
 from .summary import Summary, number, summarize
 from .verdict import Verdict, judge
-from .weights import EXACT, Ratios, log_evidence, weigh
+from .weights import EXACT, Ratios, log_evidence, ratios_of, weigh
 
 SUMMARY_DRAWS = 4000
 STATES_WORK = 100_000_000  # counted cost of averaging what was summed out over draws
@@ -62,6 +64,8 @@ class Fit:
     def of(cls, p: Problem, guide: Any, solution: Solution, seed: int, algorithm: Any = None) -> Fit:
         """The fit that a solution makes: its bound, its draws' weights, and what these say."""
         guide = guide if solution.guide is None else solution.guide
+        if solution.sampled is not None:
+            return cls._of_draws(p, guide, solution, seed, algorithm)
         if solution.bound is None:
             bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
         else:
@@ -69,6 +73,21 @@ class Fit:
         ratios = solution.no_weights or weigh(p, guide, solution, seed)
         verdict = judge(solution, bound, ratios, p.graph.warnings)
         return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
+
+    @classmethod
+    def _of_draws(cls, p: Problem, guide: Any, solution: Solution, seed: int, algorithm: Any) -> Fit:
+        """The fit of a solution that has draws in the place of a guide."""
+        if solution.sampled.weighted:
+            ratios = ratios_of(solution, seed)
+            own = ratios.log_ratios
+            bound = Bound(float(own.mean()), float(own.std(ddof=1) / len(own) ** 0.5), len(own), {})
+            return cls(
+                p, guide, solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed, algorithm
+            )
+        objective, values = solution.objective, solution.values
+        bound = evaluate(p, guide, objective, values, executor=solution.executor, seed=seed)
+        verdict = judge_chains(solution, p.graph.warnings, drifts(solution, seed), seed)
+        return cls(p, guide, solution, bound, solution.no_weights, verdict, seed, algorithm)
 
     # -- facts -------------------------------------------------------------------------------
     @property
@@ -184,6 +203,8 @@ class Fit:
         -1.52
         """
         num_samples, seed = self._asked(num_samples, seed)
+        if self.solution.sampled is not None:
+            return Evidence(*self._weighed("fit.log_evidence()").log_evidence())
         found = log_evidence(self.problem, self.guide, self.solution, seed, num_samples)
         if found == EXACT:
             return Evidence(self.elbo, 0.0)
@@ -195,11 +216,17 @@ class Fit:
     def _sample(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
         d = self._full
         found = draws_at(d, self.params, self._noise(num_samples, seed), d.results, num_samples, seed)
+        if self.solution.sampled is not None:  # chain after chain
+            return found
         order = generator(seed, 0, Stream.ORDER).permutation(num_samples)  # antithetic partners apart
         return {n: x[order] for n, x in found.items()}
 
     def _noise(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
-        """Noise of the guide for so many draws."""
+        """Noise of the guide for so many draws; that of draws which stand in its place."""
+        sampled = self.solution.sampled
+        if sampled is not None:
+            rows = sampled.chosen(generator(seed, 2, Stream.ORDER), num_samples)
+            return {n: x[rows] for n, x in sampled.own.items()}
         factors = self._full.factors
         return {n: e[0] for n, e in draw(generator(seed, 0, Stream.DRAWS), factors, 1, num_samples).items()}
 
@@ -215,7 +242,8 @@ class Fit:
 
     @cached_property
     def _draws(self) -> dict[str, np.ndarray]:
-        return self.sample(SUMMARY_DRAWS)
+        sampled = self.solution.sampled
+        return self.sample(SUMMARY_DRAWS if sampled is None else sampled.count)
 
     @cached_property
     def _marginals(self) -> dict[str, Marginal]:
@@ -274,6 +302,8 @@ class Fit:
         if self.verdict.corrected:
             found = self._weighed(f"fit['{site}']")
             return from_weighted(site, found.draws[site], np.exp(found.mixture.log_weights))
+        if self.solution.sampled is not None:
+            return from_draws(site, self._draws[site])
         d = self._full
         factor = self._factors.get(site)
         if factor is None or self.executor == "eager" or self._guides[factor.name] is None:
@@ -426,15 +456,16 @@ class Fit:
                 "the algorithm",
                 "ppl.infer(..., algorithm=ppl.BBVI(optimizer=..., checkpoint=path)) with the path of the file",
             )
-        if run is None:
+        chains = self.solution.sampled is not None and bool(self.solution.sampled.state)
+        if run is None and not chains:
             raise ModelError(
                 "fit.resume() where there are no steps to go on from",
-                "a fit by steps, as of ppl.BBVI()",
+                "a fit by steps, as of ppl.BBVI(), or by draws, as of ppl.NUTS()",
                 "ppl.infer(...)",
             )
-        done = run.state.step
+        done = self.solution.steps
         if steps is None:
-            steps = algorithm.steps - done if done < algorithm.steps and not run.converged else done
+            steps = algorithm.steps - done if done < algorithm.steps and not (run and run.converged) else done
         algorithm = replace(algorithm, steps=done + count_of("steps", steps), callback=callback)
         return go_on(self.problem, self.guide, self.solution, algorithm, self.seed, Bar if progress else None)
 
@@ -531,7 +562,10 @@ among the arguments |
         elbo = f"ELBO {number(self.elbo)}" + (f" (s.e. {number(self.elbo_se)})" if self.elbo_se else " (exact)")
         if self.bound.broken:
             elbo = "ELBO not finite"
-        head = f"{self.verdict}\n{elbo}; {self.solution.steps} steps."
+        count = f"{self.solution.steps} steps"
+        if self.solution.sampled is not None and not self.solution.sampled.weighted:
+            elbo, count = f"{elbo} of the Gaussian that the chains began from", f"{count} of each chain"
+        head = f"{self.verdict}\n{elbo}; {count}."
         d = self.solution.derivation
         learned = [
             n for n in self.params if self.graph.nodes.get(n) is not None and self.graph.nodes[n].kind == "parameter"

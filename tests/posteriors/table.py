@@ -19,6 +19,7 @@ COLUMNS: dict[str, Mapping[str, Any]] = {
     "low-rank": {"guide": "lowrank"},
     "dadvi": {"algorithm": "dadvi"},
     "laplace": {"algorithm": "laplace"},
+    "nuts": {"algorithm": "nuts"},
 }
 FOLDERS = sorted({p.folder for p in POSTERIORS}, key=str.lower)
 HALVES = {"first half": frozenset(FOLDERS[:13]), "second half": frozenset(FOLDERS[13:])}  # of 26, alphabetically
