@@ -11,7 +11,7 @@
 """
 
 from . import distributions, optim
-from .algorithms import BBVI, CAVI, DADVI, EM, MAP, NUTS, SVI, Laplace
+from .algorithms import BBVI, CAVI, DADVI, EM, MAP, NUTS, SVI, Laplace, Pathfinder
 from .array import stop_gradient
 from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
 from .elbo.measure import GradientRecord, gradient
@@ -52,6 +52,7 @@ __all__ = [
     "ModelError",
     "NumericalError",
     "PPLError",
+    "Pathfinder",
     "Reason",
     "Renyi",
     "ShapeError",

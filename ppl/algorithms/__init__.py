@@ -12,6 +12,7 @@ from .em import EM
 from .laplace import Laplace
 from .maximum import MAP
 from .nuts import NUTS
+from .pathfinder import Pathfinder
 from .progress import Bar
 from .setup import Setup, matching, may_try_others, rewritten, set_up, without_guides
 from .stages import Info, Keep, Run, Solution, State
@@ -25,6 +26,7 @@ ALGORITHMS = {
     "laplace": Laplace,
     "map": MAP,
     "nuts": NUTS,
+    "pathfinder": Pathfinder,
     "svi": SVI,
 }
 for _kind in ALGORITHMS.values():  # a setting of another name is refused in words
@@ -43,6 +45,7 @@ __all__ = [
     "Info",
     "Keep",
     "Laplace",
+    "Pathfinder",
     "Run",
     "Setup",
     "Solution",

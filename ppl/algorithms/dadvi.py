@@ -95,7 +95,7 @@ class DADVI:
         while True:
             where = Coordinates.at(d, values)
             f = self._function(objective, where, count, seed)
-            x, value, taken, _ = minimize(
+            x, value, taken, *_ = minimize(
                 f, np.zeros(f.size), where.metric, logarithmic=where.logarithmic, tolerance=1e-6
             )
             if where.size <= NEWTON:  # along the long axis of collinear coefficients first-order steps hardly move

@@ -144,10 +144,10 @@ class NUTS:
             known = None if objective is None or isinstance(self.init, dict) else (objective, dict(starts))
             d = derive(p, "fullrank", seed=seed)
             starts = {**starts, **good_start(p, "fullrank", d, Objective(d, choose(d)), seed, known).values}
-        return _factorised(p, d, starts, [f.name for f in flat.factors])
+        return factorised(p, d, starts, [f.name for f in flat.factors])
 
 
-def _factorised(
+def factorised(
     p: Problem, d: Derivation, values: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Parameters of a factorised guide with the locations and variances of a Gaussian one, and the rest of it.

@@ -25,6 +25,7 @@ from scipy import special
 from scipy.linalg import solve_triangular
 
 from ..algorithms import Solution, noise
+from ..algorithms.wide import log_normal, with_wide
 from ..array import Ref, prune
 from ..elbo import Derivation, FactorFacts, Problem, derive
 from .correlated import NONE, Correlated, as_correlated
@@ -33,7 +34,6 @@ from .moments import compare_moments
 from .nodes import as_normal, from_normal, picked_at, placed
 from .psis import Smoothed, smooth
 from .runs import CHUNK_WORK, draws_at, independent, nested
-from .wide import log_normal, with_wide
 
 DRAWS = 2000  # of the global latents, and half as many wide ones
 NODES, MOST_NODES = 32, 256  # of every element's latents, for each of these

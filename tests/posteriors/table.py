@@ -19,6 +19,7 @@ COLUMNS: dict[str, Mapping[str, Any]] = {
     "low-rank": {"guide": "lowrank"},
     "dadvi": {"algorithm": "dadvi"},
     "laplace": {"algorithm": "laplace"},
+    "pathfinder": {"algorithm": "pathfinder"},
     "nuts": {"algorithm": "nuts"},
 }
 FOLDERS = sorted({p.folder for p in POSTERIORS}, key=str.lower)
