@@ -10,6 +10,8 @@
 0.71
 """
 
+from typing import Any
+
 from . import distributions, optim
 from .algorithms import BBVI, CAVI, DADVI, EM, MAP, NUTS, SVI, Laplace, Pathfinder
 from .array import stop_gradient
@@ -26,11 +28,22 @@ from .errors import (
     ShapeError,
     SupportError,
 )
-from .fit import Fit, load, prior_predictive
+from .fit import Fit, load, predictive_check, prior_predictive
 from .graph import graph
 from .infer import infer
 from .model import deterministic, factor, handlers, param, plate, sample, scan
 from .version import __version__
+
+LATE = ("compare", "vsbc")  # what few programs use is imported where it is used
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATE:
+        from . import studies
+
+        return getattr(studies, name)
+    raise AttributeError(f"module 'ppl' has no attribute '{name}'")
+
 
 __all__ = [
     "BBVI",
@@ -57,6 +70,7 @@ __all__ = [
     "Renyi",
     "ShapeError",
     "SupportError",
+    "compare",
     "deterministic",
     "distributions",
     "factor",
@@ -68,8 +82,10 @@ __all__ = [
     "optim",
     "param",
     "plate",
+    "predictive_check",
     "prior_predictive",
     "sample",
     "scan",
     "stop_gradient",
+    "vsbc",
 ]

@@ -187,7 +187,7 @@ class BBVI:
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
-        notes, rivals = [], ()
+        notes, rivals, spent = [], (), 0
         if isinstance(self.init, dict):
             check_names("init", self.init, init)
             starts = {**init, **{n: np.asarray(v, dtype=float) for n, v in self.init.items()}}
@@ -195,7 +195,7 @@ class BBVI:
             starts = init
         elif starts is None:
             try:
-                starts, how, rivals = good_start(p, guide, d, objective, seed)
+                starts, how, rivals, spent = good_start(p, guide, d, objective, seed)
             except KeyboardInterrupt:
                 return replace(
                     _unmoved(Coordinates.at(d, init), objective),
@@ -210,7 +210,8 @@ class BBVI:
         objective = objective if eager else self._piloted(objective, where.starts, seed)
         state = self.init_state(where, d)._replace(baselines=() if eager else objective.start)
         run = Run(where, state, where.starts, notes=tuple(notes), doubts=rivals)
-        return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+        found = self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+        return replace(found, gradients=found.gradients + spent)
 
     def _ended(self, settings: Settings, run: Run, progress: Callable | None, keep: Keep | None) -> Solution:
         """The run to its end, and what there is to say against its guide."""

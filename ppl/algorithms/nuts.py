@@ -204,7 +204,9 @@ class _Chains:
         kept = [] if before is None else self._of(before)
         spent = 0 if before is None else int(before.state["gradients"])
         total = s.steps + (s.warmup if before is None else 0)
-        bar = progress(total, "log density") if progress else None
+        bar = progress(total) if progress else None
+        if bar is not None:
+            bar.what = "log density"
         heights = [float(k.stats[:, 0].mean()) for k in kept]
         settled = None if before is None else Settled(*(before.state[n] for n in Settled._fields))
         try:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 class Bar:
     """A tqdm bar that appears when a run takes longer than a second."""
 
-    def __init__(self, total: int, what: str = "ELBO"):
-        self.what = what
+    what = "ELBO"  # is shown
+
+    def __init__(self, total: int):
         self.total, self.begun, self.bar = total, time.monotonic(), None
 
     def update(self, history: Sequence[float]) -> None:

@@ -266,7 +266,14 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
         why == INTERRUPTED,
         run,
         doubts=run.doubts,
+        gradients=round(run.state.step * settings.particles * objective.unit * share_of_rows(objective)),
     )
+
+
+def share_of_rows(objective: Objective) -> float:
+    """Which part of all rows a step reads."""
+    plates = [q for q in objective.derivation.plates.values() if q.subsampled]
+    return float(np.prod([q.subsample_size / q.size for q in plates]))
 
 
 def left_out(state: State) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Results: the fit, its marginals, predictions, table, verdict and explanation."""
 
+from .checks import PredictiveCheck, predictive_check
 from .evaluate import Bound, evaluate
 from .files import continued, keeping, kept, load
 from .fit import Fit
@@ -14,6 +15,7 @@ __all__ = [
     "Draws",
     "Fit",
     "Marginal",
+    "PredictiveCheck",
     "Ratios",
     "Summary",
     "Verdict",
@@ -23,6 +25,7 @@ __all__ = [
     "keeping",
     "kept",
     "load",
+    "predictive_check",
     "prior_predictive",
     "weigh",
 ]

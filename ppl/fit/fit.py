@@ -558,14 +558,46 @@ among the arguments |
 
         return plot(self, sites)
 
-    def __str__(self) -> str:
+    def report(self, path: str | PathLike) -> None:
+        """Write one self-contained HTML page on the fit (extra `plot`): nothing is fetched from anywhere.
+
+        Verdict, table, marginals beside the prior, predictive checks, the history, the derived bound with the
+        choices made, and the graph.
+
+        Raises
+        ------
+        ModelError
+            without matplotlib.
+        DataError
+            where the file cannot be written.
+
+        >>> import ppl, ppl.distributions as dist, tempfile
+        >>> def model(y):
+        ...     z = ppl.sample("z", dist.Normal(0, 1))
+        ...     ppl.sample("y", dist.Normal(z, 1), obs=y)
+        >>> fit = ppl.infer(model, 1.0, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fit.report(f"{folder}/fit.html")
+        ...     print(open(f"{folder}/fit.html").read(15))
+        <!doctype html>
+        """
+        from .report import report
+
+        report(self, path)
+
+    def bound_in_words(self) -> str:
+        """The bound and how many steps it took, in a sentence without its full stop."""
         elbo = f"ELBO {number(self.elbo)}" + (f" (s.e. {number(self.elbo_se)})" if self.elbo_se else " (exact)")
-        if self.bound.broken:
-            elbo = "ELBO not finite"
-        count = f"{self.solution.steps} steps"
-        if self.solution.sampled is not None and not self.solution.sampled.weighted:
-            elbo, count = f"{elbo} of the Gaussian that the chains began from", f"{count} of each chain"
-        head = f"{self.verdict}\n{elbo}; {count}."
+        elbo, count = "ELBO not finite" if self.bound.broken else elbo, f"{self.solution.steps} steps"
+        sampled = self.solution.sampled
+        if sampled is not None and sampled.weighted:
+            count = f"{count[:-5]}paths"
+        elif sampled is not None:
+            elbo, count = f"{elbo} of the Gaussian that the chains began from", f"{self.solution.steps} draws of each"
+        return f"{elbo}; {count}"
+
+    def __str__(self) -> str:
+        head = f"{self.verdict}\n{self.bound_in_words()}."
         d = self.solution.derivation
         learned = [
             n for n in self.params if self.graph.nodes.get(n) is not None and self.graph.nodes[n].kind == "parameter"

@@ -54,12 +54,13 @@ class Verdict:
         how = "Converged" if self.converged else "Not converged"
         text = f"{self.word.capitalize()}. {how}: {self.stop_reason}."
         if self.k_hat is not None:
-            text += f" {self._k_hat_in_words()}."
+            text += f" {self.k_hat_in_words()}."
         for w in self.warnings:
             text += f" {w[0].upper()}{w[1:]}."
         return textwrap.fill(text, 100)
 
-    def _k_hat_in_words(self) -> str:
+    def k_hat_in_words(self) -> str:
+        """What k-hat says, where there is one."""
         k = self.k_hat
         value = "below 0" if k < 0 else "above 10" if k > 10 else f"{k:.2f}"
         if self.corrected:
