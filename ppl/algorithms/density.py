@@ -19,7 +19,7 @@ import numpy as np
 from ..array import batch, compile_program, prune
 from ..array.program import needed
 from ..elbo import Derivation, FactorFacts, Objective, Problem
-from ..errors import ModelError
+from ..errors import GuideError, ModelError
 from .coordinates import Coordinates
 from .deterministic import FixedDraws, gaussian_sites, whole
 from .noise import Stream, draw, generator
@@ -44,7 +44,17 @@ class LogDensity:
         ModelError
             a learned parameter, a discrete latent site that is not summed out, or a jump.
         """
-        objective = whole(p, guide, seed, what, pointwise=True)
+        try:
+            objective = whole(p, guide, seed, what, pointwise=True)
+        except GuideError as error:  # a guide is what is not needed here
+            if error.site not in p.sites or not p.sites[error.site].fn.is_discrete:
+                raise
+            raise ModelError(
+                f"{what} of a model with a discrete latent site that is not summed out",
+                "continuous latent sites, and finite ones that can be summed out: only these have gradients",
+                "the site summed out by hand, in ppl.factor",
+                site=error.site,
+            ) from None
         found = cls(objective, values)
         if not found.factors:
             raise ModelError(f"{what} of a model without continuous latent sites", "latent sites", 'algorithm="cavi"')

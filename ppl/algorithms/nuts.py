@@ -124,6 +124,7 @@ class NUTS:
         density = LogDensity.of(p, GUIDE, values, seed, "NUTS")
         full = {q.name: q.size for q in density.objective.derivation.plates.values()}
         d = derive(replace(p, dtype=np.dtype(np.float64)), GUIDE, plate_sizes=full, seed=seed)
+        values = {**{n: x.init for n, x in d.parameters.items()}, **values}  # those of a guide that is ignored
         begun = Solution(dict(values), np.zeros(0), "", False, 0, Objective(d, choose(d)), "numpy", guide=GUIDE)
         return _Chains(self, mici, density, seed).run(begun, root, sampled, progress, keep)
 
@@ -300,6 +301,7 @@ class _Chains:
         state, _ = turn.sample(self.mici.states.ChainState(pos=b, mom=None, dir=1), rng)
         with np.errstate(all="ignore"):
             state, stats = walk.sample(state, rng)
+            stats["tree_depth"] += 1  # doublings, counted from one
             stats["log_density"], stats["energy"] = -walk.system.neg_log_dens(state), walk.system.h(state)
         stats["acceptance_rate"], stats["n_steps"] = stats["av_metrop_accept_prob"], stats["n_step"]
         return state.pos, stats, state

@@ -187,6 +187,7 @@ class Pathfinder:
         self, p: Problem, guide: Any, seed: int, starts: Mapping[str, np.ndarray] | None
     ) -> dict[str, np.ndarray]:
         """The factorised Gaussian whose noise the paths walk in: of the fit they begin near, or standard."""
+        LogDensity.of(p, GUIDE, {}, seed, "Pathfinder")  # refuses what has no such paths
         flat = derive(p, GUIDE, seed=seed)
         values = {n: np.asarray(x.init, dtype=float) for n, x in flat.parameters.items()}
         if isinstance(self.init, dict):

@@ -160,10 +160,9 @@ def _named(statistics: Any) -> dict[str, Callable]:
         return dict(STATISTICS)
     if callable(statistics):
         statistics = [statistics]
-    if not isinstance(statistics, Mapping):
+    if isinstance(statistics, Sequence) and not isinstance(statistics, str):
         statistics = {getattr(f, "__name__", f"statistic {i + 1}"): f for i, f in enumerate(statistics)}
-    wrong = [n for n, f in statistics.items() if not callable(f)]
-    if wrong or not statistics:
+    if not isinstance(statistics, Mapping) or not statistics or not all(map(callable, statistics.values())):
         raise ModelError(f"statistics={statistics!r}", "functions of an array", 'statistics={"largest": np.max}')
     return dict(statistics)
 

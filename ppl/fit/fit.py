@@ -490,17 +490,18 @@ class Fit:
 
         save(self, path)
 
-    def to_arviz(self, num_samples: int = 1000, *, seed: int | None = None) -> Any:
+    def to_arviz(self, num_samples: int | None = None, *, seed: int | None = None) -> Any:
         """The fit as ArviZ's InferenceData, or DataTree where ArviZ is newer (extra `arviz`).
 
         | group | holds |
         |---|---|
-        | posterior | draws of latent sites and deterministics, as one chain; resampled by their \
-importance weights where the verdict corrects by these |
+        | posterior | draws of latent sites and deterministics, as one chain (1,000 unless told); resampled by their \
+importance weights where the verdict corrects by these; of chains all draws, chain by chain |
         | posterior_predictive, log_likelihood | of the observed sites, at these draws; the latter pointwise |
         | observed_data, constant_data | what was observed, NaN where it is missing, and the other arrays \
 among the arguments |
-        | sample_stats | the log importance weights of the draws, where they were resampled by them |
+        | sample_stats | the log importance weights of the draws, where they were resampled by them; of chains \
+`diverging`, `lp`, `energy`, `n_steps`, `tree_depth`, `acceptance_rate` and `step_size` |
 
         Axes of plates have the plates' names. Attributes name the library, the verdict and the bound.
         Where entries of an observation are missing, its log likelihood is that of the others, along an
@@ -522,7 +523,8 @@ among the arguments |
         """
         from .inference_data import to_arviz
 
-        return to_arviz(self, *self._asked(num_samples, seed))
+        count, seed = self._asked(1 if num_samples is None else num_samples, seed)
+        return to_arviz(self, None if num_samples is None else count, seed)
 
     # -- words and pictures --------------------------------------------------------------------------
     def explain(self) -> str:

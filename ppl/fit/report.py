@@ -35,7 +35,8 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5r
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .8rem; text-align: right; border-bottom: 1px solid #eee; }
 th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; height: auto; } pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 12.5px; }
+img { max-width: 100%; height: auto; }
+pre { background: #f6f6f6; padding: .8rem; white-space: pre-wrap; font-size: 12.5px; }
 .note, footer { color: #666; font-size: .9rem; } nav a { margin-right: 1rem; } .missed td { color: #b3261e; }
 """
 
@@ -59,7 +60,7 @@ def page(fit: Any) -> str:
         ("marginals", "Marginals against the prior", _marginals),
         ("checks", "Predictive checks", _checks),
         ("history", "History", _history),
-        ("bound", "The derived bound, and the choices made", _bound),
+        ("bound", "The derived bound", _bound),
         ("graph", "The model", _graph),
     ):
         try:
@@ -159,7 +160,9 @@ def _panel(ax: Any, fit: Any, name: str, prior: np.ndarray | None) -> None:
                 ax.bar(values + 0.2 * (2 * i - 1), [np.mean(x == v) for v in values], width=0.4, color=color)
         ax.set_yticks([])
         return
-    low, high = low - 0.15 * (high - low), high + 0.15 * (high - low)
+    room = 0.15 * (high - low)
+    edge = low if prior is None else min(low, float(np.min(prior)))  # no prior draw is beyond the support
+    low, high = max(low - room, edge), high + room
     if not high > low:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, 50)

@@ -19,14 +19,15 @@ from scipy import special
 from ..errors import ModelError, PPLError
 from ..fit import prior_predictive
 from ..fit.plot import pyplot
+from ..fit.predictive import observations
 from ..infer import infer
-from ..model import Handler, Site
+from ..model import Handler, Site, handlers
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 
 SURE = 0.01  # chance that a calibrated fit is called otherwise, over all scalars and tests
 DRAWS = 1000  # of a fit
 SHOWN = 30  # rows of the printed table
-OWN = ("num_simulations", "guide", "algorithm", "sites", "seed", "progress")
+OWN = ("num_simulations", "guide", "algorithm", "sites", "resample", "seed", "progress")
 
 
 class _Given(Handler):
@@ -162,14 +163,14 @@ def vsbc(
     guide: Any = None,
     algorithm: Any = "auto",
     sites: Sequence[str] | None = None,
+    resample: bool | None = None,
     seed: int = 0,
     progress: bool = True,
     **kwargs: Any,
 ) -> Calibration:
     """Fit data that the model draws from its prior, many times, and see where the true values lie in the fits.
 
-    Draws of a fit are weighted where its verdict corrects by weights. A wrong prior of the user's is not
-    found by this: truth and fit share it.
+    A wrong prior of the user's is not found by this: truth and fit share it.
 
     Parameters
     ----------
@@ -181,13 +182,17 @@ def vsbc(
         as for `ppl.infer`: what is calibrated.
     sites
         the latent sites to look at; by default all continuous ones.
+    resample
+        whether draws are weighted ones, or the guide's own; None: weighted where a fit's verdict corrects by
+        weights, so that what is calibrated is what its table shows.
     seed, progress
         as for `ppl.infer`.
 
     Raises
     ------
     ModelError
-        no observed or no continuous latent site, a flat prior or a subsampled plate; every fit failing.
+        no observed or no continuous latent site, a flat prior or a subsampled plate; a guide that reads data
+        which are no argument as they stand; every fit failing.
 
     >>> import ppl, ppl.distributions as dist
     >>> def model(y):
@@ -210,20 +215,16 @@ def vsbc(
             "a model without continuous latent sites", "sites with an order among many values", "fit.predict"
         )
 
-    def simulated(data: Mapping[str, Any], /, *a: Any, **k: Any) -> None:
-        with _Given(data):
-            model(*a, **k)
-
+    call = _with_data(model, args, kwargs, observed, guide)
     ranks, words, failures = {n: [] for n in names}, {}, []
     from tqdm import tqdm
 
     for m in tqdm(range(count), disable=not progress, leave=False, unit="fit", delay=1):
-        data = {n: truth[n][m] for n in observed}
+        simulated, own_args, own_kwargs = call({n: truth[n][m] for n in observed})
+        options = {"guide": guide, "algorithm": algorithm, "seed": seed + m, "progress": False}
         try:
-            fit = infer(
-                simulated, data, *args, guide=guide, algorithm=algorithm, seed=seed + m, progress=False, **kwargs
-            )
-            draws = fit.sample(DRAWS, resample=fit.verdict.corrected)
+            fit = infer(simulated, *own_args, **options, **own_kwargs)
+            draws = fit.sample(DRAWS, resample=fit.verdict.corrected if resample is None else resample)
         except PPLError as error:
             failures.append(error.got)
             continue
@@ -241,6 +242,48 @@ def vsbc(
         for index in np.ndindex(table.shape[1:]):
             found[f"{n}[{','.join(map(str, index))}]" if index else n] = table[(slice(None), *index)]
     return Calibration(found, words, tuple(failures))
+
+
+def _with_data(
+    model: Callable, args: tuple, kwargs: Mapping[str, Any], observed: Sequence[str], guide: Any
+) -> Callable[[Mapping[str, np.ndarray]], tuple[Callable, tuple, dict]]:
+    """What to fit instead, given other data: the model with other arguments, where the data are arguments.
+
+    Where they are not, as they stand, they are put in their places inside the model; a guide would not see them.
+    """
+    seen = observations(model, args, kwargs)
+    of = {**dict(enumerate(args)), **kwargs}
+    places = {
+        n: [key for key, x in of.items() if isinstance(x, np.ndarray | float | int) and _equal(x, seen[n][0])]
+        for n in observed
+    }
+    taken = [keys[0] for keys in places.values() if len(keys) == 1]
+    if len(taken) == len(observed) == len(set(taken)):
+
+        def replaced(data: Mapping[str, np.ndarray]) -> tuple[Callable, tuple, dict]:
+            new = {**of, **{places[n][0]: x for n, x in data.items()}}
+            return model, tuple(new[i] for i in range(len(args))), {n: new[n] for n in kwargs}
+
+        return replaced
+    with handlers.trace() as trace, handlers.seed(rng_seed=0):
+        model(*args, **kwargs)
+    if callable(guide) or any(s.guide is not None for s in trace.values()):
+        raise ModelError(
+            "calibration of a guide that may read the data, where these are no argument as they stand",
+            "every observed value to be one argument of the model, and another than the others",
+            "a model with y= and obs=y",
+        )
+
+    def simulated(data: Mapping[str, Any], /, *a: Any, **k: Any) -> None:
+        with _Given(data):
+            model(*a, **k)
+
+    return lambda data: (simulated, (data, *args), dict(kwargs))
+
+
+def _equal(x: Any, value: np.ndarray) -> bool:
+    x = np.asarray(x)
+    return x.shape == value.shape and np.array_equal(x, value, equal_nan=x.dtype.kind == "f" == value.dtype.kind)
 
 
 def _checked(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> Any:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..algorithms import ALGORITHMS, BBVI, Bar
+from ..array import BranchOnDraw
+from ..elbo import problem
 from ..errors import ModelError, PPLError, nearest
 from ..fit import Fit
 from ..fit.plot import pyplot
@@ -277,6 +279,10 @@ def compare(
     refuse_own_names(model, OWN, "ppl.compare")
     check_call(model, args, kwargs)
     seed, budget = seed_of(seed), None if budget is None else count_of("budget", budget)
+    try:  # what is wrong with the model is no algorithm's
+        problem(model, args, kwargs, seed=seed)
+    except BranchOnDraw:
+        problem(model, args, kwargs, eager=True, seed=seed)
     known = _moments(referee)
     asked = _asked(USUAL if algorithms is None else algorithms)
     if held_out is not None:
