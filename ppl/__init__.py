@@ -12,7 +12,7 @@
 
 from typing import Any
 
-from . import distributions, optim
+from . import distributions, nn, optim
 from .algorithms import BBVI, CAVI, DADVI, EM, MAP, NUTS, SVI, Laplace, Pathfinder
 from .array import stop_gradient
 from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
@@ -31,7 +31,7 @@ from .errors import (
 from .fit import Fit, load, predictive_check, prior_predictive
 from .graph import graph
 from .infer import infer
-from .model import deterministic, factor, handlers, param, plate, sample, scan
+from .model import deterministic, factor, handlers, module, param, plate, sample, scan, training
 from .version import __version__
 
 LATE = ("compare", "vsbc")  # what few programs use is imported where it is used
@@ -79,6 +79,8 @@ __all__ = [
     "handlers",
     "infer",
     "load",
+    "module",
+    "nn",
     "optim",
     "param",
     "plate",
@@ -87,5 +89,6 @@ __all__ = [
     "sample",
     "scan",
     "stop_gradient",
+    "training",
     "vsbc",
 ]

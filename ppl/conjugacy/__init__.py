@@ -5,6 +5,7 @@ recorded log densities --rewrite--> sums of products --recognize--> blocks --Exe
 
 from .ascent import Ascent, State
 from .execution import Execution, row_plate
+from .heldout import NoClosedForm, log_predictive
 from .recognition import Block, Joint, Recognized, recognize, record
 from .shards import Shard, Shards
 
@@ -13,10 +14,12 @@ __all__ = [
     "Block",
     "Execution",
     "Joint",
+    "NoClosedForm",
     "Recognized",
     "Shard",
     "Shards",
     "State",
+    "log_predictive",
     "recognize",
     "record",
     "row_plate",

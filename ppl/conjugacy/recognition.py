@@ -119,12 +119,13 @@ class Operand:
 
 @dataclass(frozen=True)
 class Product:
-    """coefficient x statistics of latents x data, summed over all labels."""
+    """coefficient x statistics of latents x data, summed over all labels but those in `batch`."""
 
     site: str
     coefficient: float
     operands: tuple[Operand, ...]
     data: tuple[Factor, ...]
+    batch: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,13 @@ def record(
     return record_model(model, args, kwargs, Recorder(Tape(), latent_input, plate_sizes=plate_sizes, starts=starts))
 
 
-def recognize(recorded: RecordedModel, draws: int = 64, blocks: Sequence[tuple[str, str]] = ()) -> Recognized:
+def recognize(
+    recorded: RecordedModel, draws: int = 64, blocks: Sequence[tuple[str, str]] = (), by_element: bool = False
+) -> Recognized:
     """Match a recorded model against the families; `draws` are for what is left free.
 
-    `blocks` are pairs of a location and its precision that are to be one block each.
+    `blocks` are pairs of a location and its precision that are to be one block each. Products are summed over the
+    axes of their site's log density, unless they are wanted `by_element`.
     """
     algebra, roots = Algebra(), {}
     sites: dict[str, tuple[Atom, Any]] = {}
@@ -183,10 +187,12 @@ def recognize(recorded: RecordedModel, draws: int = 64, blocks: Sequence[tuple[s
     random = recorded.of_kind()
     outputs = [s.fn.log_prob(s.value) for s in random]
     products: list[tuple[str, float, tuple[Factor, ...]]] = []
+    batches: dict[str, tuple[Label, ...]] = {}
     if roots:
         for s, poly in zip(random, rewritten(algebra, roots, outputs), strict=True):
-            whole = algebra.total(poly, range(len(poly.axes)))
+            whole = poly if by_element else algebra.total(poly, range(len(poly.axes)))
             products += [(s.name, c * s.plate_scale, fs) for c, fs in whole.terms]
+            batches[s.name] = whole.axes
     free: dict[Atom, None] = {}
     joint = _pairs(sites, blocks)
     while True:
@@ -204,7 +210,7 @@ def recognize(recorded: RecordedModel, draws: int = 64, blocks: Sequence[tuple[s
         data = tuple(f for f in factors if f.atom.kind in ("data", "index"))
         tables = [Operand(*Recognized.free_name(f.atom, f.fn), (axis, *f.labels)) for f in own]
         fixed = [_with_event(o, blocks[o.block]) for o in operands]
-        found.append(Product(site, c / draws if own else c, (*fixed, *tables), data))
+        found.append(Product(site, c / draws if own else c, (*fixed, *tables), data, batches[site]))
     names = tuple(n for n, (atom, _) in sites.items() if atom in free)
     return Recognized(blocks, tuple(found), tuple(dict.fromkeys(blocked)), recorded, names, axis, tuple(functions))
 
