@@ -23,7 +23,7 @@ from ..model.calls import check_call, check_names, count_of, refuse_own_names, s
 from ..model.missing import part_name
 from .chains import judge_chains
 from .drift import drifts
-from .evaluate import Bound, evaluate
+from .evaluate import Bound, bound_of, evaluate
 from .explain import explain
 from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_states, from_weighted
 from .predictive import Draws, posterior_predictive
@@ -83,7 +83,7 @@ class Fit:
         if solution.sampled.weighted:
             ratios = ratios_of(solution, seed)
             own = ratios.log_ratios
-            bound = Bound(float(own.mean()), float(own.std(ddof=1) / len(own) ** 0.5), len(own), {})
+            bound = bound_of(own, {})
             return cls(
                 p, guide, solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed, algorithm
             )

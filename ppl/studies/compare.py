@@ -70,8 +70,7 @@ def no_bound(fit: Fit) -> str:
 class Comparison:
     """Fits of one model by several algorithms; prints as a table.
 
-    `comparison["dadvi"]` is that fit, `.rows` has all, `.best` the name of the fit with the best word, and the
-    highest bound among these.
+    `comparison["dadvi"]` is that fit, `.rows` has all, `.best` the name of the best.
     """
 
     rows: tuple[Row, ...]
@@ -93,11 +92,16 @@ class Comparison:
 
     @property
     def best(self) -> str | None:
-        """The fit with the best word and then the highest bound; None where none is to be used."""
-        words = ("not trusted", "usable", "trusted")
-        ranked = [(words.index(r.fit.verdict.word), r.bound, r.name) for r in self.rows if r.bound is not None]
-        word, _, name = max(ranked, default=(0, 0.0, None))
-        return name if word else None
+        """Of the fits with the best word, and a bound within 0.1 nats of the highest among these, the one that took
+        the fewest gradients; None where none is to be used.
+        """
+        for word in ("trusted", "usable"):
+            held = [r for r in self.rows if r.bound is not None and r.fit.verdict.word == word]
+            top = max((r.bound for r in held), default=0.0)
+            near = [r for r in held if r.bound >= top - NEAR]
+            if near:
+                return min(near, key=lambda r: r.fit.solution.gradients).name
+        return None
 
     @property
     def best_bound(self) -> float:

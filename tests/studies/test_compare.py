@@ -175,3 +175,19 @@ def test_nothing_of_this_is_imported_with_the_library():
     code = f"import sys, ppl; print([m for m in {late} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_held_out_data():
+    new = np.array([0.0, 1.0, 4.0])
+    asked = ["auto", "cavi", "pathfinder", "map", "em"]
+    found = ppl.compare(model, Y, algorithms=asked, held_out=((new,), {}), progress=False)
+    exact = stats.norm(MEAN, np.sqrt(1 + SD**2)).logpdf(new).sum()
+    for row in found.rows:
+        if row.name == "map":  # the density at a point
+            assert row.held_out == pytest.approx((stats.norm(MEAN, 1).logpdf(new).sum(), 0.0))
+        elif row.fit is not None:
+            value, error = row.held_out
+            assert value == pytest.approx(exact, abs=4 * error + 1e-9), row.name
+    assert "held out" in str(found) and found.to_pandas().loc["cavi", "held_out"] == pytest.approx(exact)
+    with pytest.raises(ppl.ModelError, match="held_out"):
+        ppl.compare(model, Y, held_out=new, progress=False)
