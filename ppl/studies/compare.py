@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ OWN = ("algorithms", "referee", "held_out", "budget", "seed", "progress")
 GUIDES = ("meanfield", "fullrank", "lowrank")
 USUAL = ("auto", *GUIDES[:2], "cavi", "svi", "em", "dadvi", "laplace", "pathfinder", "map")
 NEAR = 0.1  # nats below the best bound that count as there
+LONGEST = 180  # characters of a reason in the printed table
 RECENT = 50  # steps of a stochastic run whose bounds are averaged
 MARGIN = 2.0  # nats below the middle of the bounds that the picture still shows
 
@@ -155,7 +157,7 @@ class Comparison:
                 f"error: of the worst mean, in sds of {self.referee}; sd ratios: smallest and largest, by its."
             )
         lines.append(f"to best: seconds until the bound was within {NEAR} nats of the best.")
-        other = [f"{r.name}: {r.why_not}" for r in self.rows if r.fit is None]
+        other = [f"{r.name}: {shorten(r.why_not, LONGEST, placeholder=' ...')}" for r in self.rows if r.fit is None]
         notes = [*self.notes, *(f"{r.name}: {n}" for r in done for n in r.notes)]
         for title, texts in (("Does not apply", other), ("Notes", notes)):
             lines += ["", title, *(f"  {t}" for t in texts)] if texts else []
@@ -225,6 +227,9 @@ class Comparison:
             ax.set_ylim(low - room, max(best, *ends) + 0.4 * room)
             ax.axhspan(best - NEAR, best, color="0.85", zorder=0, label=f"{NEAR} nats")
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(plt.matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        ax.xaxis.set_minor_formatter(lambda x, _: "")
         ax.set_xlabel("seconds")
         ax.set_ylabel("ELBO")
         ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
