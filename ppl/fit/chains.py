@@ -10,7 +10,6 @@ no warning |
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -38,13 +37,13 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(solution: Solution, seed: int) -> Diagnosis:
-    """Looks at every continuous site and deterministic as the user has it, and at the chains' own coordinates."""
+    """Looks at every scalar of continuous sites and deterministics."""
     s, d = solution.sampled, solution.derivation
     summed = () if d.states is None else d.states.names
     names = [n for n in d.results if n not in summed]
     found = draws_at(d, solution.values, s.noise, names, s.count, seed)
     worst: dict[str, tuple[float, float]] = {}
-    for name, x in {**found, **{f"the noise of {n}": x for n, x in s.noise.items()}}.items():
+    for name, x in found.items():
         chains = np.reshape(x, (s.chains, -1, int(np.prod(x.shape[1:], dtype=np.int64)))).astype(float)
         varies = np.ptp(chains, axis=(0, 1)) > 0  # what is known varies not at all
         if chains.shape[1] < FEWEST or x.dtype.kind in "iub" or not np.any(varies):
@@ -80,9 +79,3 @@ def judge_chains(solution: Solution, warnings: tuple[str, ...], moving: tuple[st
     converged = mixed and not solution.interrupted
     word = "not trusted" if not usable or moving else "trusted" if mixed and not warnings else "usable"
     return Verdict(word, converged, reason, (*warnings, f"no k-hat: {solution.no_weights}"))
-
-
-def stats_by_chain(solution: Solution) -> Mapping[str, np.ndarray]:
-    """What stands beside the draws, (chains, draws)."""
-    s = solution.sampled
-    return {n: x.reshape(s.chains, -1) for n, x in s.stats.items()}

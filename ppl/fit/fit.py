@@ -636,7 +636,10 @@ among the arguments |
         if sampled is not None and sampled.weighted:
             count = f"{count[:-5]}paths"
         elif sampled is not None:
-            elbo, count = f"{elbo} of the Gaussian that the chains began from", f"{self.solution.steps} draws of each"
+            elbo, count = (
+                f"{elbo} of the Gaussian that the chains began from",
+                f"{self.solution.steps} draws of each chain",
+            )
         return f"{elbo}; {count}"
 
     def __str__(self) -> str:
