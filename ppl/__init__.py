@@ -31,7 +31,7 @@ from .errors import (
 from .fit import Fit, load, predictive_check, prior_predictive
 from .graph import graph
 from .infer import infer
-from .model import deterministic, factor, handlers, module, param, plate, sample, scan, training
+from .model import deterministic, factor, handlers, module, param, plate, sample, scan, state, training
 from .version import __version__
 
 LATE = ("compare", "vsbc")  # what few programs use is imported where it is used
@@ -88,6 +88,7 @@ __all__ = [
     "prior_predictive",
     "sample",
     "scan",
+    "state",
     "stop_gradient",
     "training",
     "vsbc",

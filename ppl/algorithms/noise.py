@@ -36,8 +36,9 @@ class Stream(IntEnum):
     ORDER = 8
     WEIGHTS = 9
     STATES = 10
-    CHAINS = 11
-    PATHS = 12
+    EPOCHS = 11
+    CHAINS = 12
+    PATHS = 13
 
 
 def generator(seed: int, block: int, stream: Stream) -> np.random.Generator:

@@ -1,7 +1,7 @@
 """Results: the fit, its marginals, predictions, table, verdict and explanation."""
 
+from ..algorithms.evaluate import Bound, evaluate
 from .checks import PredictiveCheck, predictive_check
-from .evaluate import Bound, evaluate
 from .files import continued, keeping, kept, load
 from .fit import Fit
 from .marginals import Marginal

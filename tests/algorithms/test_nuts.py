@@ -256,7 +256,7 @@ def test_a_limit_of_gradients_ends_it():
 
 def test_it_starts_from_a_fit():
     full = ppl.infer(known, X, Y, COUNTS, guide="fullrank", progress=False)
-    fit = ppl.infer(known, X, Y, COUNTS, algorithm=ppl.NUTS(steps=60, chains=2, warmup=40, init=full), progress=False)
+    fit = ppl.infer(known, X, Y, COUNTS, algorithm=ppl.NUTS(steps=60, chains=2, warmup=200, init=full), progress=False)
     assert fit.params["w.loc"] == pytest.approx(full.params["_joint.loc"][:3])
     covariance = full.params["_joint.scale_tril"] @ full.params["_joint.scale_tril"].T
     assert fit.params["w.scale"] == pytest.approx(np.sqrt(np.diag(covariance))[:3])
