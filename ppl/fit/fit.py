@@ -22,7 +22,6 @@ from ..graph import ModelGraph
 from ..guides import Joint
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 from ..model.missing import part_name
-from .chains import judge_chains
 from .drift import drifts
 from .explain import explain
 from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_states, from_weighted
@@ -89,6 +88,8 @@ class Fit:
             return cls(
                 p, guide, solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed, algorithm
             )
+        from .chains import judge_chains
+
         objective, values = solution.objective, solution.values
         bound = evaluate(p, guide, objective, values, executor=solution.executor, seed=seed)
         verdict = judge_chains(solution, p.graph.warnings, drifts(solution, seed), seed)
