@@ -772,14 +772,14 @@ among the arguments |
         DataError
             where the file cannot be written.
 
-        >>> import ppl, ppl.distributions as dist, tempfile
+        >>> import ppl, ppl.distributions as dist, tempfile, pathlib
         >>> def model(y):
         ...     z = ppl.sample("z", dist.Normal(0, 1))
         ...     ppl.sample("y", dist.Normal(z, 1), obs=y)
         >>> fit = ppl.infer(model, 1.0, progress=False)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     fit.report(f"{folder}/fit.html")
-        ...     print(open(f"{folder}/fit.html").read(15))
+        ...     print(pathlib.Path(f"{folder}/fit.html").read_text()[:15])
         <!doctype html>
         """
         from .report import report

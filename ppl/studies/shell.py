@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compare(asked: argparse.Namespace) -> int:
     from ..infer import infer
-    from .compare import compare
+    from .comparison import compare
 
     model = model_of(asked.model)
     arguments = _fitting(model, {**_data(asked.data), **dict(map(_setting, asked.set))}, asked.data)
