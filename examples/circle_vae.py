@@ -12,7 +12,7 @@ To learn here:
 - `epochs=` trains without stages, on rows shuffled by the seed, with the bound of held-out data after every epoch;
 - `fit.posterior(new_data)` and `fit.information(new_data)` use the trained network on data never seen.
 
-With --full: 20,000 points, 500 epochs at a step size of 3e-4, five seeds, as in the course; about a minute.
+With --full: 20,000 points, 500 epochs at a step size of 3e-4, five seeds: about a minute.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def main(full=False, seeds=1, path=None):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="the course's size, five seeds")
+    parser.add_argument("--full", action="store_true", help="20,000 points, 500 epochs, five seeds")
     parser.add_argument("--plot", metavar="FILE")
     options = parser.parse_args()
     main(options.full, 5 if options.full else 1, options.plot)

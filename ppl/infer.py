@@ -99,11 +99,11 @@ def infer(
         return continued(chosen, model, args, kwargs, guide, seed, bar)
     eager = executor == "eager"
     try:
-        p = problem(model, args, kwargs, eager=eager, seed=seed)
+        p = problem(model, args, kwargs, guide=guide, eager=eager, seed=seed)
     except BranchOnDraw:
         if executor != "auto":
             raise
-        p = problem(model, args, kwargs, eager=True, seed=seed)
+        p = problem(model, args, kwargs, guide=guide, eager=True, seed=seed)
         executor = "eager"
     p = without_guides(p, chosen, seed)
     first = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -222,11 +223,19 @@ class Problem:
 
 @paused_collector()
 def problem(
-    model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0, other: bool = False
+    model: Callable,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    *,
+    guide: Any = None,
+    eager: bool = False,
+    seed: int = 0,
+    other: bool = False,
 ) -> Problem:
     """Record the model by itself; what the user does with the arguments later changes nothing.
 
-    `other`: on other data than those of the fit, which may be fewer than a minibatch without a word.
+    `guide`: where it is a function, float32 weights in it make the working dtype, too. `other`: on other data than
+    those of the fit, which may be fewer than a minibatch without a word.
     """
     args, kwargs = own_argument(args), own_argument(dict(kwargs))
     free: set[str] = set()  # sites that no handler gives a value
@@ -251,11 +260,21 @@ def problem(
         for s in recorded.of_kind(observed=False)
         if s.name in free and not s.fn.is_discrete and s.guide is None and s.name not in graph.summed_out
     }
-    narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
+    narrow = recorder.saw_float32 or float32_in((args, dict(kwargs))) or _is_narrow(guide, args, kwargs)
     dtype = np.dtype(np.float32 if narrow else np.float64)
     decision = Decision() if eager else _decide(recorded, free, graph)
     apart = recorder.asked_training or not {"modules", "states"}.isdisjoint(recorder.run)
     return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype, decision=decision, trains_apart=apart)
+
+
+def _is_narrow(guide: Any, args: tuple, kwargs: Mapping[str, Any]) -> bool:
+    """Has a guide function float32 parameters? What is wrong with it is said where it is used."""
+    if not callable(guide):
+        return False
+    recorder = Recorder(Tape(eager=True), latent_input)
+    with suppress(Exception):
+        record_model(guide, args, kwargs, recorder)
+    return recorder.saw_float32
 
 
 def _decide(recorded: RecordedModel, free: set[str], graph: ModelGraph) -> Decision:

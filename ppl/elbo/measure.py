@@ -153,7 +153,7 @@ def _sampled(estimators: Any, params: Mapping[str, Any] | None, p: Problem) -> s
 
 
 def _flat(model, args, kwargs, guide, params, estimators, particles, seed, bound) -> GradientRecord:
-    p = problem(model, args, kwargs, seed=seed)
+    p = problem(model, args, kwargs, guide=guide, seed=seed)
     wanted = None if estimators == "auto" else estimators
     closed, sampled = isinstance(bound, ELBO), _sampled(estimators, params, p)
     d = derive(p, guide, starts=params, estimators=wanted, closed=closed, relaxed=True, sampled=sampled, seed=seed)

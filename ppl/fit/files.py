@@ -408,7 +408,7 @@ def _restored(
     args, kwargs = _arguments(tree, model, args, kwargs)
     guide, seed, eager = _guide(tree, guide), tree["seed"], tree["executor"] == "eager"
     algorithm = algorithm or _algorithm(tree["algorithm"])
-    p = without_guides(problem(model, args, kwargs, eager=eager, seed=seed), algorithm, seed)
+    p = without_guides(problem(model, args, kwargs, guide=guide, eager=eager, seed=seed), algorithm, seed)
     if tree["form"]:
         unknown = sorted(set(tree["form"]) - set(p.shapes))
         if unknown:

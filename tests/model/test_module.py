@@ -92,6 +92,22 @@ def test_float32_weights_make_the_program_float32():
     assert fit.problem.dtype == np.float32
 
 
+def test_float32_weights_in_a_guide_function_do_so_too():
+    def model(y):
+        with ppl.plate("rows", len(y)):
+            z = ppl.sample("z", dist.Normal(0, 1))
+            ppl.sample("y", dist.Normal(z, 1), obs=y)
+
+    def guide(y, dtype=np.float32):
+        with ppl.plate("rows", len(y)):
+            ppl.sample("z", dist.Normal(ppl.module("net", Dense((1, 1), dtype=dtype))(y[:, None])[:, 0], 0.7))
+
+    wide = lambda y: guide(y, np.float64)
+    fits = [ppl.infer(model, Y, guide=g, algorithm=ppl.BBVI(steps=1), progress=False) for g in (guide, wide)]
+    assert [f.problem.dtype for f in fits] == [np.float32, np.float64]
+    assert fits[0].params["net.layer0.weight"].dtype == np.float32
+
+
 @pytest.mark.parametrize("prior", [None, dist.Normal(0.0, 1.0)])
 def test_two_calls_share_weights(prior):
     def twice(x, y=None):
