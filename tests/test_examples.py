@@ -523,7 +523,7 @@ def test_flows_bend_where_a_gaussian_cannot():
     errors = {name: fit.elbo_se for name, fit in result["fits"].items()}
     assert all(gap > -4 * errors[name] for name, gap in result["gaps"].items())
     assert result["gaps"]["Gaussian"] > 0.8
-    assert all(result["gaps"][name] < 0.25 for name in ("planar", "coupling", "autoregressive"))
+    assert all(result["gaps"][name] < 0.15 for name in ("planar", "coupling", "autoregressive"))
     assert f"log evidence {result['evidence']:.3f}" in text
 
 
