@@ -58,6 +58,7 @@ def test_no_example_is_left_out():
         "varying_intercepts",
         "logistic_regression",
         "mixture_guide",
+        "compare_algorithms",
         "discrete_latent",
         "which_estimator",
         "mixture",
@@ -433,6 +434,36 @@ def test_the_readme_has_the_two_commands():
 
 
 # -- which estimator -----------------------------------------------------------------------------------
+def varying_by_quadrature():
+    """Mean and sd of level and spread: log rates integrated by Gauss and Hermite, the rest on a grid."""
+    module = example("compare_algorithms")
+    level, spread = np.linspace(0.0, 3.0, 91), np.linspace(0.005, 2.5, 90)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    rates = np.exp(level[:, None, None] + spread[:, None] * nodes)
+    density = stats.norm(0, 3).logpdf(level)[:, None] + stats.halfnorm(0, 1).logpdf(spread)
+    for count, effort in zip(module.COUNTS, module.EFFORT, strict=True):
+        density = density + np.log(stats.poisson(effort * rates).pmf(count) @ (weights / weights.sum()))
+    p = np.exp(density - density.max())
+    p /= p.sum()
+    means = np.array([p.sum(1) @ level, p.sum(0) @ spread])
+    return means, np.sqrt([p.sum(1) @ level**2, p.sum(0) @ spread**2] - means**2)
+
+
+def test_compare_algorithms(tmp_path):
+    result, printed = run("compare_algorithms")
+    means, sds = varying_by_quadrature()
+    for site, mean, sd in zip(("level", "spread"), means, sds, strict=True):
+        off, ratio = distance(result["referee"][site], mean, sd)
+        assert off < 0.13 and abs(ratio - 1) < 0.1  # 1,000 effective draws: 4 / sqrt(1000)
+    found = result["found"]
+    for row in found.rows:  # what is trusted is right
+        if row.fit is not None and row.fit.verdict.word == "trusted":
+            assert row.error < 0.5 and row.ratios[0] > 0.5 and row.ratios[1] < 2
+    assert found.best in found.fits and found["map"].verdict.word != "trusted"
+    assert result["checks"]["varying"].missed == () and "spread_of" in result["checks"]["constant"].missed
+    assert "em: a model" in printed
+
+
 def test_which_estimator(tmp_path):
     result, printed = run("which_estimator")
     rows, fit = result["rows"], result["fit"]
