@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..conjugacy import Ascent, Execution, State, row_plate
-from ..conjugacy.families import Categories
+from ..conjugacy import Ascent, Execution, State, has_states, row_plate
 from ..elbo import Problem
 from ..errors import NumericalError
 from .closed_form import GUIDE, check_latent, finished, parameters, recognized
@@ -68,7 +67,7 @@ class CAVI:
     tolerance: float = 1e-10
     restarts: int | None = None
     init: Any = "auto"
-    blocks: tuple[tuple[str, str], ...] = ()
+    blocks: tuple[tuple[str, ...], ...] = ()
 
     name = "cavi"
     guide = GUIDE
@@ -94,7 +93,7 @@ class CAVI:
             found,
             {**parameters(found.blocks, ascent.naturals(state)), **state.free},
             bound=None if found.free else state.bound,
-            terms=state.terms,
+            terms=ascent.terms(state),
             entropy=state.entropy,
             history=climb.history,
             reason=climb.reason,
@@ -106,7 +105,7 @@ class CAVI:
     def _starts(self, ascent: Ascent) -> int:
         if self.restarts is not None:
             return self.restarts
-        several = any(isinstance(b.family, Categories) for b in ascent.execution.blocks.values())
+        several = any(has_states(b) for b in ascent.execution.blocks.values())
         return RESTARTS if several and self.init == "auto" else 1
 
 

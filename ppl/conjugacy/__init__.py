@@ -4,20 +4,26 @@ recorded log densities --rewrite--> sums of products --recognize--> blocks --Exe
 """
 
 from .ascent import Ascent, State
+from .blocks import Block, Joint
+from .chains import Chain, StateChains, has_states, sorted_values
 from .execution import Execution, row_plate
-from .recognition import Block, Joint, Recognized, recognize, record
+from .recognition import Recognized, recognize, record
 from .shards import Shard, Shards
 
 __all__ = [
     "Ascent",
     "Block",
+    "Chain",
     "Execution",
     "Joint",
     "Recognized",
     "Shard",
     "Shards",
     "State",
+    "StateChains",
+    "has_states",
     "recognize",
     "record",
     "row_plate",
+    "sorted_values",
 ]

@@ -228,6 +228,8 @@ class Algebra:
         kept = set(axes)
         before = labels_of(factors)
         factors, gone = self._selections(tuple(factors), kept)
+        if _never(factors):
+            return 0.0, ()
         powers: dict[tuple, float] = {}
         rest, tables = [], []
         for f in factors:
@@ -266,6 +268,13 @@ class Algebra:
                     gone_one, stays = (other, k) if k in kept else (k, other)
                     factors, changed = _once(renamed(factors, {gone_one: stays})), True
                     gone.add(gone_one)
+                    break
+                twin = next((g for g in factors if g is not f and _same_place(f, g)), None)
+                if twin is not None and not (f.labels[0] in kept and twin.labels[0] in kept):
+                    gone_one, stays = (twin, f) if f.labels[0] in kept else (f, twin)
+                    factors = _once(renamed(factors, {gone_one.labels[0]: stays.labels[0]}))
+                    gone.add(gone_one.labels[0])
+                    changed = True
                     break
                 if _is_identity(f) and not (k in kept and f.labels[0] in kept):
                     gone_one, stays = (k, f.labels[0]) if k not in kept else (f.labels[0], k)
@@ -430,6 +439,7 @@ class Algebra:
         if not any(f.atom.kind in ("latent", "opaque", "index") for _, fs in a.terms for f in fs):
             return self._of_data(fn, a)
         for attempt in (
+            self._side_by_side,
             self._through_selection,
             self._over_product,
             self._expanded,
@@ -447,6 +457,34 @@ class Algebra:
         with np.errstate(all="ignore"):
             value = sum((c * _dense(fs, a.axes) for c, fs in a.terms), np.zeros([x.size for x in a.axes]))
             return self.data(_called(fn, value), a.axes)
+
+    def _side_by_side(self, fn: Any, a: Poly) -> Poly | None:
+        """f of parts that stand in different places of an axis: f of each, in its place."""
+        if not isinstance(fn, str) and not callable(fn) and fn in (2, 3, 4):
+            return None  # multiplied out
+        axis, parts = split_along(a)
+        if axis is None or sum(p.atom.value.size for p in {p.atom: p for p, _ in parts}.values()) < axis.size:
+            return None
+        groups: dict[Atom, list[tuple[Factor, Term]]] = {}
+        for place, t in parts:
+            groups.setdefault(place.atom, []).append((place, t))
+        out: list[Term] = []
+        for atom, own in groups.items():
+            label = next(iter(own[0][0].labels[:-1]), ONE)
+            axes = tuple(label if x is axis else x for x in a.axes)
+            inner = []
+            for place, (c, fs) in own:
+                rest = [f for f in fs if f is not place]
+                to = dict(zip(place.labels[:-1], (label,), strict=False))
+                if axis in labels_of(rest):  # read where it is put
+                    away = Label(axis.size)
+                    rest = [*renamed(rest, {axis: away}), Factor(atom, "is", (*place.labels[:-1], away))]
+                inner.append(self.tidy(c, renamed(rest, to), axes))
+            done = self.apply(fn, self.collect(axes, inner))
+            back = {x: y for x, y in zip(done.axes, axes, strict=True) if x is not ONE}
+            place = Factor(atom, "is", (*(x for x in (label,) if x is not ONE), axis))
+            out += [self.tidy(c, (*renamed(fs, back), place), a.axes) for c, fs in done.terms]
+        return self.collect(a.axes, out)
 
     def _through_selection(self, fn: Any, a: Poly) -> Poly | None:
         """f(sum_k 1[z = k] a_k) = sum_k 1[z = k] f(a_k), where the selection covers the whole sum."""
@@ -575,6 +613,53 @@ class Algebra:
 
 
 # -- helpers ---------------------------------------------------------------------------------------
+def _same_place(f: Factor, g: Factor) -> bool:
+    """1[t = i_u] 1[t = i_v] = 1[t = i_u] 1[u = v], where no place stands twice in i."""
+    alike = g.fn == "is" and g.atom is f.atom and g.labels[-1] is f.labels[-1] and len(f.labels) == 2
+    return alike and f.labels[0] is not g.labels[0] and bool(placements([f], f.labels[-1:]))
+
+
+def _never(factors: Sequence[Factor]) -> bool:
+    """Does a product pick two places at once, along an axis where it can only have one?"""
+    fixed = [f for f in factors if f.fn == "is" and f.atom.kind == "index" and not is_recorded(f.atom.value)]
+    return any(
+        f.labels[-1] is g.labels[-1] and not np.intersect1d(f.atom.value, g.atom.value).size
+        for f, g in combinations(fixed, 2)
+    )
+
+
+def placements(factors: Sequence[Factor], axes: Sequence[Label]) -> list[Factor]:
+    """The indices by data that say where along an axis a product stands: each place once."""
+    return [
+        f
+        for f in factors
+        if f.fn == "is"
+        and f.atom.kind == "index"
+        and not is_recorded(f.atom.value)
+        and f.labels[-1] in axes
+        and len(f.labels) <= 2
+        and not set(f.labels[:-1]) & set(axes)
+        and len(np.unique(f.atom.value)) == f.atom.value.size
+    ]
+
+
+def split_along(a: Poly) -> tuple[Label | None, list[tuple[Factor, Term]]]:
+    """An axis along which every product has its own places, and these; (None, []) where there is none."""
+    for axis in dict.fromkeys(a.axes):
+        parts, seen = [], {}
+        for c, fs in a.terms:
+            place = next((f for f in placements(fs, a.axes) if f.labels[-1] is axis), None)
+            if place is None:
+                break
+            parts.append((place, (c, fs)))
+            seen[place.atom] = np.ravel(place.atom.value)
+        else:
+            every = np.concatenate(list(seen.values())) if seen else np.zeros(0)
+            if parts and len(np.unique(every)) == len(every):
+                return axis, parts
+    return None, []
+
+
 def _once(factors: Sequence[Factor]) -> tuple[Factor, ...]:
     """An indicator is its own square."""
     return tuple(f for i, f in enumerate(factors) if f.fn != "is" or f not in factors[:i])

@@ -18,12 +18,12 @@ from ..elbo import Derivation, EagerObjective, FactorFacts, Finite, Problem, der
 from ..elbo.flow import flow
 from ..errors import ModelError
 from ..graph import ModelGraph
-from ..guides import Joint
+from ..guides import Joint, NormalChain, StateChain
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 from ..model.missing import part_name
 from .evaluate import Bound, evaluate
 from .explain import explain
-from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_states, from_weighted
+from .marginals import Marginal, from_chain, from_distribution, from_draws, from_gaussian, from_states, from_weighted
 from .predictive import Draws, posterior_predictive
 from .runs import draws_at, probabilities
 from .summary import Summary, number, summarize
@@ -282,6 +282,8 @@ class Fit:
             return self._from_joint(site, d, factor)
         _, rebuild = d.guides[factor.name]
         q = rebuild(self._guides[factor.name])
+        if isinstance(q, StateChain | NormalChain):
+            return from_chain(site, q, self.guide.chain(site).part(site), d.shape_of(site), lambda: self._draws[site])
         if q.shape() != self.problem.sites[site].fn.shape():  # its axes stand in another order
             return from_draws(site, self._draws[site])
         return from_distribution(site, q, lambda: self._draws[site])

@@ -27,6 +27,7 @@ from scipy.linalg import solve_triangular
 from ..algorithms import Solution, noise
 from ..array import Ref, prune
 from ..elbo import Derivation, FactorFacts, Problem, derive
+from ..guides import Families
 from .correlated import NONE, Correlated, as_correlated
 from .elements import Group, axis_of, by_element, groups
 from .moments import compare_moments
@@ -213,6 +214,8 @@ def pointwise(p: Problem, guide: Any, solution: Solution, seed: int) -> tuple[De
     In float64, plates at their full size, and no closed forms.
     """
     p = replace(p, dtype=np.dtype(np.float64))
+    if isinstance(guide, Families):  # chains of states: their exact conditional is better than the guide's
+        guide = guide.without(p.decision.joint)
     full = {q.name: q.size for q in solution.derivation.plates.values() if q.subsampled}
     guide, values, correlated = as_correlated(p, guide, solution)
     d = derive(p, guide, plate_sizes=full, starts=values, pointwise=True, seed=seed)
