@@ -269,12 +269,12 @@ class Algebra:
                     factors, changed = _once(renamed(factors, {gone_one: stays})), True
                     gone.add(gone_one)
                     break
-                twin = next((g for g in factors if g is not f and _same_place(f, g)), None)
-                if twin is not None and not (f.labels[0] in kept and twin.labels[0] in kept):
-                    gone_one, stays = (twin, f) if f.labels[0] in kept else (f, twin)
-                    factors = _once(renamed(factors, {gone_one.labels[0]: stays.labels[0]}))
-                    gone.add(gone_one.labels[0])
-                    changed = True
+                twin = next((g for g in factors if g is not f and _same_axis(f, g)), None)
+                if twin is not None:
+                    rest = [g for g in factors if g is not f and g is not twin]
+                    made, names = self._met(f, twin, kept)
+                    factors, changed = _once(renamed((*rest, *made), names)), True
+                    gone.update(names)
                     break
                 if _is_identity(f) and not (k in kept and f.labels[0] in kept):
                     gone_one, stays = (k, f.labels[0]) if k not in kept else (f.labels[0], k)
@@ -292,6 +292,25 @@ class Algebra:
                             changed = True
                             break
         return factors, gone
+
+    def _met(self, f: Factor, g: Factor, kept: set[Label]) -> tuple[list[Factor], dict[Label, Label]]:
+        """1[t = i_u] 1[t = j_w] = sum_v 1[t = c_v] 1[u = a_v] 1[w = b_v], c the places that i and j share.
+
+        Where i is j, and u or w is summed, they are one.
+        """
+        own = [x.labels[0] for x in (f, g) if len(x.labels) == 2]
+        if f.atom is g.atom and len(own) == 2 and not set(own) <= kept:
+            goes, stays = (own[1], own[0]) if own[0] in kept else own
+            return [f], {goes: stays}
+        common, *at = np.intersect1d(f.atom.value, g.atom.value, return_indices=True)
+        scalar = len(own) < 2
+        v = () if scalar else (Label(len(common)),)
+        shaped = lambda x: np.asarray(x[0]) if scalar else x
+        out = [Factor(self.index_atom(shaped(common)), "is", (*v, f.labels[-1]))]
+        for x, places in zip((f, g), at, strict=True):
+            if len(x.labels) == 2:
+                out.append(Factor(self.index_atom(shaped(places)), "is", (*v, x.labels[0])))
+        return out, {}
 
     def _gathered(self, g: Factor, k: Label, by: Factor) -> Factor | None:
         """A table or an index, read where another index says."""
@@ -613,10 +632,12 @@ class Algebra:
 
 
 # -- helpers ---------------------------------------------------------------------------------------
-def _same_place(f: Factor, g: Factor) -> bool:
-    """1[t = i_u] 1[t = i_v] = 1[t = i_u] 1[u = v], where no place stands twice in i."""
-    alike = g.fn == "is" and g.atom is f.atom and g.labels[-1] is f.labels[-1] and len(f.labels) == 2
-    return alike and f.labels[0] is not g.labels[0] and bool(placements([f], f.labels[-1:]))
+def _same_axis(f: Factor, g: Factor) -> bool:
+    """Do two indices by data select places of one axis, each once, along labels of their own?"""
+    if g.fn != "is" or g.labels[-1] is not f.labels[-1] or f.labels[:-1] == g.labels[:-1]:
+        return False
+    both = placements([f, g], f.labels[-1:])
+    return len(both) == 2 and bool(np.intersect1d(f.atom.value, g.atom.value).size)
 
 
 def _never(factors: Sequence[Factor]) -> bool:

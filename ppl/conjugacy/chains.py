@@ -319,9 +319,8 @@ SHAPES[_normal_moments] = lambda family, lead, first, second: (
 
 def sorted_values(chain: Chain, natural: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The guide's parameters of a chain: the same law forwards, each step given the one before."""
-    lead = tuple(x.size for x in chain.batch)
     eta = {s: np.asarray(natural[s]) for s in chain.family.statistics}
-    lead = np.broadcast_shapes(lead, eta[chain.family.statistics[0]].shape[: len(lead)])
+    lead = np.broadcast_shapes(*(x.shape[: len(chain.batch)] for x in eta.values()))
     full, name = chain.full_batch, chain.sites[0]
     back = lambda x, *shape: np.moveaxis(x, 0, 1).reshape(*full, *shape)
     if isinstance(chain.family, StateChains):

@@ -344,8 +344,8 @@ def _matmul(A, node, a, b):
         + v.x[::-1][v.z, 1]
         + v.x[-1, 0]
         + _DATA.y.view(Argument)[v.z]
-        + np.log(v.q[np.concatenate([[2], v.z[:-1]]), v.z] + 0.0 * v.t)
-        + v.x[np.concatenate([v.z[2:], v.z[:2], [0]]), 0]
+        + np.log(v.q[np.concatenate([[2], v.z[:-1]]), v.z])
+        + v.x[np.concatenate([v.z[2:], v.z[:1], [0]]), 0]
     ),
 )
 def _index(A, node, a, key):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from math import prod
 from typing import Any, NamedTuple
 
@@ -85,8 +86,8 @@ class _Search:
         self.pairs = [
             (site, fs, own)
             for site, _, fs in self.products
-            if len(own := [f for f in fs if f.atom in known and _kind(f) == self.kind]) == 2
-            and all(f.fn != 2 for f in own)
+            if site in self.atoms
+            for own in combinations([f for f in fs if f.atom in known and _kind(f) == self.kind and f.fn != 2], 2)
         ]
         for site, fs, (f, g) in self.pairs:
             if f.atom is g.atom and self.atoms.get(site) is f.atom:
@@ -126,11 +127,11 @@ class _Search:
         labels, steps = _place(f.labels[at], picks)
         return Spot((labels, first + steps), (*f.labels[:at], *f.labels[at + 1 :]), f.labels[at])
 
-    def edges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps, and those before them that their own densities read."""
-        before, after = [np.zeros(0, int)], [np.zeros(0, int)]
+    def edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steps with those before them that their own densities read, and whether these come first."""
+        found = [np.zeros((3, 0), int)]
         for site, fs, (f, g) in self.pairs:
-            own = self.atoms.get(site)
+            own = self.atoms[site]
             if own not in (f.atom, g.atom):
                 continue
             picks = _picks(fs)
@@ -138,14 +139,16 @@ class _Search:
             if not self._alike(a.rest, b.rest) or (a.nodes[0] != b.nodes[0] and a.nodes[0] and b.nodes[0]):
                 continue
             x, y = np.broadcast_arrays(a.nodes[1], b.nodes[1])
-            if f.atom is g.atom:
-                x, y = np.minimum(x, y), np.maximum(x, y)
-            elif f.atom is own:
-                x, y = y, x
-            before.append(x.ravel())
-            after.append(y.ravel())
-        found = np.unique(np.stack([np.concatenate(before), np.concatenate(after)]), axis=1)
-        return found[:, found[0] != found[1]]
+            if f.atom is own:
+                x, y, f, g = y, x, g, f
+            first = np.ones(x.shape, int)
+            if f.atom in self.times and self.steps(f.atom) == self.steps(g.atom):  # side by side, or one site
+                ahead = (x - self.first[f.atom]) - (y - self.first[g.atom])
+                x, y, first = np.where(ahead > 0, y, x), np.where(ahead > 0, x, y), np.where(ahead == 0, 0, 1)
+            found.append(np.stack([np.ravel(x), np.ravel(y), np.ravel(first)]))
+        before, after, first = np.unique(np.concatenate(found, axis=1), axis=1)
+        kept = before != after
+        return before[kept], after[kept], first[kept] > 0
 
     def _alike(self, a: Sequence[Label], b: Sequence[Label]) -> bool:
         """Have two steps the same shape, and states the same batch?"""
@@ -160,17 +163,17 @@ class _Search:
 
         for atom in self.forced:
             self.number(atom)
-        before, after = self.edges()
+        before, after, first = self.edges()
         later = np.bincount(before, minlength=self.count)
         hubs = [n for a, n in self.first.items() if a not in self.times and a not in self.forced and later[n] > HUB]
         kept = ~(np.isin(before, hubs) | np.isin(after, hubs))
-        before, after = before[kept], after[kept]
+        before, after, first = before[kept], after[kept], first[kept]
         graph = coo_array((np.ones(len(before)), (before, after)), (self.count, self.count))
         _, part = connected_components(graph, directed=False)
         for a in list(self.forced)[1:]:  # these are one
             for n in {part[self.first[a]]} - {part[self.first[next(iter(self.forced))]]}:
                 part[part == n] = part[self.first[next(iter(self.forced))]]
-        depth = _depths(before, after, self.count)
+        depth = _depths(before[first], after[first], self.count)
         out = []
         owners = {int(part[n]): [] for n in self.first.values()}
         for atom, n in self.first.items():

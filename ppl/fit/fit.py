@@ -273,6 +273,8 @@ class Fit:
             return self._of_states(finite)
         if self.verdict.corrected:
             found = self._weighed(f"fit['{site}']")
+            if site in self._summed_by(found):
+                return self._by_weights(found, self._summed_by(found)[site])
             return from_weighted(site, found.draws[site], np.exp(found.mixture.log_weights))
         d = self._full
         factor = self._factors.get(site)
@@ -291,14 +293,24 @@ class Fit:
     def _of_states(self, finite: Finite) -> Marginal:
         """The marginal of a site that was summed out: its exact conditional, averaged over the guide's draws."""
         if self.verdict.corrected:
-            found = self._weighed(f"fit['{finite.name}']")
-            weights = np.exp(found.mixture.log_weights)
-            return from_states(finite, probabilities(found.derivation, found.values, found.noise, finite.name, weights))
+            return self._by_weights(self._weighed(f"fit['{finite.name}']"), finite)
         d = self._full
         count = int(np.clip(STATES_WORK // max(d.states.work, 1), 50, 1000)) if d.factors else 1
         weights = np.full(count, 1.0 / count)
         noise = self._noise(count, self.seed)
         return from_states(finite, probabilities(d, self.params, noise, finite.name, weights), not d.factors)
+
+    @staticmethod
+    def _summed_by(found: Ratios) -> dict[str, Finite]:
+        """The sites that are summed out of the weights."""
+        states = found.derivation.states
+        return {} if states is None else {s.name: s for s in states.sites}
+
+    @staticmethod
+    def _by_weights(found: Ratios, finite: Finite) -> Marginal:
+        """A finite site's exact conditional, averaged over weighted draws."""
+        weights = np.exp(found.mixture.log_weights)
+        return from_states(finite, probabilities(found.derivation, found.values, found.noise, finite.name, weights))
 
     def _from_joint(self, site: str, d: Derivation, factor: FactorFacts) -> Marginal:
         _, rebuild = d.guides[factor.name]
