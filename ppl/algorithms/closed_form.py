@@ -40,7 +40,7 @@ def recognized(
             "a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"'
         )
     if not found.whole and not (hybrid and _may_mix(p, found)):
-        reasons = "; ".join(str(r) for r in found.blocked[:4])
+        reasons = "; ".join(str(r) for r in (*found.blocked[:4], *found.apart[:2]))
         more = f"; and {len(found.blocked) - 4} more" if len(found.blocked) > 4 else ""
         raise ConjugacyError(
             f"a model with {len(found.blocked)} terms that no closed-form update has: {reasons}{more}",
@@ -243,7 +243,7 @@ def _in_words(b: Block) -> str:
         return "one block, a normal given its precision"
     if isinstance(b, Chain):
         how = "forward-backward" if isinstance(b.family, StateChains) else "Kalman smoothing"
-        steps = b.family.length if isinstance(b.family, StateChains) else len(b.family.sizes)
+        steps = max(int(m.nodes.max()) for m in b.members) + 1
         return f"a chain of {steps} steps, one block by {how}"
     if isinstance(f, Normals):
         return (

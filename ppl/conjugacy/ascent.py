@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from .blocks import Block, Joint
 from .chains import Chain, StateChains, has_states
 from .contraction import contract
 from .execution import Execution, Means
 from .families import Categories, Dirichlets, Normals, diagonal
 from .free import Free
-from .blocks import Block, Joint
 from .shards import Shard, Shards
 
 FREE = "free latents"
@@ -258,7 +258,9 @@ class Ascent:
         *lead, kinds = shape
         picks = np.eye(kinds)[rng.integers(kinds, size=lead)]
         if few:
-            widest = max((x.size for g in self.execution.globals for x in self.execution.blocks[g].axes[-1:]), default=0)
+            widest = max(
+                (x.size for g in self.execution.globals for x in self.execution.blocks[g].axes[-1:]), default=0
+            )
             alone = lead[: len(lead) - together]
             share = min(1.0, (FEW + min(widest, MOST)) * kinds / max(int(np.prod(alone)), 1))
             picks = picks * (rng.random((*alone, *(1,) * (together + 1))) < share)

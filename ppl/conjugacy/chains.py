@@ -108,7 +108,7 @@ class Chain:
         return (*self.batch, *(Label(n) for n in self.family.shape_of(statistic)))
 
     def at(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The statistics of a value for every site: states, or probabilities of them along a last axis; or variables."""
+        """The statistics of a value for every site: states, or probabilities of them along a last axis; variables."""
         lead = tuple(x.size for x in self.batch)
         out = np.zeros((*lead, *(x.size for x in self.own)))
         for m in self.members:

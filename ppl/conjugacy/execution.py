@@ -20,9 +20,9 @@ import numpy as np
 
 from ..array import Tape, compile_program, is_recorded, program_of
 from .algebra import ONE, Atom, Factor, Label, labels_of
+from .blocks import Operand, Product
 from .contraction import Piece, contract
 from .families import Normals
-from .blocks import Operand, Product
 from .recognition import Recognized
 
 SHARD = 8192  # rows updated at once

@@ -56,7 +56,7 @@ def states(unary: np.ndarray, pair: np.ndarray, summed: bool = False) -> StateMo
 
 
 def _step_by_step(unary: np.ndarray, move: np.ndarray, summed: bool) -> StateMoments:
-    steps, batch, k = unary.shape
+    steps, batch, _ = unary.shape
     top = unary.max(-1, keepdims=True)
     seen = np.exp(unary - top)
     same = len(move) == 1 and move.shape[1] == 1

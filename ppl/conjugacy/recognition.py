@@ -184,9 +184,7 @@ def _all_real(sites: Mapping[str, tuple[Atom, Any]], names: Sequence[str]) -> bo
     return all(n in sites and sites[n][0].support == "real" for n in names)
 
 
-def _joined(
-    blocks: dict[str, Block], joint: Mapping[Atom, tuple[Atom, Atom]], structure: Structure
-) -> dict[str, Any]:
+def _joined(blocks: dict[str, Block], joint: Mapping[Atom, tuple[Atom, Atom]], structure: Structure) -> dict[str, Any]:
     """The blocks with pairs and chains in the place of their members."""
     out: dict[str, Any] = {}
     for n, b in blocks.items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
@@ -400,9 +400,7 @@ def _made(search: _Search, blocks: list[Block], depth: np.ndarray, products: Seq
         kinds = {b.atom.axes[-1].size for b in blocks}
         if len(kinds) > 1 or {b.discrete for b in blocks} == {"one-hot"}:
             return "its steps have different numbers of states, or one-hot values"
-        members = tuple(
-            Member(b, t, (), depth[i:j]) for b, t, i, j in zip(blocks, times, ends, ends[1:], strict=False)
-        )
+        members = tuple(Member(b, t, (), depth[i:j]) for b, t, i, j in zip(blocks, times, ends, ends[1:], strict=False))
         family = StateChains(len(depth), kinds.pop(), False)
         return Chain(_in_order(members), family, (Label(len(depth)), Label(family.states)))
     events = _events(search, blocks, products)
@@ -439,10 +437,10 @@ def _events(search: _Search, blocks: list[Block], products: Sequence[Written]) -
     found: set[int] = set()
     for _, _, fs in products:
         own = [f for f in fs if f.atom in atoms]
-        for f, g in zip(own, own[1:], strict=False):
-            a, b = ([i for i in _kept(atoms[x.atom], search)] for x in (f, g))
+        for f, g in pairwise(own):
             one, other = ([x for k, x in enumerate(h.labels) if k != search.times.get(h.atom)] for h in (f, g))
-            found.update(i for i, x, y in zip(a, one, other, strict=False) if x is not y)
+            places = _kept(atoms[f.atom], search)
+            found.update(i for i, x, y in zip(places, one, other, strict=False) if x is not y)
     return tuple(sorted(found))
 
 

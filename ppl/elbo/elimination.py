@@ -22,8 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..array import logsumexp
-from ..array.chains import chain_log_sum
+from ..array import chain_log_sum, logsumexp
 from .spread import MOST_SITES, MOST_STATES, Finite, Label, TooMany
 
 CHAIN = 3  # sites between two others from which a chain is a product of matrices

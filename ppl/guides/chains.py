@@ -3,7 +3,7 @@
 | chain of | parameters |
 |---|---|
 | states | `<site>.initial`: q(z_1); `<site>.transitions`: q(z_(t+1) given z_t) of every step |
-| normals | `<site>.loc`; `<site>.gains` G and `<site>.scale_trils` L: x_t = loc_t + G_t (x_(t-1) - loc_(t-1)) + L_t e_t |
+| normals | `<site>.loc`; `<site>.gains` G, `<site>.scale_trils` L: x_t = loc_t + G_t (x_(t-1) - loc_(t-1)) + L_t e_t |
 
 `<site>` is the first site of the chain.
 """

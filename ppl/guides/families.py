@@ -64,8 +64,11 @@ class Families:
 
     @classmethod
     def of(cls, rows: Any) -> Families:
-        """From `[site, kind, event, power, given]` for each site, and a row of three for each chain, as files hold them."""
-        made = (SiteFamily(s, k, tuple(int(i) for i in e), float(p), g) for s, k, e, p, g in (r for r in rows if len(r) == 5))
+        """From `[site, kind, event, power, given]` for each site, and a row of three for each chain, as in files."""
+        made = (
+            SiteFamily(s, k, tuple(int(i) for i in e), float(p), g)
+            for s, k, e, p, g in (r for r in rows if len(r) == 5)
+        )
         return cls(tuple(made), tuple(ChainFamily.of(r) for r in rows if len(r) == 3))
 
     def rows(self) -> list[list]:
@@ -82,9 +85,9 @@ class Families:
         return next((c for c in self.chains if site in c.sites), None)
 
     def without(self, sites: Collection[str]) -> Families:
-        """The guide without chains of states whose sites are all among these."""
-        kept = tuple(c for c in self.chains if not (c.count and set(c.sites) <= set(sites)))
-        return Families(self.sites, kept)
+        """The guide without categories at these sites, and without chains of states that are all among them."""
+        own = tuple(f for f in self.sites if f.kind != "categories" or f.site not in sites)
+        return Families(own, tuple(c for c in self.chains if not (c.count and set(c.sites) <= set(sites))))
 
     def find(self, site: str) -> SiteFamily | None:
         """The family of a site, if it has one."""
