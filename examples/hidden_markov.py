@@ -90,7 +90,8 @@ def draw(y, probs, sd, real, path):
     colours, days = plt.cm.YlOrRd(np.linspace(0.15, 0.75, len(sd))), np.arange(len(y))
     best = probs.argmax(1)
     for k, colour in enumerate(colours):
-        top.fill_between(days, 0, 1, where=best == k, step="mid", color=colour, alpha=0.6, lw=0, transform=top.get_xaxis_transform(), label=f"sd {sd[k]:.2f} %")  # fmt: skip
+        where = {"where": best == k, "step": "mid", "transform": top.get_xaxis_transform()}
+        top.fill_between(days, 0, 1, **where, color=colour, alpha=0.6, lw=0, label=f"sd {sd[k]:.2f} %")
     top.plot(days, y, lw=0.5, color="black")
     top.set_ylabel("daily return (%)")
     top.legend(loc="lower right", ncols=len(sd), fontsize=8, title="most probable state", title_fontsize=8)

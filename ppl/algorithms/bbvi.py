@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from ..array import BranchOnDraw, Program, compile_program, needed, paused_collector
+from ..array.jax_executor import require_jax
 from ..elbo import (
     ELBO,
     Derivation,
@@ -39,12 +41,14 @@ from ..model import rows_in_use
 from ..model.calls import check_names
 from ..optim import Adam
 from . import noise
+from .compiled import CompiledSteps
 from .coordinates import Coordinates, pull_to_coordinates
 from .response import doubts
 from .stages import INTERRUPTED, Info, Keep, Run, Settings, Solution, State, run_stages
 from .start import good_start
 from .tables import tables_at
 
+COMPILED = 50_000_000  # counted operations of a step from which compiling is worth its wait
 BLOCK = 50  # steps whose noise is drawn at once
 
 
@@ -133,19 +137,21 @@ class BBVI:
         _check_executor(executor)
         eager = executor == "eager"
         own = self._has_own_objective(p)
-        if objective is None or own or objective.derivation.program.dtype != p.dtype:
+        if objective is None or own or p.trains_apart or objective.derivation.program.dtype != p.dtype:
             closed = isinstance(self.bound, ELBO)
-            d, eager = _derive(p, guide, seed, executor, closed=closed, relaxed=True)
+            d, eager = _derive(p, guide, seed, executor, closed=closed, relaxed=True, training=True)
+            own |= d.trains_apart
             if eager and own:
                 raise ModelError(
                     "bound=, weights= or a relaxation where control flow depends on a draw", "the ELBO", "np.where"
                 )
             objective = replace(objective_of(d, self.bound, weights=self.weights), plain=not own)
         d = objective.derivation
+        executor = "eager" if eager else executor
         if own:
-            found = self._steps(p, guide, objective, eager, seed, progress, starts, run, keep)
+            found = self._steps(p, guide, objective, executor, seed, progress, starts, run, keep)
             return self._of_the_elbo(p, guide, objective, found, seed)
-        return self._steps(p, guide, objective, eager, seed, progress, starts, run, keep)
+        return self._steps(p, guide, objective, executor, seed, progress, starts, run, keep)
 
     def _piloted(self, objective: Objective, starts: Mapping[str, np.ndarray], seed: int) -> Objective:
         """The objective with its control variates chosen at the start, for the number of draws of a step."""
@@ -161,7 +167,8 @@ class BBVI:
         """The solution with the ELBO of the model itself as its objective, and in words what was climbed."""
         d = derive(p, guide, seed=seed)
         chosen = {f.name: objective.plan.of_site(f.name) for f in objective.derivation.factors}
-        notes = [f"climbed {self.bound}" + (f", with weights on {', '.join(self.weights)}" if self.weights else "")]
+        what = f"{self.bound}" + (", with the model as it is in training" if objective.derivation.trains_apart else "")
+        notes = [f"climbed {what}" + (f", with weights on {', '.join(self.weights)}" if self.weights else "")]
         notes += [f"in the climb, {name}: {found[1].why}" for name, found in chosen.items() if found]
         elbo = Objective(d, choose(d), plain=False)
         return replace(
@@ -173,17 +180,18 @@ class BBVI:
         p: Problem,
         guide: Any,
         objective: Objective,
-        eager: bool,
+        executor: str,
         seed: int,
         progress: Callable | None,
         starts: Mapping[str, np.ndarray] | None,
         run: Run | None,
         keep: Keep | None,
     ) -> Solution:
-        d = objective.derivation
+        d, eager = objective.derivation, executor == "eager"
         if run is not None:
+            executor = "numpy" if executor == "auto" else executor
             objective = objective if eager else self._piloted(objective, run.start, seed)
-            return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+            return self._ended(self._settings(p, guide, objective, seed, executor), run, progress, keep)
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
@@ -204,23 +212,40 @@ class BBVI:
                     stop_reason=INTERRUPTED,
                 )
             notes.append(f"started from {how}")
-        where = Coordinates.at(d, starts, tables=not eager)
+        where = Coordinates.at(d, starts, tables=executor in ("auto", "numpy"))
         if where.size == 0 and not where.tables:
             return _unmoved(where, objective)
         objective = objective if eager else self._piloted(objective, where.starts, seed)
+        if executor == "auto":
+            executor, why = self._executor_for(objective)
+            notes += [why] if why else []
+            where = where if executor == "numpy" else Coordinates.at(d, starts)
         state = self.init_state(where, d)._replace(baselines=() if eager else objective.start)
         run = Run(where, state, where.starts, notes=tuple(notes), doubts=rivals)
-        return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+        return self._ended(self._settings(p, guide, objective, seed, executor), run, progress, keep)
 
     def _ended(self, settings: Settings, run: Run, progress: Callable | None, keep: Keep | None) -> Solution:
         """The run to its end, and what there is to say against its guide."""
         solution = run_stages(settings, run, progress, keep)
         return replace(solution, doubts=(*solution.doubts, *doubts(solution, settings.seed)))
 
-    def _settings(self, p: Problem, guide: Any, objective: Objective, seed: int, eager: bool) -> Settings:
-        d = objective.derivation
-        steps = partial(self._eager_step, p, guide, d, seed) if eager else partial(self._step, objective, seed)
-        return Settings(self, steps, objective, "eager" if eager else "numpy", seed, self.particles_for(objective))
+    def _executor_for(self, objective: Objective) -> tuple[str, str]:
+        """The executor by the counted cost of a step, and why it is not NumPy's."""
+        work = self.particles_for(objective) * objective.cost
+        rows = any(x.rows for x in objective.derivation.parameters.values())
+        if work < COMPILED or rows or find_spec("jax") is None:
+            return "numpy", ""
+        return "jax", f"executor: jax, because a step counts {work:.2g} operations, which are worth compiling"
+
+    def _settings(self, p: Problem, guide: Any, objective: Objective, seed: int, executor: str) -> Settings:
+        particles = self.particles_for(objective)
+        if executor == "jax":
+            steps = CompiledSteps(self.optimizer, objective, particles, seed, dict(self.weights or {}))
+        elif executor == "eager":
+            steps = partial(self._eager_step, p, guide, objective.derivation, seed)
+        else:
+            steps = partial(self._step, objective, seed)
+        return Settings(self, steps, objective, executor, seed, particles)
 
     # -- one step --------------------------------------------------------------------------
     def init_state(self, where: Coordinates, d: Derivation) -> State:
@@ -320,8 +345,10 @@ def _unmoved(where: Coordinates, objective: Objective) -> Solution:
 
 
 def _check_executor(executor: str) -> None:
-    if executor not in ("auto", "numpy", "eager"):
-        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'", "executor='auto'")
+    if executor not in ("auto", "numpy", "eager", "jax"):
+        raise ModelError(f"executor={executor!r}", "'auto', 'numpy', 'eager' or 'jax'", "executor='auto'")
+    if executor == "jax":
+        require_jax()
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str, **how: Any) -> tuple[Derivation, bool]:
@@ -329,7 +356,7 @@ def _derive(p: Problem, guide: Any, seed: int, executor: str, **how: Any) -> tup
         try:
             return derive(p, guide, seed=seed, **how), False
         except BranchOnDraw:
-            if executor == "numpy":
+            if executor in ("numpy", "jax"):
                 raise
     return derive(p, guide, seed=seed, eager=True, **how), True
 

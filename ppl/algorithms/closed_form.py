@@ -143,6 +143,69 @@ def _of_joint(b: Joint, eta: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return out
 
 
+def naturals(b: Block | Joint, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The natural parameters of a block at the guide's parameters, as `parameters` gives these."""
+    own = lambda site, kind: np.asarray(values[f"{site}.{kind}"], dtype=float)
+    shape, family = tuple(x.size for x in b.axes), b.family
+    if isinstance(b, Joint):
+        return _of_pair(b, own)
+    if isinstance(family, Normals) and family.event:
+        tril = own(b.name, "scale_tril")
+        precision = np.linalg.inv(tril @ np.swapaxes(tril, -1, -2))
+        first = np.squeeze(precision @ own(b.name, "loc")[..., None], -1)
+        like = {s: np.empty([x.size for x in b.statistic_axes(s)]) for s in family.statistics}
+        lead = tuple(n for i, n in enumerate(shape) if i not in family.event)
+        n = tril.shape[-1]
+        second = family._unmatrix(-0.5 * precision.reshape(*lead, n, n), like["xx"])
+        return {"x": family._unvector(first.reshape(*lead, n), like["x"]), "xx": second}
+    if isinstance(family, Normals):
+        precision = own(b.name, "scale").reshape(shape) ** -2.0
+        return {"x": own(b.name, "loc").reshape(shape) * precision, "xx": -0.5 * precision}
+    if isinstance(family, PowerGammas):
+        log, power = own(b.name, "concentration") * family.power - 1.0, -own(b.name, "rate")
+        return {"log": log.reshape(shape), "power": power.reshape(shape)}
+    if isinstance(family, Betas):
+        names = {"log": "concentration1", "log1m": "concentration0"}
+        return {s: own(b.name, n).reshape(shape) - 1.0 for s, n in names.items()}
+    if isinstance(family, Dirichlets):
+        return {"log": own(b.name, "concentration").reshape(shape) - 1.0}
+    if isinstance(family, Wisharts):
+        n = shape[-1]
+        half = 0.5 * (own(b.name, "concentration").reshape(shape[:-2]) - (n + 1))
+        log_det = half if family.power == 1 else -half - (n + 1)
+        return {"logdet": log_det, "power": -0.5 * own(b.name, "rate_matrix").reshape(shape)}
+    probs = own(b.name, "probs")
+    hot = np.stack([1.0 - probs, probs], -1) if b.discrete == "boolean" else probs
+    return {"is": np.log(hot).reshape(shape)}
+
+
+def _of_pair(b: Joint, own: Any) -> dict[str, np.ndarray]:
+    """The natural parameters of a location and its precision."""
+    x, y = b.x.name, b.y.name
+    loc = own(x, "loc").reshape([a.size for a in b.x.axes])
+    if isinstance(b.family, NormalWisharts):
+        k = own(x, "precision_scale").reshape(loc.shape[:-1])
+        of_y = naturals(b.y, {f"{y}.{s}": own(y, s) for s in ("concentration", "rate_matrix")})
+        outer = k[..., None, None] * loc[..., :, None] * loc[..., None, :]
+        return {
+            "yxx": -0.5 * k,
+            "yx": k[..., None] * loc,
+            "power": of_y["power"] - 0.5 * outer,
+            "logdet": of_y["logdet"] + 0.5,
+        }
+    of_y = naturals(b.y, {f"{y}.{s}": own(y, s) for s in ("concentration", "rate")})
+    if not b.family.event:
+        k = own(x, "precision_scale").reshape(loc.shape)
+        of_y = {s: e.reshape(loc.shape) for s, e in of_y.items()}
+        half = {"yxx": -0.5 * k, "yx": k * loc, "y": of_y["power"] - 0.5 * k * loc**2}
+        return {**half, "log": of_y["log"] + 0.5}
+    tril = own(x, "scale_tril").reshape(*loc.shape, loc.shape[-1])
+    precision = np.linalg.inv(tril @ np.swapaxes(tril, -1, -2))
+    yx = np.squeeze(precision @ loc[..., None], -1)
+    y_part = of_y["power"] - 0.5 * np.sum(yx * loc, -1)
+    return {"yxx": -0.5 * precision, "yx": yx, "y": y_part, "log": of_y["log"] + 0.5 * loc.shape[-1]}
+
+
 def families_of(b: Block | Joint) -> tuple[SiteFamily, ...]:
     """The guide's families of a block: two where it is joint, the precision first."""
     if not isinstance(b, Joint):

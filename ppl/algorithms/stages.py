@@ -245,7 +245,7 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
         reason = f"{AGREED}, and {went}" if converged else f"stages agreed, but {went} and left the answer"
         reason += f" ({INTERRUPTED})" if why == INTERRUPTED else ""
     values = run.where.concrete(*run.best)
-    start, climbs = dict(run.start), settings.executor == "numpy" and objective.climbs
+    start, climbs = dict(run.start), settings.executor != "eager" and objective.climbs
     if climbs and _start_is_better(objective, start, values, settings.seed):
         values = start
         reason = f"the start is kept: the stochastic steps, which stopped because {reason}, did not improve on it"
@@ -276,6 +276,12 @@ def _advance(settings: Settings, step: Callable, run: Run, held: BetweenSteps, k
     """Steps to the end of the window, or of all, or until the run is to be kept; and why it ends here, if it does."""
     algorithm, state, (elbo, total, count, taken), history, why = settings.algorithm, run.state, run.sums, [], ""
     try:
+        portion = min(WINDOW - taken, algorithm.steps - state.step)
+        if hasattr(step, "several") and algorithm.callback is None and portion > 0:
+            with held:
+                state, history, finite, x = step.several(state, portion)
+                taken, count = taken + portion, count + int(np.sum(finite))
+                total, elbo = total + x, elbo + float(np.sum(history[finite]))
         while taken < WINDOW and state.step < algorithm.steps:
             with held:
                 with np.errstate(all="ignore"):  # what is not finite is counted, not printed
@@ -488,7 +494,7 @@ def _error(windows, state: State, where: Coordinates, optimizer: Any) -> float:
 def _refusal(values: Mapping[str, np.ndarray], what: str, history: np.ndarray, settings: Settings) -> NumericalError:
     """The error that a run ends with at these values."""
     objective = settings.objective
-    if settings.executor != "numpy":
+    if settings.executor == "eager":
         expected = "finite log densities where the guide draws"
         return NumericalError(what, expected, EXTREME, state=values, history=history)
     d = objective.derivation

@@ -7,6 +7,7 @@ from .ascent import Ascent, State
 from .blocks import Block, Joint
 from .chains import Chain, StateChains, has_states, sorted_values
 from .execution import Execution, row_plate
+from .heldout import NoClosedForm, log_predictive
 from .recognition import Recognized, recognize, record
 from .shards import Shard, Shards
 
@@ -16,12 +17,14 @@ __all__ = [
     "Chain",
     "Execution",
     "Joint",
+    "NoClosedForm",
     "Recognized",
     "Shard",
     "Shards",
     "State",
     "StateChains",
     "has_states",
+    "log_predictive",
     "recognize",
     "record",
     "row_plate",

@@ -102,10 +102,11 @@ class Operand:
 
 @dataclass(frozen=True)
 class Product:
-    """coefficient x statistics of latents x data, summed over all labels."""
+    """coefficient x statistics of latents x data, summed over all labels but those in `batch`."""
 
     site: str
     coefficient: float
     operands: tuple[Operand, ...]
     data: tuple[Factor, ...]
+    batch: tuple[Label, ...] = ()
     split: tuple[Label | None, tuple[str, ...]] | None = None  # the sites along a label, or whose products are added up

@@ -63,12 +63,17 @@ def record(
 
 
 def recognize(
-    recorded: RecordedModel, draws: int = 64, blocks: Sequence[tuple[str, ...]] = (), points: Collection[str] = ()
+    recorded: RecordedModel,
+    draws: int = 64,
+    blocks: Sequence[tuple[str, ...]] = (),
+    points: Collection[str] = (),
+    by_element: bool = False,
 ) -> Recognized:
     """Match a recorded model against the families; `draws` are for what is left free.
 
     `blocks` are sites that are to be one block each: a location and its precision, or several normals; a site
-    alone is by itself also where it would be in a chain. `points` are in no chain.
+    alone is by itself also where it would be in a chain. `points` are in no chain. Products are summed over the
+    axes of their site's log density, unless they are wanted `by_element`, without chains then.
     """
     algebra, roots = Algebra(), {}
     sites: dict[str, tuple[Atom, Any]] = {}
@@ -88,16 +93,18 @@ def recognize(
     random = recorded.of_kind()
     outputs = [s.fn.log_prob(s.value) for s in random]
     products: list[tuple[str, float, tuple[Factor, ...]]] = []
+    batches: dict[str, tuple[Label, ...]] = {}
     if roots:
         for s, poly in zip(random, rewritten(algebra, roots, outputs), strict=True):
-            whole = algebra.total(poly, range(len(poly.axes)))
+            whole = poly if by_element else algebra.total(poly, range(len(poly.axes)))
             products += [(s.name, c * s.plate_scale, fs) for c, fs in whole.terms]
+            batches[s.name] = whole.axes
     free: dict[Atom, None] = {}
     asked = [b for b in blocks if len(b) > 1 and _all_real(sites, b)]
     joint = _pairs(sites, [b for b in blocks if len(b) > 1 and b not in asked])
     alone = {n for b in blocks if len(b) == 1 for n in b} | set(points) | {a.name for a in joint}
     able = {n: _block(n, atom, s, {}, {}) for n, (atom, s) in sites.items() if isinstance(s, Site) and n not in alone}
-    structure = find(algebra, products, able, asked)
+    structure = find(algebra, products, {} if by_element else able, () if by_element else asked)
     while True:
         matched, events, powers, more = _match(products, free, blocked, joint, structure)
         if not more:
@@ -114,8 +121,8 @@ def recognize(
         data = tuple(f for f in factors if f.atom.kind in ("data", "index"))
         tables = [Operand(*Recognized.free_name(f.atom, f.fn), (axis, *f.labels)) for f in own]
         fixed = [_with_event(o, blocks[o.block]) for o in operands]
-        product = Product(site, c / draws if own else c, (*read.operands, *fixed, *tables), data)
-        found.append((product, read))
+        c = c / draws if own else c
+        found.append((Product(site, c, (*read.operands, *fixed, *tables), data, batches[site]), read))
     products, chains = shared(stacked(algebra, found), structure.chains)
     blocks.update({c.name: c for c in chains})
     names = tuple(n for n, (atom, _) in sites.items() if atom in free)

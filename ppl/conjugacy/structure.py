@@ -10,7 +10,7 @@ all steps are alike: they are stacked to one product with an axis of time, so th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from math import prod
 from typing import Any, NamedTuple
@@ -494,7 +494,7 @@ def stacked(algebra: Algebra, products: Sequence[tuple[Product, Read]]) -> list[
         made = read.made
         row = _row(p, made, read.time) if made and read.time is not None else None
         if row is None:
-            out.append(Product(p.site, p.coefficient, p.operands, (*p.data, *made)))
+            out.append(replace(p, data=(*p.data, *made)))
         else:
             groups.setdefault(row.key, []).append(row)
     return [*out, *(_joined(algebra, rows) for rows in groups.values())]
@@ -571,7 +571,8 @@ def _joined(algebra: Algebra, rows: list[_Row]) -> Product:
         coefficient, data = coefficient * c, [*data, *table]
     sites = np.repeat([r.product.site for r in rows], counts)[order]
     split = (label, tuple(sites)) if len(set(sites)) > 1 else None
-    return Product(first.product.site, coefficient, tuple(operands), (*data, *made, *whole), split)
+    made_of = (*data, *made, *whole)
+    return Product(first.product.site, coefficient, tuple(operands), made_of, split=split)
 
 
 def _names(row: _Row) -> dict[Label, int]:
@@ -610,5 +611,5 @@ def shared(products: list[Product], chains: Sequence[Chain]) -> tuple[list[Produ
                 for o in p.operands
             )
             split = (None, p.split[1]) if operands != p.operands and p.split else p.split
-            products[i] = Product(p.site, p.coefficient, operands, p.data, split)
+            products[i] = replace(p, operands=operands, split=split)
     return products, out

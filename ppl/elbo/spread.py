@@ -224,6 +224,29 @@ class _Call:
         place = lambda i: None if i == axis else i - len(x.shape)
         return self.made(call_recording(fun, (whole, axis + len(self.labels)), {}), self.moved(x, fun, place))
 
+    def windowed(self, fun: Callable, args: tuple) -> Spread:
+        """Windows, and windows added up: in space and in features elements meet, in front of it they do not."""
+        x = args[0]
+        space = len(args[1]) + 1 if fun is op.windows.run else 2 * len(args[1]) + 1
+        front = range(len(x.shape) - space)
+        place = lambda i: i - len(self.shape) if i in front else None
+        return self.made(call_recording(fun, (x.full(keep=front), *args[1:]), {}), self.moved(x, fun, place))
+
+    def padded(self, fun: Callable, args: tuple) -> Spread:
+        """Zeros around an array, as np.pad makes them; an axis that grows mixes."""
+        x, key, new = args
+        slices = type(key) is tuple and len(key) == len(new) == len(x.shape) and all(type(k) is slice for k in key)
+        if not slices:
+            return self.flat(fun, args, {})
+        kept = [i for i, n in enumerate(new) if key[i].indices(n) == (0, n, 1)]
+        own = [slice(None) if i in kept else k for i, k in enumerate(key)]
+        whole = x.full(keep=kept)
+        lead, sides = np.shape(whole)[: len(self.labels)], np.shape(whole)[len(self.labels) :]
+        space = (*lead, *(m if i in kept else n for i, (m, n) in enumerate(zip(sides, new, strict=True))))
+        place = lambda i: i - len(new) if i in kept else None
+        key = (*(slice(None),) * len(lead), *own)
+        return self.made(op.scatter(whole, key, space), self.moved(x, fun, place))
+
     def reshaped(self, fun: Callable, args: tuple) -> Spread:
         x, new = args
         before, after = ([i for i, n in enumerate(s) if n != 1] for s in (x.shape, new))
@@ -455,6 +478,26 @@ class _Call:
             found.append(axes)
         return self.made(self._flattened(fun, args, {}), self.common(fun, found))
 
+    def matrices(self, fun: Callable, args: tuple) -> Spread:
+        """Linear algebra of the last two axes, matrix by matrix: these mix, those before them do not."""
+        lead = max((len(a.shape) if type(a) is Spread else np.ndim(a)) for a in args) - 2
+        core = len(self.shape) - lead
+        aligned, found = [], []
+        for a in args:
+            if type(a) is Spread:
+                whole = Spread(a.full(keep=range(len(a.shape) - 2)), a.labels, a.shape, a.axes)
+                aligned.append(whole.aligned(self.labels, lead + 2))
+                n = len(a.shape)
+                to = {i: i - n + 2 - core if i < n - 2 else None for i in range(n)}
+                found.append(self.moved(a, fun, to.__getitem__))
+            else:
+                aligned.append(a)
+        shapes = [np.shape(a)[:-2] for a in aligned]
+        if len(set(shapes)) > 1:
+            every = np.broadcast_shapes(*shapes)
+            aligned = [np.broadcast_to(a, (*every, *np.shape(a)[-2:])) for a in aligned]
+        return self.made(call_recording(fun, tuple(aligned), {}), self.common(fun, found))
+
     def flat(self, fun: Callable, args: tuple, kwargs: dict) -> Spread:
         """Any other operation, batched: where elements go is not followed."""
         for s in _spreads((args, kwargs)):
@@ -486,12 +529,30 @@ _RULES: dict[Callable, Callable] = {
     op.largest.run: _Call.reduced,
     op.log_total_exp.run: _Call.reduced,
     op.running_sum.run: _Call.along,
+    op.windows.run: _Call.windowed,
+    op.overlaid.run: _Call.windowed,
+    op.scatter.run: _Call.padded,
     op.reshape.run: _Call.reshaped,
     op.broadcast.run: _Call.broadcast,
     op.transpose.run: _Call.transposed,
     op.concatenate.run: _Call.concatenated,
     op.index.run: _Call.indexed,
     np.matmul: _Call.product,
+    **dict.fromkeys(
+        (
+            op.cholesky.run,
+            op.log_abs_det.run,
+            op.sign_det.run,
+            op.eigenvalues.run,
+            op.eigenvectors.run,
+            op.triangular_solve.run,
+            op.triangular_solve_transposed.run,
+            np.linalg.solve,
+            np.linalg.inv,
+            np.linalg.det,
+        ),
+        _Call.matrices,
+    ),
 }
 
 

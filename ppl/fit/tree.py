@@ -26,7 +26,7 @@ PROBLEM = {
     "guide": str | list | None | Missing,
     "form": dict[str, float | np.ndarray | None],
     "seed": int,
-    "executor": Literal["numpy", "eager"],
+    "executor": Literal["numpy", "eager", "jax"],
     "dtype": Literal["float32", "float64"],
     "shapes": dict[str, tuple[int, ...]],
     "terms": dict[str, float],
