@@ -42,15 +42,18 @@ class CAVI:
     init
         values of some sites to start from: `{"mu": array}`.
     blocks
-        pairs of a location and its precision that keep their dependence: `[("mu", "tau")]` makes q(mu, tau) a
-        normal-gamma, or a normal-Wishart.
+        sites that keep their dependence, as one block each. A location and its precision, `[("mu", "tau")]`, make
+        q(mu, tau) a normal-gamma or a normal-Wishart; several normal sites make one normal. Chains need not be
+        named: states, or normals, each given those before it, are one block by forward-backward or Kalman
+        smoothing, in `ppl.scan` as in a loop of Python. A site alone, `("z_1",)`, is taken out of its chain.
 
     Raises
     ------
     ConjugacyError
         where no site has a closed form, or one that has none is discrete; the message names what blocks.
 
-    Source: Bishop, Pattern Recognition and Machine Learning (2006), section 10.4; Winn and Bishop (2005).
+    Source: Bishop, Pattern Recognition and Machine Learning (2006), section 10.4; Winn and Bishop (2005); of chains
+    Beal, Variational algorithms for approximate Bayesian inference (2003), chapters 3 and 5.
 
     >>> import numpy as np, ppl, ppl.distributions as dist
     >>> def model(y):

@@ -170,9 +170,9 @@ class _Search:
         before, after, first = before[kept], after[kept], first[kept]
         graph = coo_array((np.ones(len(before)), (before, after)), (self.count, self.count))
         _, part = connected_components(graph, directed=False)
-        for a in list(self.forced)[1:]:  # these are one
-            for n in {part[self.first[a]]} - {part[self.first[next(iter(self.forced))]]}:
-                part[part == n] = part[self.first[next(iter(self.forced))]]
+        if self.forced:  # these are one
+            own = [part[self.first[a]] for a in self.forced]
+            part[np.isin(part, own)] = own[0]
         depth = _depths(before[first], after[first], self.count)
         out = []
         owners = {int(part[n]): [] for n in self.first.values()}
@@ -193,8 +193,9 @@ class _Search:
         name = atoms[0].name
         degrees = [np.bincount(x, minlength=self.count)[nodes].max() for x in (before, after)]
         if self.kind == "states" and max(degrees) > 1:
-            why = "steps that read several steps before, or are read by several after: no chain, so each by itself"
-            self.reasons.append(Reason(name, f"{', '.join(a.name for a in atoms[:4])}: {why}"))
+            why = "a step reads several others, or several read it: no chain, so that each is by itself"
+            hint = 'algorithm="auto", which may sum them out'
+            self.reasons.append(Reason(name, why, hint, ", ".join(a.name for a in atoms[:4])))
             return False
         return self.kind == "states" or bool(self.times.keys() & set(atoms)) or depth[nodes].max() + 1 >= LEAST
 
@@ -370,7 +371,8 @@ def find(
                 continue
             made = _made(search, [by_atom[a] for a in group], depth, products)
             if isinstance(made, str):
-                structure.reasons.append(Reason(group[0].name, made))
+                hint = "steps of one shape, in the same plates"
+                structure.reasons.append(Reason(group[0].name, made, hint, ", ".join(a.name for a in group[:4])))
                 continue
             structure.chains.append(made)
             structure._index()
@@ -383,7 +385,7 @@ def find(
                 if any(f.atom in structure.of and structure.of[f.atom][0].name == chain.name for f in fs):
                     structure.read(fs)
         except Unfit as e:
-            structure.reasons.append(Reason(chain.name, str(e)))
+            structure.reasons.append(Reason(chain.name, str(e), "densities of a step and the one before", chain.name))
             structure.without([m.block.atom for m in chain.members])
     return structure
 

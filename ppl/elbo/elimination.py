@@ -418,10 +418,8 @@ class _Series:
             pairs = np.broadcast_to(pairs, (*np.shape(pairs)[:-1], shape[d]))
             total = logsumexp(products(pairs, at)[-1][..., 0], at + 1)
         # Before the first step stands a state: of another site, a known one, or any, since then all rows are alike.
-        rows = list(np.shape(total)[at + 1 :])
-        rows.insert(ndim + d, 1)
         parts = [e.sites[s].size for s in chain]
-        total = np.reshape(total, (*np.shape(total)[:at], *parts, *rows))
+        total = np.reshape(total, (*np.shape(total)[:at], *parts, *np.shape(total)[at + 1 :]))
         kept = (slice(None) if (i := e.starts.get(s, -1)) >= 0 else -1 - i for s in chain)
         total = total[(*(slice(None),) * at, *kept)]
         free = (*rest, *first)
@@ -441,11 +439,14 @@ class _Series:
         ndim: int,
         d: int,
     ) -> Any:
-        """The sum of tables: axes of the rest, those of the labels `inside` joined to `states`, rows, and time."""
+        """The sum of tables: axes of the rest, those of the labels `inside` joined to `states`, rows, and time.
+
+        Among the rows time leaves an axis of length 1.
+        """
         labels, own = (*rest, *inside), len(inside)
         sizes = [e.sites[label.site].size for label in labels]
         if not tables:
-            return np.zeros((*(1,) * (e.lead + len(rest)), *states, *(1,) * ndim))
+            return np.zeros((*(1,) * (e.lead + len(rest)), *states, *(1,) * (ndim + 1)))
         t = e.joined(tables)
         x = e.aligned(t, tuple(sorted(labels)), ndim)
         ordered = sorted(labels)
@@ -454,7 +455,9 @@ class _Series:
         others = [i for i in range(n, n + ndim) if i != time]
         x = np.transpose(x, (*range(e.lead), *(e.lead + ordered.index(label) for label in labels), *others, time))
         x = np.broadcast_to(x, (*np.shape(x)[: e.lead], *sizes, *np.shape(x)[n:]))
-        return np.reshape(x, (*np.shape(x)[: n - own], *states, *np.shape(x)[n:]))
+        rows = list(np.shape(x)[n:])
+        rows.insert(ndim + d, 1)
+        return np.reshape(x, (*np.shape(x)[: n - own], *states, *rows))
 
     def draw(self, e: Elimination, states: dict[Label, np.ndarray], rng: np.random.Generator) -> None:
         n = 1 + len(self.rest)

@@ -349,24 +349,6 @@ class _Call:
         whole = Spread(p.full(), p.labels, p.shape, p.axes).aligned(self.labels, len(p.shape))
         return np.broadcast_to(whole, (*self.sizes, *p.shape))
 
-    def _lag(self, x: Spread, parts: Sequence[Any], axis: int) -> tuple[tuple[Label, ...], dict]:
-        """Labels and axes of a series whose elements are all moved on, by the rows that now stand before it."""
-        k = next(i for i, p in enumerate(parts) if p is x)
-        before = sum(np.shape(p)[axis] for p in parts[:k])
-        after = sum(np.shape(p)[axis] for p in parts[k + 1 :])
-        new = {}
-        for label in x.labels:
-            places, site = x.axes[label], self.sites[label.site]
-            for j, a in enumerate(places):
-                if len(x.shape) + a == axis:
-                    if site.parallel[j] != site.time or after or self.shape[axis] != site.shape[site.time]:
-                        self.mix(label, j, op.concatenate)
-                    new[label] = Label(label.site, label.lag + before)
-        labels = tuple(new.get(label, label) for label in x.labels)
-        if list(labels) != sorted(labels):
-            self.mix(x.labels[0], 0, op.concatenate)
-        return labels, {new.get(label, label): places for label, places in x.axes.items()}
-
     def indexed(self, fun: Callable, args: tuple) -> Spread:
         x, key = args
         shape = x.shape if type(x) is Spread else np.shape(x)

@@ -288,6 +288,32 @@ def test_svi_on_all_sequences_is_cavi_and_on_minibatches_comes_close():
     assert some.params["first.transitions"].shape == (96, 11, K, K)
 
 
+def walks(y):
+    q, r = ppl.sample("q", dist.Gamma(2.0, 1.0)), ppl.sample("r", dist.Gamma(2.0, 1.0))
+    with ppl.plate("sequences", len(y)):
+
+        def step(x, y_t):
+            x = ppl.sample("x", dist.Normal(x, q**-0.5))
+            ppl.sample("y", dist.Normal(x, r**-0.5), obs=y_t)
+            return x, None
+
+        ppl.scan(step, np.zeros(len(y)), y.T)
+
+
+@pytest.mark.parametrize("model", [sequences, walks])
+def test_chains_in_shards_are_those_at_once(model, monkeypatch):
+    z, y = many(3)
+    soft = np.eye(K)[z] * 0.8 + 0.2 / K
+    start = {"first": soft[:, 0], "z": np.moveaxis(soft[:, 1:], 1, 0)} if model is sequences else "auto"
+    once = fit_of(model, y, init=start)
+    monkeypatch.setattr("ppl.conjugacy.execution.FEWEST_ROWS", 2)
+    monkeypatch.setattr("ppl.conjugacy.shards.SHARD", 2)
+    apart = fit_of(model, y, init=start)
+    np.testing.assert_allclose(apart.elbo, once.elbo, rtol=1e-10)
+    for name in ("first.initial", "first.transitions") if model is sequences else ("x.loc", "x.scale_trils"):
+        np.testing.assert_allclose(apart.params[name], once.params[name], atol=1e-5)
+
+
 def baum_welch(y, start, row, mu, sd, sweeps):
     """Baum-Welch, a loop over time in plain probabilities (Rabiner 1989)."""
     logs = []
