@@ -144,7 +144,7 @@ class Ascent:
             if isinstance(b, Joint) and all(site in given for site in b.sites):
                 made = b.family.at(*(_flat(c, given[c.name]) for c in (b.x, b.y)))
             elif isinstance(b, Chain) and all(site in given for site in b.sites):
-                made = b.at({site: np.asarray(given[site]) for site in b.sites})
+                made = b.at(given)
             elif isinstance(b.family, StateChains):
                 made = b.family.start(self._picks(rng, [x.size for x in b.axes], 0, few))
             else:
@@ -159,7 +159,8 @@ class Ascent:
                 state = replace(state, means={**means, **made}, eta=eta)
             return state
         hot = [n for n in e.local if has_states(e.blocks[n])]
-        if any(n in init for n in e.local) or (few and hot and not told):
+        asked = any(site in init for n in e.local for site in e.blocks[n].sites)
+        if asked or (few and hot and not told):
             local = self._local_start(rng, init, hot, few, state.local)
             sums: dict[tuple, Any] = {}
             for rows, tables in self.batches(batch)():
@@ -275,8 +276,9 @@ class Ascent:
         for n in e.local:
             b = e.blocks[n]
             at = b.axes.index(b.axis_of(e.rows))
-            if n in init:
-                out.update({(n, s): np.moveaxis(x, at, 0) for s, x in self._given(n, init[n]).items()})
+            if all(site in init for site in b.sites):
+                made = b.at(init) if isinstance(b, Chain) else self._given(n, init[n])
+                out.update({(n, s): np.moveaxis(x, at, 0) for s, x in made.items()})
             elif n in hot:
                 shape = shards.state_shape(n, "is", shards.count)
                 picks = self._picks(rng, shape, 0 if isinstance(b, Chain) else len(shape) - 2, few)
