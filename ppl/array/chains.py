@@ -18,7 +18,7 @@ from . import operations as op
 from .batching import Batched, rule
 from .derivatives import PULLS, pull_through
 from .forward import PUSHES
-from .recording import SHAPES, Tape, operation, program_of, replay, tape_of
+from .recording import SHAPES, Tape, _dtype, operation, program_of, replay, tape_of
 from .scan import scan
 
 SMALLEST = 1e-280  # of a sum of scaled numbers, below which it may have lost some
@@ -83,14 +83,19 @@ def chain_log_sum(nodes, pairs):
     """
     lead = np.broadcast_shapes(np.shape(nodes)[:-2], np.shape(pairs)[:-3])
     found = _backwards(_time_first(nodes, lead, 2), _time_first(pairs, lead, 3))
-    return np.broadcast_to(found.messages[0], (prod(lead), np.shape(nodes)[-1])).reshape(*lead, -1)
+    whole = np.broadcast_to(found.messages[0], (prod(lead), np.shape(nodes)[-1])).reshape(*lead, -1)
+    return whole.astype(_type_of(nodes, pairs))
 
 
-def _log_sum_shape(nodes, pairs):
-    return (*np.broadcast_shapes(np.shape(nodes)[:-2], np.shape(pairs)[:-3]), np.shape(nodes)[-1]), np.dtype(float)
+def _type_of(*arrays: Any) -> np.dtype:
+    """What they make together, in floating numbers."""
+    return np.result_type(np.float32, *map(_dtype, arrays))
 
 
-SHAPES[chain_log_sum.run] = _log_sum_shape
+SHAPES[chain_log_sum.run] = lambda nodes, pairs: (
+    (*np.broadcast_shapes(np.shape(nodes)[:-2], np.shape(pairs)[:-3]), np.shape(nodes)[-1]),
+    _type_of(nodes, pairs),
+)
 
 
 @operation
@@ -123,7 +128,7 @@ def chain_slopes(nodes, pairs, weights):
     else:
         p_slopes += shares[..., None] * found.v[..., None, :] * found.move
     flat = [np.moveaxis(x, 0, 1).reshape(*lead, -1) for x in (n_slopes, p_slopes)]
-    return np.concatenate(flat, -1)
+    return np.concatenate(flat, -1).astype(_type_of(nodes, pairs, weights))
 
 
 def _rows(x: np.ndarray, m: np.ndarray) -> np.ndarray:
@@ -132,7 +137,7 @@ def _rows(x: np.ndarray, m: np.ndarray) -> np.ndarray:
 
 SHAPES[chain_slopes.run] = lambda nodes, pairs, weights: (
     (*np.shape(weights)[:-1], prod(np.shape(nodes)[-2:]) + prod(np.shape(pairs)[-3:])),
-    np.dtype(float),
+    _type_of(nodes, pairs, weights),
 )
 
 
