@@ -104,6 +104,7 @@ class EM:
             terms=ascent.terms(state),
             entropy=state.entropy,
             history=climb.history,
+            gradients=climb.sweeps,
             reason=climb.reason,
             converged=climb.converged,
             notes=climb.notes,
