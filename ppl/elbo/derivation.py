@@ -35,7 +35,7 @@ from ..graph import (
     recorded_in,
     union,
 )
-from ..guides import PRIOR, Assembly, Factor, Joint, unconstrained_shape
+from ..guides import CLOSED, PRIOR, Assembly, Factor, Joint, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
 from ..model.scanned import ScannedDistribution
 from .enumeration import Decision, Density, States, decide, finite_site, sum_out
@@ -434,11 +434,13 @@ def derive(
 
     for f in assembly.factors.values():
         if len(f.sites) > 1 or f.posterior is None:
-            q = ", ".join(f.sites)
+            q = f.name if f.origin == CLOSED else ", ".join(f.sites)
+            scale = float(np.prod([plate.scale for plate in f.plates]))
             if pointwise or _drawn(f, asked, closed):
-                terms.append(Term("-log q", f.name, f"-log q({q})", 1.0, (), output(-f.base.log_prob(f.draw))))
+                log_q = f.base.log_prob(f.draw)
+                terms.append(Term("-log q", f.name, f"-log q({q})", scale, f.plates, output(-log_q)))
             else:
-                terms.append(Term("entropy", f.name, f"H(q({q}))", 1.0, (), output(f.base.entropy())))
+                terms.append(Term("entropy", f.name, f"H(q({q}))", scale, f.plates, output(f.base.entropy())))
 
     position = {id(x): i for i, x in enumerate(tape.inputs)}
     seen = {s.name: s for s in recorded.of_kind() if s.is_observed and not s.options.get("factor")}

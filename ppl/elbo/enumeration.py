@@ -339,7 +339,7 @@ class States:
     """
 
     sites: tuple[Finite, ...]
-    starts: Mapping[int, int]  # which site a loop's begins with
+    starts: Mapping[int, int]  # which site or state a loop's begins with
     tables: Program
     forms: tuple[tuple[tuple, tuple[int, ...]], ...]  # labels and shape of every table
     own: Mapping[str, int]  # the table of a site's own density
