@@ -16,6 +16,7 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,14 @@ def test_no_example_is_left_out():
         "principal_components",
         "topics",
         "univariate_gaussian",
+        "circle_vae",
+        "image_vae",
+        "iwae",
+        "rate_and_distortion",
+        "vq_vae",
+        "few_labels",
+        "clusters_of_codes",
+        "random_decoder",
         "regression_network",
         "bayesian_network",
         "flow_guide",
@@ -594,6 +603,91 @@ def test_one_pass_of_minibatches_comes_close_to_sweeps_over_everything():
     assert 0.0 <= gap < 0.001 * abs(result["everything"].elbo)
     order = np.argsort(example("online_mixture").CENTRES.sum(1))
     np.testing.assert_allclose(result["found"], example("online_mixture").CENTRES[order], atol=0.06)
+
+
+# -- deep generative models ----------------------------------------------------------------------------
+def test_the_circle_is_learned_and_its_code_is_used():
+    result, _ = run("circle_vae")
+    (_, train, test), found = result["rows"][0], result["information"]
+    assert train > -1.3 and abs(test - train) < 0.5
+    # An angle that is known to noise / radius has log(sqrt(2 pi e) / 0.1) - 1.42 = 2.3 nats of information.
+    assert found.active == 1 and abs(found.at_most.value - 2.3) < 0.4
+    assert found.at_least.value - 4 * found.at_least.se < found.at_most.value < found.rate.value + 1e-9
+    z = np.linspace(-2.0, 2.0, 50)[:, None]
+    radius = np.linalg.norm(example("circle_vae").decoded(result["fits"][0], z), axis=1)
+    assert np.all(np.abs(radius - 1.0) < 0.15)
+
+
+def test_a_larger_weight_buys_less_rate_for_more_distortion():
+    points, _ = run("rate_and_distortion")
+    curve = [points[f"beta {b:g}"] for b in example("rate_and_distortion").BETAS]
+    rates, distortions = ([getattr(p, name).value for p in curve] for name in ("rate", "distortion"))
+    assert rates == sorted(rates, reverse=True) and distortions == sorted(distortions)
+    assert curve[-1].rate.value < 0.05 and curve[-1].active == 0  # collapsed
+    best = max(curve, key=lambda p: p.elbo)
+    assert best is points["beta 1"]
+    for name in ("annealed", "free bits"):
+        assert abs(points[name].elbo - best.elbo) < 0.5 and points[name].rate.value > best.rate.value - 0.3
+
+
+def test_a_mixture_of_codes_explains_groups_better_than_one_normal():
+    result, _ = run("clusters_of_codes")
+    module = example("clusters_of_codes")
+    test, _ = module.data(500, 2)
+    one, several = (
+        fit.log_likelihood(test, k, samples=50).per_datum
+        for fit, k in zip(result["fits"].values(), (1, module.GROUPS), strict=True)
+    )
+    assert several > one + 0.3 and result["right"] > 0.6
+    assert "summed out exactly" in result["fits"]["a mixture"].explain()
+
+
+def test_a_decoder_with_a_prior_predicts_better_from_few_data():
+    result, _ = run("random_decoder")
+    assert result["found"]["random"] > result["found"]["learned"]
+    graph = result["fits"]["random"].graph
+    assert {n.name for n in graph.of_kind("latent")} == {
+        "z", *(f"decoder.{k}.{n}" for k in (0, 1) for n in ("weight", "bias"))
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_images_are_encoded_and_decoded():
+    result, _ = run("image_vae")
+    bounds = result["fit"].held_out[:, 1] / len(result["test"])
+    assert bounds[-1] > bounds[0] + 40 and result["information"].active > 2
+    assert result["likelihood"].per_datum > result["information"].elbo
+    module = example("image_vae")
+    codes = result["fit"].posterior(result["test"][:50]).guide_of("z").mean
+    error = np.mean((module.decoded(result["fit"], codes) - result["test"][:50]) ** 2)
+    assert error < 0.7 * np.mean((result["test"].mean(0) - result["test"][:50]) ** 2)
+
+
+@pytest.mark.slow
+def test_bounds_of_more_samples_are_tighter_and_train_no_worse():
+    found, _ = run("iwae")
+    for row in found["likelihoods"]:
+        for low, high in pairwise(row):
+            assert low.per_datum < high.per_datum + 0.1
+    last = [row[-1].per_datum for row in found["likelihoods"]]
+    assert last[-1] > last[0]
+    # The guide of a bound of many samples is worse as a posterior.
+    assert found["likelihoods"][0][0].per_datum > found["likelihoods"][-1][0].per_datum
+
+
+@pytest.mark.slow
+def test_a_codebook_is_in_use_and_a_second_level_helps():
+    found, _ = run("vq_vae")
+    assert found["lost"][1] < found["lost"][0] < 0.75 * found["blind"]
+    assert all(p > 8 for row in found["perplexity"] for p in row)
+    assert {n for n in found["fits"][0].params if n.startswith("level")} == {"level 0.counts", "level 0.sums"}
+
+
+@pytest.mark.slow
+def test_images_without_labels_help_to_classify():
+    result, printed = run("few_labels")
+    assert "10 states of each of 100 elements, summed out exactly" in printed
+    assert result["right"] > result["nearest"] - 0.03
 
 
 # -- networks ------------------------------------------------------------------------------------------
