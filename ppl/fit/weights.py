@@ -241,6 +241,9 @@ def ratios(
     Elements of the plates `together` are not averaged out, but weighed as they are drawn.
     """
     rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+    least = prune(d.program, tuple(d.program.outputs[t.output] for t in d.terms)).work
+    if 1.5 * least * FEWEST_DRAWS > WORK:  # asked first: finding the groups takes some runs
+        return None
     found = [g for g in groups(d, values, rows, seed) if g.plate not in together]
     local = {f.name for g in found for f in g.factors}
     inner = sorted({i for g in found for i in g.terms})
