@@ -249,7 +249,7 @@ def _eager(model, args, kwargs, guide, params, estimators, particles, seed) -> G
     sums, bounds = {n: _Moments() for n in values}, []
     for start in range(0, particles, CHUNK):
         count = min(CHUNK, particles - start)
-        rows = {n: minibatches(rng, d.plates[n], 1)[0] for n in d.index_inputs}
+        rows = {n: minibatches(rng, d.plates[n], count) for n in d.index_inputs}
         bound, grads = objective.contributions(values, rows, independent(rng, d, count), count)
         bounds.append(bound)
         for n in values:
