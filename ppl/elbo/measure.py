@@ -10,7 +10,7 @@ import numpy as np
 
 from ..array import BranchOnDraw, Tape, compile_program, program_of, pull_through
 from ..distributions import biject_to, constraints
-from ..errors import GuideError, Reason
+from ..errors import GuideError, Reason, ShapeError
 from ..model.calls import check_names, count_of, refuse_own_names, seed_of
 from .bounds import ELBO, check_bound
 from .derivation import Derivation, Problem, derive, problem
@@ -88,11 +88,26 @@ def gradient(
     particles, seed = count_of("particles", particles), seed_of(seed)
     bound = ELBO() if bound is None else bound
     check_bound(bound)
+    params = _whole(model, args, kwargs, guide, params, seed)
     if estimators == "all":
         names = ("auto", *ESTIMATORS)
         found = {n: _where_it_fits(model, args, kwargs, guide, params, n, particles, seed, bound) for n in names}
         return {n: record for n, record in found.items() if record is not None}
     return _record_of(model, args, kwargs, guide, params, estimators, particles, seed, bound)
+
+
+def _whole(model, args, kwargs, guide, params, seed) -> dict[str, Any]:
+    """The point with every value at the size of its parameter; one number may stand for all."""
+    if not params:
+        return {}
+    known = derive(problem(model, args, kwargs, eager=True, seed=seed), guide, eager=True, seed=seed).parameters
+    out = {}
+    for name, value in params.items():
+        shape = known[name].init.shape if name in known else np.shape(value)
+        if np.ndim(value) and np.shape(value) != shape:
+            raise ShapeError(f"params['{name}'] of shape {np.shape(value)}", f"shape {shape}", "", site=name)
+        out[name] = np.broadcast_to(value, shape) if np.shape(value) != shape else value
+    return out
 
 
 def _where_it_fits(
@@ -117,9 +132,14 @@ def _where_it_fits(
 def _record_of(model, args, kwargs, guide, params, estimators, particles, seed, bound) -> GradientRecord:
     try:
         return _flat(model, args, kwargs, guide, params, estimators, particles, seed, bound)
-    except BranchOnDraw:
+    except BranchOnDraw as error:
         if not isinstance(bound, ELBO):
-            raise
+            raise GuideError(
+                "a bound of several samples of a model whose control flow depends on a draw",
+                "one program for all draws",
+                "np.where(condition, a, b), or bound=ppl.ELBO()",
+                where=error.where,
+            ) from None
         return _eager(model, args, kwargs, guide, params, estimators, particles, seed)
 
 
@@ -177,14 +197,19 @@ def warm(objective: Objective, values: dict, rng: np.random.Generator, steps: in
     """The states of control variates after some steps at these values."""
     states: Sequence[np.ndarray] = objective.start
     for _ in range(steps if states else 0):
-        signals = _signals(objective, values, rng, WARM_PARTICLES)[0]
+        signals = _signals(objective, values, rng, WARM_PARTICLES, WARM_PARTICLES)[0]
         _, states = objective.combine(signals, WARM_PARTICLES, states)
     return states
 
 
-def _signals(objective: Objective, values: dict, rng: np.random.Generator, particles: int) -> tuple:
-    """Signals, bounds and terms of so many draws, and the blocks (rows, noise, count) that they were made in."""
-    d, together = objective.derivation, objective.coupled * objective.unit
+def _signals(
+    objective: Objective, values: dict, rng: np.random.Generator, particles: int, together: int = 1
+) -> tuple:
+    """Signals, bounds and terms of so many draws, and the blocks (rows, noise, count) that they were made in.
+
+    `together`: how many particles have a minibatch in common.
+    """
+    d, together = objective.derivation, max(together, objective.coupled * objective.unit)
     block = CHUNK // together * together or together
     bounds, signals, terms, blocks = [], [], [], []
     for start in range(0, particles, block):
@@ -200,11 +225,16 @@ def _signals(objective: Objective, values: dict, rng: np.random.Generator, parti
 
 
 def _estimate(
-    objective: Objective, values: dict, rng: np.random.Generator, particles: int, states: Sequence[np.ndarray] = ()
+    objective: Objective,
+    values: dict,
+    rng: np.random.Generator,
+    particles: int,
+    states: Sequence[np.ndarray] = (),
+    shared: bool = False,
 ) -> tuple[float, dict]:
     """Mean bound, and moments of the particles' contributions (of a pair's, where they are mirrored), by parameter."""
     draws, together = particles * objective.unit, objective.coupled * objective.unit
-    signals, bounds, _, blocks = _signals(objective, values, rng, draws)
+    signals, bounds, _, blocks = _signals(objective, values, rng, draws, draws if shared else 1)
     with np.errstate(all="ignore"):
         slots, _ = objective.combine(signals, draws, states)
         bounds = objective.bounds_of(bounds, signals)
@@ -226,14 +256,17 @@ def between_groups(
     particles: int,
     states: Sequence[np.ndarray] = (),
     groups: int = GROUPS,
+    *,
+    shared: bool = False,
 ) -> dict[str, np.ndarray]:
     """`particles` times the variance of a mean of so many, by parameter: seen over groups of their own.
 
-    The contributions of a few particles share their baselines, so their spread says too little.
+    The contributions of a few particles share their baselines, so their spread says too little. `shared`: a group has
+    one minibatch, as a step of a fit.
     """
     means = {n: _Moments() for n in values}
     for _ in range(groups):
-        for n, m in _estimate(objective, values, rng, particles, states)[1].items():
+        for n, m in _estimate(objective, values, rng, particles, states, shared)[1].items():
             means[n].add(m.mean[None])
     return {n: particles * m.variance for n, m in means.items()}
 

@@ -201,6 +201,7 @@ class Objective:
                 return self._weight(group, name, again, betas), added(parts)
 
             seen = Scored(
+                name,
                 tape,
                 stop_gradient(weight) if is_recorded(weight) else weight,
                 drawn[name],
