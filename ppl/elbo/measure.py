@@ -100,7 +100,7 @@ def _whole(model, args, kwargs, guide, params, seed) -> dict[str, Any]:
     """The point with every value at the size of its parameter; one number may stand for all."""
     if not params:
         return {}
-    known = derive(problem(model, args, kwargs, eager=True, seed=seed), guide, eager=True, seed=seed).parameters
+    known = _recorded(model, args, kwargs, guide, seed)[1].parameters
     out = {}
     for name, value in params.items():
         shape = known[name].init.shape if name in known else np.shape(value)
@@ -108,6 +108,19 @@ def _whole(model, args, kwargs, guide, params, seed) -> dict[str, Any]:
             raise ShapeError(f"params['{name}'] of shape {np.shape(value)}", f"shape {shape}", "", site=name)
         out[name] = np.broadcast_to(value, shape) if np.shape(value) != shape else value
     return out
+
+
+def _recorded(model, args, kwargs, guide, seed, params=None) -> tuple[Problem, Derivation]:
+    """The model with its guide as chosen, along one path where control flow depends on a draw."""
+
+    def of(eager: bool) -> tuple[Problem, Derivation]:
+        p = problem(model, args, kwargs, eager=eager, seed=seed)
+        return p, derive(p, guide, starts=params, eager=eager, seed=seed)
+
+    try:
+        return of(eager=False)
+    except BranchOnDraw:
+        return of(eager=True)
 
 
 def _where_it_fits(
@@ -120,9 +133,8 @@ def _where_it_fits(
         return record if name == "auto" or any(e == name for e, _ in record.estimators.values()) else None
     except GuideError as error:
         if sites is None:
-            p = problem(model, args, kwargs, eager=True, seed=seed)
-            d = derive(p, guide, starts=params, eager=True, seed=seed)
-            sites = [f.name for f in d.factors]
+            p, d = _recorded(model, args, kwargs, guide, seed, params)
+            sites = [*(f.name for f in d.factors), *p.decision.joint]
         left = [s for s in sites if s != error.site]
         if not left or len(left) == len(sites):
             return None
@@ -202,9 +214,7 @@ def warm(objective: Objective, values: dict, rng: np.random.Generator, steps: in
     return states
 
 
-def _signals(
-    objective: Objective, values: dict, rng: np.random.Generator, particles: int, together: int = 1
-) -> tuple:
+def _signals(objective: Objective, values: dict, rng: np.random.Generator, particles: int, together: int = 1) -> tuple:
     """Signals, bounds and terms of so many draws, and the blocks (rows, noise, count) that they were made in.
 
     `together`: how many particles have a minibatch in common.
@@ -325,6 +335,8 @@ def _record(
     for n, x in d.parameters.items():
         grad[n] = tangent(x.constraint, means[n])
         raw[n] = _unconstrained(x.constraint, values[n], means[n])
+        if x.constraint in (constraints.lower_cholesky, constraints.corr_cholesky):
+            variances = {**variances, n: np.tril(variances[n])}
     chosen = {}
     for f in d.factors:
         picked = objective.plan.of_site(f.name) or (
@@ -345,7 +357,9 @@ def _record(
 
 
 def tangent(constraint: Any, g: np.ndarray) -> np.ndarray:
-    """The part of a gradient that stays within the constraint: on a simplex, without its mean."""
+    """The part of a gradient that stays within the constraint: on a simplex without its mean, of triangles the lower."""
+    if constraint in (constraints.lower_cholesky, constraints.corr_cholesky):
+        return np.tril(g)
     return g - g.mean(-1, keepdims=True) if constraint == constraints.simplex else g
 
 
