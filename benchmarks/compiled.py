@@ -76,20 +76,22 @@ def ours(workload: str, executor: str) -> Callable[[int], None]:
     }[workload]
     from ppl.algorithms.compiled import CompiledSteps
     from ppl.algorithms.coordinates import Coordinates
+    from ppl.algorithms.training import training_step
     from ppl.elbo import Objective, choose, derive, problem
 
     p = problem(model, args, {})
     d = derive(p, "meanfield")
     objective, algorithm = Objective(d, choose(d)), ppl.BBVI(particles=1, optimizer=ppl.optim.Adam(1e-3))
-    where = Coordinates.at(d, tables=executor == "numpy")
+    trains = algorithm.trains(d)
+    where = Coordinates.at(d, tables=executor == "numpy", absolute=trains)
     held = [algorithm.init_state(where, d)]
     if executor == "jax":
-        steps = CompiledSteps(algorithm.optimizer, objective, 1, 0, {})(where)
+        steps = CompiledSteps(algorithm, objective, 0, trains)(where)
 
         def run(count: int) -> None:
             held[0] = steps.several(held[0], count)[0]
     else:
-        step = algorithm._step(objective, 0, where)
+        step = training_step(algorithm, objective, 0, where) if trains else algorithm._step(objective, 0, where)
 
         def run(count: int) -> None:
             for _ in range(count):

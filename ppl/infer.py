@@ -53,8 +53,8 @@ def infer(
     *args, **kwargs
         its arguments.
     guide
-        the variational family: "meanfield", "fullrank", "lowrank", a function with the model's
-        arguments, or None for the automatic one.
+        the variational family: "meanfield", "fullrank", "lowrank", "amortized" (networks for the latents of
+        plates, from what is observed there), a function with the model's arguments, or None for the automatic one.
     algorithm
         a name ("bbvi"), an object (`ppl.BBVI(steps=1000)`), or "auto": `BBVI`, and where its fit is not
         trusted a full-rank guide, then `DADVI`; the best of them is kept. `explain()` says which, and why.

@@ -11,6 +11,7 @@ differ in constants alone share one compiled function. This is the only file tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -21,7 +22,7 @@ from scipy import special
 
 from ..errors import ModelError
 from . import operations as op
-from .gaps import _NODES, gammaln_gap, xlogx_gap
+from .gaps import _NODES, _series, binet, binet_bend, binet_gap, binet_slope, gammaln_gap, xlogx_gap
 from .program import NESTED, Program, Ref
 from .scan import Body, scan_rows
 from .specials import ZETA
@@ -215,13 +216,29 @@ def _own() -> dict[Callable, Callable]:
         inner = x * jnp().log1p(jnp().where(close, away / y, 0.0)) - away
         return jnp().where(close, inner, jspecial().kl_div(x, y))
 
-    def gamma_gap(x: Any, y: Any) -> Any:
-        s, wide = jspecial(), jnp().float64
-        x, y = _cast(x, wide), _cast(y, wide)
-        away, slope = x - y, s.digamma(y)
-        below, middle, above = (s.digamma(y + node * away) - slope for node in _NODES)
+    def rest_of_stirling(order: int, near: Callable) -> Callable:
+        def lowered(x: Any) -> Any:
+            x = _cast(x, jnp().float64)
+            return jnp().where(x < 16.0, near(jnp().minimum(x, 16.0)), _series(jnp().maximum(x, 16.0), order))
+
+        return lowered
+
+    rest = rest_of_stirling(
+        0, lambda x: jspecial().gammaln(x) - (x - 0.5) * jnp().log(x) + x - 0.5 * math.log(2.0 * math.pi)
+    )
+    rest_slope = rest_of_stirling(1, lambda x: jspecial().digamma(x) - jnp().log(x) + 0.5 / x)
+    rest_bend = rest_of_stirling(2, lambda x: jspecial().zeta(2.0, x) - (1.0 + 0.5 / x) / x)
+
+    def rest_gap(x: Any, y: Any) -> Any:
+        x, y = _cast(x, jnp().float64), _cast(y, jnp().float64)
+        away, slope = x - y, rest_slope(y)
+        below, middle, above = (rest_slope(y + node * away) - slope for node in _NODES)
         near = away * (5.0 * (below + above) + 8.0 * middle) / 18.0
-        return jnp().where(jnp().abs(away) <= 0.02 * y, near, s.gammaln(x) - s.gammaln(y) - slope * away)
+        return jnp().where(jnp().abs(away) <= 0.02 * y, near, rest(x) - rest(y) - slope * away)
+
+    def gamma_gap(x: Any, y: Any) -> Any:
+        x, y = _cast(x, jnp().float64), _cast(y, jnp().float64)
+        return near_and_far(x, y) + 0.5 * near_and_far(y, x) / y + rest_gap(x, y)
 
     def solved(lower: Any, b: Any, trans: int) -> Any:
         return lax_linalg().solve_triangular(lower, b, trans=trans, lower=True)
@@ -257,6 +274,10 @@ def _own() -> dict[Callable, Callable]:
         op.triangular_solve_transposed.run: expanded(lambda lower, b: solved(lower, b, 1)),
         xlogx_gap.run: near_and_far,
         gammaln_gap.run: gamma_gap,
+        binet.run: rest,
+        binet_slope.run: rest_slope,
+        binet_bend.run: rest_bend,
+        binet_gap.run: rest_gap,
         ZETA: lambda s, q: jspecial().zeta(s, q),
         np.matmul: lambda a, b: jnp().matmul(a, b),
         np.linalg.solve: lambda a, b: jnp().linalg.solve(a, b),

@@ -357,7 +357,7 @@ def _record(
 
 
 def tangent(constraint: Any, g: np.ndarray) -> np.ndarray:
-    """The part of a gradient that stays within the constraint: on a simplex without its mean, of triangles the lower."""
+    """The part of a gradient that stays within the constraint: a simplex's without its mean, a triangle's lower one."""
     if constraint in (constraints.lower_cholesky, constraints.corr_cholesky):
         return np.tril(g)
     return g - g.mean(-1, keepdims=True) if constraint == constraints.simplex else g

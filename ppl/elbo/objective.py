@@ -192,8 +192,8 @@ class Objective:
 
             def weight_at(draw: Any, group=group, name=name) -> Any:
                 """The weight where this factor has another draw, which others may follow; and the sum of its terms."""
-                terms = sorted({*self._groups[group], *(i for own in self._free for i in own)})
-                outputs = replayed(d.program, inputs, lambda n, x: draw if n == name else x, [asked[i] for i in terms])
+                terms = sorted({*self._groups[group], *sum(self._free, [])})
+                outputs = replayed(d.program, inputs, lambda n, z: draw if n == name else z, [asked[i] for i in terms])
                 again = dict(zip(terms, outputs, strict=True))
                 alone = self._alone(group)
                 parts = [summed(again[i]) * (d.terms[i].scale * betas.get(i, 1.0)) for i in alone]
@@ -234,7 +234,7 @@ class Objective:
 
     def _alone(self, group: frozenset[str]) -> list[int]:
         """The terms of a group that count by themselves."""
-        clipped = {i for own in self._free for i in own}
+        clipped = sum(self._free, [])
         return [i for i in self._groups[group] if i not in clipped]
 
     def _clipped(self, group: frozenset[str], name: str, values: Any) -> list:
@@ -450,7 +450,7 @@ class Objective:
         with paused_collector():
             if values_of is None:
                 own = [tape.input(np.zeros(d.program.inputs[i].shape), n) for n, i in d.parameter_inputs.items()]
-                scalar, bound, kept = self.on_tape(*self._inputs_and_states(tape, own, particles))
+                scalar, bound, kept = self.on_tape(*self.inputs_and_states(tape, own, particles))
                 return program_of(tape, [scalar, bound, *pull_through(tape, scalar, own), *kept], TRANSPARENT)
             x = tape.input(np.zeros(sum(map(np.size, raw))), "coordinates")
             beside = [tape.input(r, "rows") for r in rows]
@@ -462,12 +462,12 @@ class Objective:
             pieces = _split(x, raw)
             values = values_of(*pieces, *further)
             own = [values[n] for n in d.parameter_inputs]
-            scalar, bound, kept = self.on_tape(*self._inputs_and_states(tape, own, particles))
+            scalar, bound, kept = self.on_tape(*self.inputs_and_states(tape, own, particles))
             slopes = pull_through(tape, scalar, [*pieces, *beside])
             vector = _joined([reshape(g, (np.size(g),)) for g in slopes[: len(pieces)]])
             return program_of(tape, [scalar, bound, vector, *slopes[len(pieces) :], *kept], TRANSPARENT)
 
-    def _inputs_and_states(self, tape: Tape, own: Sequence[Any], particles: int) -> tuple[list, int, list]:
+    def inputs_and_states(self, tape: Tape, own: Sequence[Any], particles: int) -> tuple[list, int, list]:
         rest = self._with_rest(tape, own, particles)
         rest += [tape.input(np.ones((), tape.dtype), f"weight of {site}") for site in self.weighted]
         return rest, particles, [tape.input(np.zeros_like(x), "state") for x in self.start]

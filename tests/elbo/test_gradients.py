@@ -324,5 +324,5 @@ def test_a_branch_under_a_bound_of_several_samples_is_refused():
         z = ppl.sample("z", dist.Normal(0, 1))
         ppl.sample("x", dist.Normal(1.0 if z > 0 else -1.0, 1), obs=2.0)
 
-    with pytest.raises(ppl.GuideError, match="np.where"):
+    with pytest.raises(ppl.GuideError, match=r"np\.where"):
         ppl.gradient(model, guide=normal_guide, bound=ppl.IWAE(3))
