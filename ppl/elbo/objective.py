@@ -192,7 +192,7 @@ class Objective:
 
             def weight_at(draw: Any, group=group, name=name) -> Any:
                 """The weight where this factor has another draw, which others may follow; and the sum of its terms."""
-                terms = sorted({*self._groups[group], *sum(self._free, [])})
+                terms = sorted({*self._groups[group], *self._clips})
                 outputs = replayed(d.program, inputs, lambda n, z: draw if n == name else z, [asked[i] for i in terms])
                 again = dict(zip(terms, outputs, strict=True))
                 alone = self._alone(group)
@@ -232,10 +232,13 @@ class Objective:
         """The terms of each of the sites with free bits."""
         return [[i for i, t in enumerate(self.derivation.terms) if t.site == site] for site, _ in self.free_bits]
 
+    @cached_property
+    def _clips(self) -> frozenset[int]:
+        return frozenset().union(*self._free)
+
     def _alone(self, group: frozenset[str]) -> list[int]:
         """The terms of a group that count by themselves."""
-        clipped = sum(self._free, [])
-        return [i for i in self._groups[group] if i not in clipped]
+        return [i for i in self._groups[group] if i not in self._clips]
 
     def _clipped(self, group: frozenset[str], name: str, values: Any) -> list:
         """What sites with free bits count, where some term of theirs reads a factor: whole, and in one group only."""

@@ -716,3 +716,16 @@ def test_masked_rows_of_a_finite_site_count_nothing(inner):
     assert record.elbo == pytest.approx(np.sum(special.logsumexp(logs, -1)), abs=1e-9)
     q = special.softmax(logs, -1)
     assert record.grad["shift"] == pytest.approx(np.sum(q * states * (y[seen, None] - 1.3 * states)), abs=1e-9)
+
+
+def test_rows_that_are_all_alike_count_as_often_as_they_are():
+    """A plate whose elements share everything has one row in the tables."""
+
+    def model():
+        g = ppl.sample("g", dist.Bernoulli(0.4))
+        with ppl.plate("rows", 5):
+            c = ppl.sample("c", dist.Bernoulli(0.2 + 0.5 * g))
+            ppl.factor("f", 0.7 * c)
+
+    each = np.array([np.logaddexp(np.log(p) + 0.7, np.log1p(-p)) for p in (0.2, 0.7)])
+    assert ppl.gradient(model).elbo == pytest.approx(special.logsumexp(np.log([0.6, 0.4]) + 5 * each), abs=1e-9)
