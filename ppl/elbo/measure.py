@@ -61,7 +61,8 @@ def gradient(
     Parameters
     ----------
     params
-        the point, in constrained values; by default where parameters start.
+        the point, in constrained values, of one number for all elements or the parameter's shape; by default where
+        parameters start.
     estimators
         "auto", an estimator's name for every site, `{site: name}`, or "all": then a dict from name to record, of
         those that fit some site; the other sites keep the estimator chosen for them. Control variates that
@@ -75,6 +76,8 @@ def gradient(
     ------
     GuideError
         an estimator that is unknown, or would be wrong, with the reason.
+    ShapeError
+        a value of `params` that has not the shape of its parameter.
 
     >>> import ppl, ppl.distributions as dist
     >>> def model():
