@@ -81,9 +81,9 @@ def exact_coins(at, k, alpha):
 
 def two_coins():
     """Latents in no plate, so one bound for all rows."""
-    z = ppl.sample("z", dist.Bernoulli(0.3))
+    z, t = ppl.sample("z", dist.Bernoulli(0.3)), ppl.param("t", 0.2)
     with ppl.plate("rows", 2):
-        ppl.sample("x", dist.Normal(2 * z + ppl.param("t", 0.2), 1), obs=np.array([1.4, 0.3]))
+        ppl.sample("x", dist.Normal(2 * z + t, 1), obs=np.array([1.4, 0.3]))
 
 
 def exact_two(at, k, alpha):
