@@ -97,6 +97,7 @@ class CAVI:
             terms=state.terms,
             entropy=state.entropy,
             history=climb.history,
+            gradients=climb.sweeps,
             reason=climb.reason,
             converged=climb.converged,
             notes=climb.notes,
@@ -123,6 +124,7 @@ class Climb:
     reason: str = ""
     converged: bool = False
     notes: list[str] = field(default_factory=list)
+    sweeps: int = 0  # those of other starts too
 
     def best_of(
         self, starts: int, init: Mapping[str, Any] | None, seed: int, defaults: Mapping[str, Any] | None = None
@@ -140,6 +142,7 @@ class Climb:
                     raise
                 continue
             bounds.append(other.history[-1])
+            self.sweeps += other.sweeps
             if not self.history or other.history[-1] > self.history[-1]:
                 self.state, self.history, self.converged = other.state, other.history, other.converged
         if not bounds:
@@ -173,7 +176,7 @@ class Climb:
                 state=self.state,
                 history=np.array(self.history),
             ) from error
-        bound = after.bound
+        bound, self.sweeps = after.bound, self.sweeps + 1
         if not np.isfinite(bound):
             broken = [n for n, x in {**after.terms, **after.entropy}.items() if not np.isfinite(x)]
             raise NumericalError(
