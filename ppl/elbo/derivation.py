@@ -39,7 +39,7 @@ from ..guides import CLOSED, PRIOR, Assembly, Factor, Joint, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
 from ..model.missing import MissingEntries
 from ..model.scanned import ScannedDistribution
-from .enumeration import Decision, Density, States, decide, finite_site, missing_density, sum_out
+from .enumeration import Decision, Density, States, decide, finite_site, missing_density, of_masked, sum_out
 from .estimators import ESTIMATORS, Estimator, enumerated
 from .expectations import integrated
 
@@ -422,7 +422,9 @@ def derive(
             continue
         factor = factor_of.get(site.name)
         if factor is None:  # summed out, or a handler gave it its value
-            term("log p", site, f"log {density(site)}", site.fn.log_prob(site.value), site.plate_scale)
+            log_p = site.fn.log_prob(site.value)
+            log_p = log_p + of_masked(site) if site.name in summed else log_p
+            term("log p", site, f"log {density(site)}", log_p, site.plate_scale)
             continue
         guide_scale = site.plate_scale / site.scale
         # The closed form needs a prior that does not look back at this very draw, as it does
