@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize, special, stats
 
 import ppl
 import ppl.distributions as dist
@@ -64,10 +64,12 @@ def test_no_example_is_left_out():
         "which_estimator",
         "mixture",
         "gaussian_mixture",
+        "hidden_markov",
         "mini_ppl",
         "online_mixture",
         "principal_components",
         "topics",
+        "univariate_gaussian",
         "circle_vae",
         "image_vae",
         "iwae",
@@ -527,6 +529,73 @@ def test_principal_components_are_those_of_pca():
     assert result["best"] == 2
 
 
+def test_hidden_markov(tmp_path):
+    result, printed = run("hidden_markov")
+    fit, y, q = result["fit"], result["y"], result["fit"].params
+    assert np.all(np.diff(fit.history) > -1e-9 * abs(fit.elbo))
+    assert "one block by forward-backward" in printed
+    # Forward-backward in plain logarithms, at the expected log parameters of the fit.
+    mean_log = lambda c: special.digamma(c) - special.digamma(c.sum(-1, keepdims=True))
+    start, row = mean_log(q["start.concentration"]), mean_log(q["row.concentration"])
+    a, b = q["precision.concentration"], q["precision.rate"]
+    emit = 0.5 * (special.digamma(a) - np.log(b) - np.log(2 * np.pi) - y[:, None] ** 2 * a / b)
+    ahead, back = [start + emit[0]], [np.zeros(len(a))]
+    for e in emit[1:]:
+        ahead.append(np.logaddexp.reduce(ahead[-1][:, None] + row, 0) + e)
+    for e in emit[:0:-1]:
+        back.append(np.logaddexp.reduce(row + e + back[-1], 1))
+    logs = np.array(ahead) + np.array(back[::-1])
+    probs = np.exp(logs - np.logaddexp.reduce(logs, 1)[:, None])[:, np.argsort(b / a)]
+    # Weighted probabilities where the verdict corrects by weights: they stay close.
+    np.testing.assert_allclose(result["probs"], probs, atol=0.2 if fit.verdict.corrected else 1e-6)
+    assert np.all(np.diff(result["sd"]) > 0)
+    assert np.all(np.diag(result["row"]) > 0.7)
+    module = example("hidden_markov")
+    module.draw(y, result["probs"], result["sd"], result["real"], tmp_path / "states.png")
+    assert (tmp_path / "states.png").stat().st_size > 5_000
+
+
+def test_univariate_gaussian(tmp_path):
+    result, _ = run("univariate_gaussian")
+    module, y = example("univariate_gaussian"), example("univariate_gaussian").generate()
+
+    # The evidence by the trapezoid rule in the mean and the log variance, beyond which nothing is left.
+    p, u = module.PRIOR, np.linspace(-4.0, 5.0, 901)
+    mu = np.linspace(y.mean() - 8.0, y.mean() + 8.0, 1601)[:, None]
+    v = np.exp(u)
+    log_p = stats.invgamma(p["concentration"], scale=p["rate"]).logpdf(v) + u
+    log_p = log_p + stats.norm(p["loc"], np.sqrt(v / p["count"])).logpdf(mu)
+    log_p = log_p - 0.5 * np.sum((y - mu[..., None]) ** 2, -1) / v - 0.5 * len(y) * np.log(2 * np.pi * v)
+    whole = np.exp(log_p).sum() * (u[1] - u[0]) * (mu[1, 0] - mu[0, 0])
+    assert result["evidence"] == pytest.approx(np.log(whole), abs=1e-4)
+    apart, block, gamma = result["apart"], result["block"], result["gamma"]
+    assert block.elbo == pytest.approx(result["evidence"], abs=1e-9)
+    assert block.params["mu.loc"] == pytest.approx(result["posterior"]["loc"], rel=1e-9)
+    assert apart.elbo < result["evidence"] - 1e-3
+    assert gamma.elbo < result["evidence"] + 4 * gamma.elbo_se
+    # The best Gamma for the variance, by quadrature in the variance: the mean is integrated out by hand.
+    nodes, weights = np.polynomial.legendre.leggauss(2000)
+    v, weights = 20.0 * (nodes + 1.0) + 1e-9, 20.0 * weights
+    n = len(y)
+
+    def minus_bound(x):
+        loc, scale, q = x[0], np.exp(x[1]), stats.gamma(np.exp(x[2]), scale=np.exp(-x[3]))
+        squares = np.sum((y - loc) ** 2) + n * scale**2 + p["count"] * ((loc - p["loc"]) ** 2 + scale**2)
+        log_p = stats.invgamma(p["concentration"], scale=p["rate"]).logpdf(v) - 0.5 * squares / v
+        log_p = log_p - 0.5 * (n + 1) * np.log(2 * np.pi * v) + 0.5 * np.log(p["count"])
+        return -weights @ (q.pdf(v) * log_p) - q.entropy() - 0.5 * np.log(2 * np.pi * np.e) - np.log(scale)
+
+    found = gamma.params
+    at = [found["loc"], np.log(found["scale"]), np.log(found["shape"]), np.log(found["rate"])]
+    best = optimize.minimize(minus_bound, at, method="BFGS")
+    assert gamma.elbo == pytest.approx(-best.fun, abs=0.02 + 4 * gamma.elbo_se)
+    assert minus_bound(at) < best.fun + 0.02
+    assert float(result["best"]["mu"]) == pytest.approx(y.mean(), rel=1e-9)
+    assert float(result["best"]["sigma"]) == pytest.approx(y.std(), rel=1e-6)
+    module.draw(y, result["posterior"], result["evidence"], apart, gamma, result["best"], tmp_path / "posteriors.png")
+    assert (tmp_path / "posteriors.png").stat().st_size > 5_000
+
+
 @pytest.mark.slow
 def test_one_pass_of_minibatches_comes_close_to_sweeps_over_everything():
     result, _ = run("online_mixture")
@@ -648,7 +717,7 @@ def test_flows_bend_where_a_gaussian_cannot():
     errors = {name: fit.elbo_se for name, fit in result["fits"].items()}
     assert all(gap > -4 * errors[name] for name, gap in result["gaps"].items())
     assert result["gaps"]["Gaussian"] > 0.8
-    assert all(result["gaps"][name] < 0.25 for name in ("planar", "coupling", "autoregressive"))
+    assert all(result["gaps"][name] < 0.15 for name in ("planar", "coupling", "autoregressive"))
     assert f"log evidence {result['evidence']:.3f}" in text
 
 

@@ -73,6 +73,8 @@ def good_start(
         return Start(init, "the initial values: a score function's objective is not deterministic in fixed draws")
     if d.networks:
         return Start(init, "the initial values: networks start at weights of their own")
+    if not objective.plain:
+        return Start(init, "the initial values: what is climbed is another objective than the bound")
     if not objective.climbs:
         return Start(init, "the initial values: behind stop_gradient the bound is not what its gradient climbs")
     if d.index_inputs:

@@ -129,7 +129,7 @@ class Renyi(Multiple):
     def __post_init__(self) -> None:
         if not isinstance(self.k, int) or self.k < 1:
             raise ModelError(f"k={self.k!r}", "a whole number of samples, at least 1", "ppl.Renyi(0.5, k=8)")
-        if not np.isfinite(self.alpha) or self.alpha == 1.0:
+        if not isinstance(self.alpha, int | float | np.number) or not np.isfinite(self.alpha) or self.alpha == 1.0:
             raise ModelError(f"Renyi({self.alpha!r})", "a finite order other than 1", "ppl.ELBO() is order 1")
 
     @property
@@ -140,7 +140,7 @@ class Renyi(Multiple):
 
 @dataclass(frozen=True)
 class FreeBits:
-    """A weight of a site's terms: 0 where its KL is at most `nats`, else 1, in every draw by itself.
+    """A site's KL counts as max(KL, nats), in every draw by itself: up to `nats` it has no gradient.
 
     So much the guide may know of the site for nothing. In a plate it is the KL of all elements together.
 
@@ -153,6 +153,10 @@ class FreeBits:
     """
 
     nats: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.nats, int | float | np.number) or not np.isfinite(self.nats) or self.nats < 0:
+            raise ModelError(f"FreeBits({self.nats!r})", "a number of at least 0", "ppl.FreeBits(0.5)")
 
 
 def weight_at(schedule: Any, step: int, site: str) -> float:

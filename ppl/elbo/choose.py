@@ -257,11 +257,15 @@ def _kept_axes(d: Derivation, plan: Plan) -> dict[tuple[int, str], tuple[int, ..
         for p in f.plates:
             inside = [i for i in terms if p.name in {q.name for q in d.terms[i].plates}]
             outputs = {i: d.program.outputs[d.terms[i].output] for i in inside}
-            targets = {x.index for x in outputs.values() if type(x) is Ref}
+            branches = [d.program.outputs[b] for b in d.branches]
+            targets = {x.index for x in (*outputs.values(), *branches) if type(x) is Ref}
             if not targets:
                 continue
             ends = separable_axis(d.program, f.name, p.dim - f.event_ndim, targets)
+            # A branch is one truth: where it reads the draw, every term behind it reads all elements.
+            read = [type(b) is Ref and ends[b.index] is not None for b in branches]
             for i, x in outputs.items():
-                if type(x) is Ref and ends[x.index] in (p.dim, None):
+                apart = type(x) is Ref and ends[x.index] in (p.dim, None)
+                if apart and not any(read[: d.terms[i].branches]):
                     kept[i, f.name] = (*kept.get((i, f.name), ()), p.dim)
     return kept

@@ -36,11 +36,11 @@ from ..graph import (
     recorded_in,
     union,
 )
-from ..guides import PRIOR, Assembly, Factor, Joint, unconstrained_shape
+from ..guides import CLOSED, PRIOR, Assembly, Factor, Joint, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
 from ..model.missing import MissingEntries
 from ..model.scanned import ScannedDistribution
-from .enumeration import Decision, Density, States, decide, finite_site, missing_density, sum_out
+from .enumeration import Decision, Density, States, decide, finite_site, missing_density, of_masked, sum_out
 from .estimators import ESTIMATORS, Estimator, enumerated
 from .expectations import integrated
 
@@ -441,7 +441,9 @@ def derive(
             continue
         factor = factor_of.get(site.name)
         if factor is None:  # summed out, or a handler gave it its value
-            term("log p", site, f"log {density(site)}", site.fn.log_prob(site.value), site.plate_scale)
+            log_p = site.fn.log_prob(site.value)
+            log_p = log_p + of_masked(site) if site.name in summed else log_p
+            term("log p", site, f"log {density(site)}", log_p, site.plate_scale)
             continue
         guide_scale = site.plate_scale / site.scale
         # The closed form needs a prior that does not look back at this very draw, as it does
@@ -466,11 +468,13 @@ def derive(
 
     for f in assembly.factors.values():
         if len(f.sites) > 1 or f.posterior is None:
-            q = ", ".join(f.sites)
+            q = f.name if f.origin == CLOSED else ", ".join(f.sites)
+            scale = float(np.prod([plate.scale for plate in f.plates]))
             if pointwise or _drawn(f, asked, closed):
-                terms.append(Term("-log q", f.name, f"-log q({q})", 1.0, (), output(-f.base.log_prob(f.draw))))
+                log_q = f.base.log_prob(f.draw)
+                terms.append(Term("-log q", f.name, f"-log q({q})", scale, f.plates, output(-log_q)))
             else:
-                terms.append(Term("entropy", f.name, f"H(q({q}))", 1.0, (), output(f.base.entropy())))
+                terms.append(Term("entropy", f.name, f"H(q({q}))", scale, f.plates, output(f.base.entropy())))
 
     position = {id(x): i for i, x in enumerate(tape.inputs)}
     seen = {s.name: s for s in recorded.of_kind() if s.is_observed and not s.options.get("factor")}

@@ -41,12 +41,12 @@ class Path:
     def run(self, outputs: tuple[int, ...], values: Arrays, rows: Arrays, noise: Arrays, size: int) -> tuple:
         """Outputs of the derivation's program for `size` particles."""
         d = self.objective.derivation
-        if (outputs, size) not in self._runs:
+        flags = self.objective.flags(rows)
+        if (outputs, size, flags) not in self._runs:
             program: Program = prune(d.program, tuple(d.program.outputs[i] for i in outputs))
-            flags = [i in set(self.objective.noise_inputs) for i in range(len(program.inputs))]
-            self._runs[outputs, size] = compile_program(batch(program, flags, size))
+            self._runs[outputs, size, flags] = compile_program(batch(program, flags, size))
         with np.errstate(all="ignore"):
-            return self._runs[outputs, size](*d.inputs(values, rows, noise))
+            return self._runs[outputs, size, flags](*d.inputs(values, rows, noise))
 
     def taken(self, values: Arrays, rows: Arrays, noise: Arrays, size: int) -> np.ndarray:
         """Which particles take this path."""
@@ -79,7 +79,8 @@ class EagerObjective:
         while left.any():
             if number == len(self.paths):
                 first = int(np.flatnonzero(left)[0])
-                self.paths.append(self._record(values, rows, {n: e[first] for n, e in noise.items()}))
+                own = {n: r[first] if np.ndim(r) > 1 else r for n, r in rows.items()}
+                self.paths.append(self._record(values, own, {n: e[first] for n, e in noise.items()}))
             path = self.paths[number]
             mask = path.taken(values, rows, noise, size) & left
             number += 1

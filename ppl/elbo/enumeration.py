@@ -100,6 +100,25 @@ def missing_density(site: Site) -> Any:
     return np.where(missing, 0.0, np.where(site.value == first, 0.0, -np.inf))
 
 
+def of_masked(site: Site) -> Any:
+    """What a site's log density lacks where it is masked, for its states to add up to one there."""
+
+    def lacks(d: Any) -> Any:
+        if isinstance(d, MaskedDistribution):
+            elements = prod(d.event_shape) // prod(core.event_shape)
+            return np.where(d.parameters["mask"], lacks(d.base_dist), -elements * np.log(count))
+        if isinstance(d, Independent):
+            return np.sum(lacks(d.base_dist), axis=tuple(range(-d.reinterpreted_batch_ndims, 0)))
+        return np.zeros(d.batch_shape)
+
+    core, masked = site.fn, False
+    while isinstance(core, Independent | MaskedDistribution):
+        masked = masked or isinstance(core, MaskedDistribution)
+        core = core.base_dist
+    count = len(np.asarray(core._enumerate())) if masked else 1
+    return lacks(site.fn) if masked else 0.0
+
+
 # -- sums ----------------------------------------------------------------------------------------------
 def sums(
     program: Program, inputs: Sequence[Any], finite: Mapping[int, Finite], densities: Sequence[Density]
@@ -347,7 +366,7 @@ class States:
     """
 
     sites: tuple[Finite, ...]
-    starts: Mapping[int, int]  # which site a loop's begins with
+    starts: Mapping[int, int]  # which site or state a loop's begins with
     tables: Program
     forms: tuple[tuple[tuple, tuple[int, ...]], ...]  # labels and shape of every table
     own: Mapping[str, int]  # the table of a site's own density

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import special
 
 from ..array import Program, Ref, Step, discontinuous, refs
 from ..array import operations as op
@@ -84,10 +85,10 @@ def flow(
 
 
 def _has_pole(step: Step, known: list[int], reads: list[int]) -> bool:
-    """Is this a division by something that reads a draw or parameter and may cross zero?"""
+    """Is this a division by something that reads a draw or parameter and may cross zero, or a function like that?"""
     if step.fun is np.true_divide:
         divisor = step.args[1]
-    elif step.fun is np.reciprocal or (
+    elif step.fun in (np.reciprocal, special.gamma, special.digamma) or (
         step.fun is np.power and type(step.args[1]) is not Ref and np.any(np.asarray(step.args[1]) < 0)
     ):
         divisor = step.args[0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..array import BranchOnDraw, Tape, compile_program, program_of, pull_through
 from ..distributions import biject_to, constraints
-from ..errors import GuideError, Reason
+from ..errors import GuideError, Reason, ShapeError
 from ..model.calls import check_names, count_of, refuse_own_names, seed_of
 from .bounds import ELBO, check_bound
 from .derivation import Derivation, Problem, derive, problem
@@ -61,7 +61,8 @@ def gradient(
     Parameters
     ----------
     params
-        the point, in constrained values; by default where parameters start.
+        the point, in constrained values, of one number for all elements or the parameter's shape; by default where
+        parameters start.
     estimators
         "auto", an estimator's name for every site, `{site: name}`, or "all": then a dict from name to record, of
         those that fit some site; the other sites keep the estimator chosen for them. Control variates that
@@ -75,6 +76,8 @@ def gradient(
     ------
     GuideError
         an estimator that is unknown, or would be wrong, with the reason.
+    ShapeError
+        a value of `params` that has not the shape of its parameter.
 
     >>> import ppl, ppl.distributions as dist
     >>> def model():
@@ -88,11 +91,39 @@ def gradient(
     particles, seed = count_of("particles", particles), seed_of(seed)
     bound = ELBO() if bound is None else bound
     check_bound(bound)
+    params = _whole(model, args, kwargs, guide, params, seed)
     if estimators == "all":
         names = ("auto", *ESTIMATORS)
         found = {n: _where_it_fits(model, args, kwargs, guide, params, n, particles, seed, bound) for n in names}
         return {n: record for n, record in found.items() if record is not None}
     return _record_of(model, args, kwargs, guide, params, estimators, particles, seed, bound)
+
+
+def _whole(model, args, kwargs, guide, params, seed) -> dict[str, Any]:
+    """The point with every value at the size of its parameter; one number may stand for all."""
+    if not params:
+        return {}
+    known = _recorded(model, args, kwargs, guide, seed)[1].parameters
+    out = {}
+    for name, value in params.items():
+        shape = known[name].init.shape if name in known else np.shape(value)
+        if np.ndim(value) and np.shape(value) != shape:
+            raise ShapeError(f"params['{name}'] of shape {np.shape(value)}", f"shape {shape}", "", site=name)
+        out[name] = np.broadcast_to(value, shape) if np.shape(value) != shape else value
+    return out
+
+
+def _recorded(model, args, kwargs, guide, seed, params=None) -> tuple[Problem, Derivation]:
+    """The model with its guide as chosen, along one path where control flow depends on a draw."""
+
+    def of(eager: bool) -> tuple[Problem, Derivation]:
+        p = problem(model, args, kwargs, eager=eager, seed=seed)
+        return p, derive(p, guide, starts=params, eager=eager, seed=seed)
+
+    try:
+        return of(eager=False)
+    except BranchOnDraw:
+        return of(eager=True)
 
 
 def _where_it_fits(
@@ -105,9 +136,8 @@ def _where_it_fits(
         return record if name == "auto" or any(e == name for e, _ in record.estimators.values()) else None
     except GuideError as error:
         if sites is None:
-            p = problem(model, args, kwargs, eager=True, seed=seed)
-            d = derive(p, guide, starts=params, eager=True, seed=seed)
-            sites = [f.name for f in d.factors]
+            p, d = _recorded(model, args, kwargs, guide, seed, params)
+            sites = [*(f.name for f in d.factors), *p.decision.joint]
         left = [s for s in sites if s != error.site]
         if not left or len(left) == len(sites):
             return None
@@ -117,9 +147,14 @@ def _where_it_fits(
 def _record_of(model, args, kwargs, guide, params, estimators, particles, seed, bound) -> GradientRecord:
     try:
         return _flat(model, args, kwargs, guide, params, estimators, particles, seed, bound)
-    except BranchOnDraw:
+    except BranchOnDraw as error:
         if not isinstance(bound, ELBO):
-            raise
+            raise GuideError(
+                "a bound of several samples of a model whose control flow depends on a draw",
+                "one program for all draws",
+                "np.where(condition, a, b), or bound=ppl.ELBO()",
+                where=error.where,
+            ) from None
         return _eager(model, args, kwargs, guide, params, estimators, particles, seed)
 
 
@@ -177,14 +212,17 @@ def warm(objective: Objective, values: dict, rng: np.random.Generator, steps: in
     """The states of control variates after some steps at these values."""
     states: Sequence[np.ndarray] = objective.start
     for _ in range(steps if states else 0):
-        signals = _signals(objective, values, rng, WARM_PARTICLES)[0]
+        signals = _signals(objective, values, rng, WARM_PARTICLES, WARM_PARTICLES)[0]
         _, states = objective.combine(signals, WARM_PARTICLES, states)
     return states
 
 
-def _signals(objective: Objective, values: dict, rng: np.random.Generator, particles: int) -> tuple:
-    """Signals, bounds and terms of so many draws, and the blocks (rows, noise, count) that they were made in."""
-    d, together = objective.derivation, objective.coupled * objective.unit
+def _signals(objective: Objective, values: dict, rng: np.random.Generator, particles: int, together: int = 1) -> tuple:
+    """Signals, bounds and terms of so many draws, and the blocks (rows, noise, count) that they were made in.
+
+    `together`: how many particles have a minibatch in common.
+    """
+    d, together = objective.derivation, max(together, objective.coupled * objective.unit)
     block = CHUNK // together * together or together
     bounds, signals, terms, blocks = [], [], [], []
     for start in range(0, particles, block):
@@ -200,11 +238,16 @@ def _signals(objective: Objective, values: dict, rng: np.random.Generator, parti
 
 
 def _estimate(
-    objective: Objective, values: dict, rng: np.random.Generator, particles: int, states: Sequence[np.ndarray] = ()
+    objective: Objective,
+    values: dict,
+    rng: np.random.Generator,
+    particles: int,
+    states: Sequence[np.ndarray] = (),
+    shared: bool = False,
 ) -> tuple[float, dict]:
     """Mean bound, and moments of the particles' contributions (of a pair's, where they are mirrored), by parameter."""
     draws, together = particles * objective.unit, objective.coupled * objective.unit
-    signals, bounds, _, blocks = _signals(objective, values, rng, draws)
+    signals, bounds, _, blocks = _signals(objective, values, rng, draws, draws if shared else 1)
     with np.errstate(all="ignore"):
         slots, _ = objective.combine(signals, draws, states)
         bounds = objective.bounds_of(bounds, signals)
@@ -226,14 +269,17 @@ def between_groups(
     particles: int,
     states: Sequence[np.ndarray] = (),
     groups: int = GROUPS,
+    *,
+    shared: bool = False,
 ) -> dict[str, np.ndarray]:
     """`particles` times the variance of a mean of so many, by parameter: seen over groups of their own.
 
-    The contributions of a few particles share their baselines, so their spread says too little.
+    The contributions of a few particles share their baselines, so their spread says too little. `shared`: a group has
+    one minibatch, as a step of a fit.
     """
     means = {n: _Moments() for n in values}
     for _ in range(groups):
-        for n, m in _estimate(objective, values, rng, particles, states)[1].items():
+        for n, m in _estimate(objective, values, rng, particles, states, shared)[1].items():
             means[n].add(m.mean[None])
     return {n: particles * m.variance for n, m in means.items()}
 
@@ -249,7 +295,7 @@ def _eager(model, args, kwargs, guide, params, estimators, particles, seed) -> G
     sums, bounds = {n: _Moments() for n in values}, []
     for start in range(0, particles, CHUNK):
         count = min(CHUNK, particles - start)
-        rows = {n: minibatches(rng, d.plates[n], 1)[0] for n in d.index_inputs}
+        rows = {n: minibatches(rng, d.plates[n], count) for n in d.index_inputs}
         bound, grads = objective.contributions(values, rows, independent(rng, d, count), count)
         bounds.append(bound)
         for n in values:
@@ -292,6 +338,8 @@ def _record(
     for n, x in d.parameters.items():
         grad[n] = tangent(x.constraint, means[n])
         raw[n] = _unconstrained(x.constraint, values[n], means[n])
+        if x.constraint in (constraints.lower_cholesky, constraints.corr_cholesky):
+            variances = {**variances, n: np.tril(variances[n])}
     chosen = {}
     for f in d.factors:
         picked = objective.plan.of_site(f.name) or (
@@ -312,7 +360,9 @@ def _record(
 
 
 def tangent(constraint: Any, g: np.ndarray) -> np.ndarray:
-    """The part of a gradient that stays within the constraint: on a simplex, without its mean."""
+    """The part of a gradient that stays within the constraint: a simplex's without its mean, a triangle's lower one."""
+    if constraint in (constraints.lower_cholesky, constraints.corr_cholesky):
+        return np.tril(g)
     return g - g.mean(-1, keepdims=True) if constraint == constraints.simplex else g
 
 

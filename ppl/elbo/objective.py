@@ -65,7 +65,7 @@ class Objective:
     derivation: Derivation
     plan: Plan
     weighted: tuple[str, ...] = ()  # sites whose terms have a weight, an input of its own
-    free_bits: tuple[tuple[str, float], ...] = ()  # (site, nats): its terms count where its KL is larger
+    free_bits: tuple[tuple[str, float], ...] = ()  # (site, nats): what its KL counts at least
     plain: bool = True  # the ELBO of the model itself is what is climbed
 
     @cached_property
@@ -184,7 +184,7 @@ class Objective:
         values = [next(found) for _ in asked]
         drawn = {f.name: stop_gradient(next(found)) for f in d.factors}
         arrays, data = ({n: [next(found) for _ in xs] for n, xs in some.items()} for some in (arrays, data))
-        betas = self._betas(tape, [scaled(summed(x), t.scale) for x, t in zip(values, d.terms, strict=True)])
+        betas = self._betas(tape)
         weights = [self._weight(group, name, values, betas) for group, name in self.weights]
         signals = []
         for (group, name), weight, control in zip(self.weights, weights, self.controls, strict=True):
@@ -192,13 +192,16 @@ class Objective:
 
             def weight_at(draw: Any, group=group, name=name) -> Any:
                 """The weight where this factor has another draw, which others may follow; and the sum of its terms."""
-                terms = self._groups[group]
-                outputs = replayed(d.program, inputs, lambda n, x: draw if n == name else x, [asked[i] for i in terms])
+                terms = sorted({*self._groups[group], *self._clips})
+                outputs = replayed(d.program, inputs, lambda n, z: draw if n == name else z, [asked[i] for i in terms])
                 again = dict(zip(terms, outputs, strict=True))
-                parts = [summed(x) * (d.terms[i].scale * betas.get(i, 1.0)) for i, x in again.items()]
+                alone = self._alone(group)
+                parts = [summed(again[i]) * (d.terms[i].scale * betas.get(i, 1.0)) for i in alone]
+                parts += self._clipped(group, name, again)
                 return self._weight(group, name, again, betas), added(parts)
 
             seen = Scored(
+                name,
                 tape,
                 stop_gradient(weight) if is_recorded(weight) else weight,
                 drawn[name],
@@ -216,23 +219,50 @@ class Objective:
         """For each (group, factor): its terms downstream, in the shape of the factor's log q."""
         return [self._weight(group, name, values) for group, name in self.weights]
 
-    def _betas(self, tape: Tape, totals: Any) -> dict[int, Any]:
-        """What the terms of some sites are multiplied by, from the values of all terms."""
+    def _betas(self, tape: Tape) -> dict[int, Any]:
+        """What the terms of some sites are multiplied by."""
         terms, found = self.derivation.terms, {}
         for site in self.weighted:
             beta = tape.input(np.ones((), tape.dtype), f"weight of {site}")
             found |= {i: beta for i, t in enumerate(terms) if t.site == site}
-        for site, nats in self.free_bits:
-            own = [i for i, t in enumerate(terms) if t.site == site]
-            beta = np.where(added([totals[i] for i in own]) < -nats, 1.0, 0.0)
-            found |= dict.fromkeys(own, stop_gradient(beta) if is_recorded(beta) else beta)
         return found
+
+    @cached_property
+    def _free(self) -> list[list[int]]:
+        """The terms of each of the sites with free bits."""
+        return [[i for i, t in enumerate(self.derivation.terms) if t.site == site] for site, _ in self.free_bits]
+
+    @cached_property
+    def _clips(self) -> frozenset[int]:
+        return frozenset().union(*self._free)
+
+    def _alone(self, group: frozenset[str]) -> list[int]:
+        """The terms of a group that count by themselves."""
+        return [i for i in self._groups[group] if i not in self._clips]
+
+    def _clipped(self, group: frozenset[str], name: str, values: Any) -> list:
+        """What sites with free bits count, where some term of theirs reads a factor: whole, and in one group only."""
+        found = []
+        for (_, nats), own in zip(self.free_bits, self._free, strict=True):
+            readers = [g for g, terms in self._groups.items() if name in g and not set(terms).isdisjoint(own)]
+            if readers and readers[0] == group:
+                found.append(self._at_least(nats, [self._total(i, values[i]) for i in own]))
+        return found
+
+    def _total(self, i: int, value: Any) -> Any:
+        return scaled(summed(value), self.derivation.terms[i].scale)
+
+    def _at_least(self, nats: float, totals: Sequence[Any]) -> Any:
+        """-max(KL, nats) from the terms of a site, which add up to -KL."""
+        return np.minimum(added(totals), -nats)
 
     def _weight(self, group: frozenset[str], name: str, values: Any, betas: dict[int, Any] | None = None) -> Any:
         d, weight, ndim = self.derivation, 0.0, self._facts[name].batch_ndim
-        for i in self._groups[group]:
+        for i in self._alone(group):
             kept, t = self.plan.kept_axes.get((i, name), ()), d.terms[i]
             weight = weight + summed_to(values[i], kept, ndim) * t.scale * (betas or {}).get(i, 1.0)
+        for x in self._clipped(group, name, values):
+            weight = weight + summed_to(x, (), ndim)
         return weight
 
     def combine(self, signals: Sequence[Any], particles: int, states: Sequence[Any] = ()) -> tuple[list, list]:
@@ -305,16 +335,21 @@ class Objective:
                 values = {i: next(outputs) for i in plain}
                 values |= self._frozen_terms(inputs, hold, [i for i in terms if self._is_frozen(i)])
                 for i in terms:
-                    parts[i] = scaled(summed(values[i]), d.terms[i].scale)
+                    parts[i] = self._total(i, values[i])
                 for name, kind in kinds.items():
                     own = [next(outputs) for _ in before[name]]
                     if kind == LOGITS:
                         own = [d.guides[name][1](tuple(own)).core.logits]
                     products += [x for x in own if kind == LOG_Q or is_recorded(x)]
         # Held-constant draws must stay so through a later batching or differentiation.
-        betas = self._betas(tape, parts)
+        betas = self._betas(tape)
         slots = [tape.input(np.zeros(s), "coefficient") for s in shapes]
-        terms = [parts[i] * betas[i] if i in betas else parts[i] for i in sorted(parts)]
+        clipped = [
+            self._at_least(nats, [parts.pop(i) for i in own])
+            for (_, nats), own in zip(self.free_bits, self._free, strict=True)
+            if own
+        ]
+        terms = [*(parts[i] * betas[i] if i in betas else parts[i] for i in sorted(parts)), *clipped]
         return program_of(tape, [added([*terms, *(summed(c * x) for c, x in zip(slots, products, strict=True))])])
 
     def _frozen_terms(self, inputs: Sequence[Any], hold: Callable, terms: Sequence[int]) -> dict[int, Any]:
@@ -505,7 +540,7 @@ class Objective:
         Minibatch indices are shared by the particles, or have them along a first axis too.
         """
         inputs = pack(self.values.inputs, self._own_inputs(values, indices, noise), self._all_packs)
-        every = self._flags(indices)
+        every = self.flags(indices)
         flags = tuple(every[members[0]] for members in units(len(every), self._all_packs))
         if ("values", size, flags) not in self._batches:
             self._batches["values", size, flags] = compile_program(batch(self._rolled_values, flags, size))
@@ -514,7 +549,7 @@ class Objective:
 
     def contributions(self, values: dict, indices: dict, noise: dict, weights: list, size: int) -> list[np.ndarray]:
         """Each particle's contribution to the gradient, by parameter; weights without their baseline."""
-        flags = (*self._flags(indices), *[True] * len(weights))
+        flags = (*self.flags(indices), *[True] * len(weights))
         if ("gradient", size, flags) not in self._batches:
             self._batches["gradient", size, flags] = compile_program(batch(self.particle_gradient, flags, size))
         inputs = self._own_inputs(values, indices, noise)
@@ -526,7 +561,7 @@ class Objective:
         """The derivation's inputs, and weights of one."""
         return [*self.derivation.inputs(values, indices, noise), *[1.0] * len(self.weighted)]
 
-    def _flags(self, indices: dict) -> tuple[bool, ...]:
+    def flags(self, indices: dict) -> tuple[bool, ...]:
         """Which inputs differ from particle to particle."""
         d = self.derivation
         several = {n for n, rows in indices.items() if np.ndim(rows) > 1}

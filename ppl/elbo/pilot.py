@@ -82,7 +82,7 @@ def _variance(objective: Objective, values: Mapping[str, Any], particles: int, s
     steps = int(np.clip(WORK // max(work, 1), LEAST, MOST))
     values = dict(values)
     states = warm(objective, values, np.random.default_rng([seed, 4]), 3 * steps)
-    found = between_groups(objective, values, np.random.default_rng([seed, 3]), particles, states, steps)
+    found = between_groups(objective, values, np.random.default_rng([seed, 3]), particles, states, steps, shared=True)
     return np.concatenate([np.ravel(x) for x in found.values()])
 
 

@@ -18,8 +18,8 @@ NONNEGATIVE = 1  # zero or more
 UNIT = 2  # from zero to one, which is nonnegative too
 UNKNOWN = 0
 
-_ALWAYS = {np.exp, np.abs, np.sqrt, np.cosh, op.softplus.run, np.arccosh, np.exp2}
-_ALWAYS |= {special.gamma, special.gammainc, special.erfcx}
+_ALWAYS = {np.exp, np.abs, np.sqrt, np.square, np.hypot, np.cosh, op.softplus.run, np.arccosh, np.exp2}
+_ALWAYS |= {special.gammainc, special.erfcx}
 _IN_UNIT = {special.expit, special.ndtr}
 _KEEPING = {
     op.reshape.run, op.broadcast.run, op.transpose.run, op.index.run, op.draw_of.run, op.stop_gradient.run, op.cast.run,
@@ -66,11 +66,14 @@ def _sign(fun: Any, args: tuple, of: Any) -> int:
         return min(of(args[1]), of(args[2]))
     if fun is np.multiply:
         return min(of(args[0]), of(args[1])) if of(args[0]) == of(args[1]) == UNIT else _both(args, of)
-    if fun in (np.add, np.true_divide, np.matmul, np.logaddexp, np.minimum, np.hypot):
+    if fun in (np.add, np.true_divide, np.matmul, np.logaddexp, np.minimum):
         return _both(args, of)
     if fun is np.maximum:
         return NONNEGATIVE if of(args[0]) or of(args[1]) else UNKNOWN
     if fun is np.power:
+        even = type(args[1]) is not Ref and bool(np.all(np.asarray(args[1]) % 2 == 0))
+        return NONNEGATIVE if even or of(args[0]) else UNKNOWN
+    if fun is special.gamma:
         return NONNEGATIVE if of(args[0]) else UNKNOWN
     if fun is np.subtract:  # 1 - p
         one = type(args[0]) is not Ref and bool(np.all(np.asarray(args[0]) >= 1))

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
 import ppl
 import ppl.distributions as dist
@@ -691,3 +691,41 @@ def test_explain_says_so():
     assert "q(z | the rest): the exact conditional" in text
     sampled = ppl.infer(many_meeting, TABLES, algorithm=ppl.BBVI(steps=60), progress=False).explain()
     assert "z is sampled, not summed out" in sampled and "2^40 joint states" in sampled
+
+
+# -- masks -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("inner", [False, True])
+def test_masked_rows_of_a_finite_site_count_nothing(inner):
+    """As if they were not there: their states add up to one, not to how many they are."""
+    y, seen, states = np.array([0.1, 2.0, -1.0, 0.7, 3.0]), np.array([True, False, True, True, False]), np.arange(3)
+    prior = np.array([0.2, 0.5, 0.3])
+
+    def model():
+        shift = ppl.param("shift", 1.3)
+        if inner:
+            z = ppl.sample("z", dist.Categorical(prior).expand([5]).mask(seen).to_event(1))
+            ppl.sample("y", dist.Normal(shift * z, 1).mask(seen).to_event(1), obs=y)
+            return
+        with ppl.plate("rows", 5), handlers.mask(mask=seen):
+            z = ppl.sample("z", dist.Categorical(prior))
+            ppl.sample("y", dist.Normal(shift * z, 1), obs=y)
+
+    record = ppl.gradient(model)
+    assert record.estimators["z"][0] == "enumerate"
+    logs = np.log(prior) + stats.norm.logpdf(y[seen, None], 1.3 * states)
+    assert record.elbo == pytest.approx(np.sum(special.logsumexp(logs, -1)), abs=1e-9)
+    q = special.softmax(logs, -1)
+    assert record.grad["shift"] == pytest.approx(np.sum(q * states * (y[seen, None] - 1.3 * states)), abs=1e-9)
+
+
+def test_rows_that_are_all_alike_count_as_often_as_they_are():
+    """A plate whose elements share everything has one row in the tables."""
+
+    def model():
+        g = ppl.sample("g", dist.Bernoulli(0.4))
+        with ppl.plate("rows", 5):
+            c = ppl.sample("c", dist.Bernoulli(0.2 + 0.5 * g))
+            ppl.factor("f", 0.7 * c)
+
+    each = np.array([np.logaddexp(np.log(p) + 0.7, np.log1p(-p)) for p in (0.2, 0.7)])
+    assert ppl.gradient(model).elbo == pytest.approx(special.logsumexp(np.log([0.6, 0.4]) + 5 * each), abs=1e-9)

@@ -255,3 +255,74 @@ def test_the_site_may_ask_for_an_estimator(estimator):
 
 def test_mixture_guide_takes_the_score():
     assert ppl.gradient(square, guide=mixture_guide, particles=2).estimators["z"][0] == "score"
+
+
+def test_a_point_has_the_shapes_of_the_parameters():
+    """Of another shape it would be another model; one number stands for all elements."""
+
+    def model():
+        ppl.sample(
+            "y", dist.Normal(ppl.sample("z", dist.Normal(np.zeros(3), 1).to_event(1)), 1).to_event(1), obs=np.ones(3)
+        )
+
+    wide = ppl.gradient(model, guide="meanfield", params={"z.loc": 0.5}, particles=4)
+    whole = ppl.gradient(model, guide="meanfield", params={"z.loc": np.full(3, 0.5)}, particles=4)
+    np.testing.assert_array_equal(wide.grad["z.loc"], whole.grad["z.loc"])
+    with pytest.raises(ppl.ShapeError, match=r"expected shape \(3,\)"):
+        ppl.gradient(model, guide="meanfield", params={"z.loc": np.zeros(2)})
+
+
+def test_all_where_the_guide_leaves_a_finite_site_out():
+    """It is summed out, whatever the other sites' estimator."""
+
+    def model():
+        z = ppl.sample("z", dist.Normal(0, 1))
+        b = ppl.sample("b", dist.Bernoulli(0.4))
+        ppl.sample("x", dist.Normal(z + b, 1), obs=1.0)
+
+    found = ppl.gradient(model, guide=normal_guide, params=HERE, estimators="all", particles=4)
+    assert {"auto", "pathwise", "stl", "score", "none", "leave-one-out", "coefficient"} <= set(found)
+    assert all(r.estimators["b"][0] == "enumerate" for r in found.values())
+
+
+def test_the_coefficient_is_measured_beside_a_simplex():
+    """Where one site has parameters on a simplex, the others still can take it."""
+
+    def model():
+        c = ppl.sample("c", dist.Multinomial(2, np.full(3, 1 / 3)))
+        b = ppl.sample("b", dist.Bernoulli(0.3))
+        ppl.sample("x", dist.Normal(c @ np.arange(3.0) + b, 1), obs=1.0)
+
+    def guide():
+        ppl.sample("c", dist.Multinomial(2, ppl.param("w", np.full(3, 1 / 3), constraints.simplex)))
+        ppl.sample("b", dist.Bernoulli(ppl.param("p", 0.4, constraints.unit_interval)))
+
+    found = ppl.gradient(model, guide=guide, estimators="all", particles=4)
+    assert found["coefficient"].estimators["b"][0] == "coefficient"
+    with pytest.raises(ppl.GuideError, match="site 'c'"):
+        ppl.gradient(model, guide=guide, estimators="coefficient", particles=4)
+
+
+def test_the_gradient_of_a_triangle_has_none_above_it():
+    """Above the diagonal there is no parameter, whatever the program does there."""
+
+    def model():
+        z = ppl.sample("z", dist.MultivariateNormal(np.zeros(2), np.eye(2)))
+        ppl.factor("f", np.sin(z[0]) * z[1])
+
+    def guide():
+        tril = ppl.param("tril", np.array([[0.5, 0.0], [0.2, 0.8]]), constraints.lower_cholesky)
+        ppl.sample("z", dist.MultivariateNormal(np.zeros(2), scale_tril=tril))
+
+    record = ppl.gradient(model, guide=guide, estimators="pathwise", particles=50)
+    assert record.grad["tril"][0, 1] == 0.0 == record.variance["tril"][0, 1]
+    assert np.all(record.variance["tril"][np.tril_indices(2)] > 0)
+
+
+def test_a_branch_under_a_bound_of_several_samples_is_refused():
+    def model():
+        z = ppl.sample("z", dist.Normal(0, 1))
+        ppl.sample("x", dist.Normal(1.0 if z > 0 else -1.0, 1), obs=2.0)
+
+    with pytest.raises(ppl.GuideError, match=r"np\.where"):
+        ppl.gradient(model, guide=normal_guide, bound=ppl.IWAE(3))

@@ -81,9 +81,9 @@ def exact_coins(at, k, alpha):
 
 def two_coins():
     """Latents in no plate, so one bound for all rows."""
-    z = ppl.sample("z", dist.Bernoulli(0.3))
+    z, t = ppl.sample("z", dist.Bernoulli(0.3)), ppl.param("t", 0.2)
     with ppl.plate("rows", 2):
-        ppl.sample("x", dist.Normal(2 * z + ppl.param("t", 0.2), 1), obs=np.array([1.4, 0.3]))
+        ppl.sample("x", dist.Normal(2 * z + t, 1), obs=np.array([1.4, 0.3]))
 
 
 def exact_two(at, k, alpha):
@@ -337,6 +337,52 @@ def test_annealed_and_free():
     loc, scale = float(fits["free"].params["z.loc"]), sd["free"]
     kl = 0.5 * (scale**2 + loc**2 - 1) - np.log(scale)
     assert kl > 2.0 > 0.5 * (sd["plain"] ** 2 + float(fits["plain"].params["z.loc"]) ** 2 - 1) - np.log(sd["plain"])
+
+
+FREE = 1.0
+
+
+def switched():
+    """The KL of z depends on b, which enters by its score: it is above the free nats for b = 1 only."""
+    b = ppl.sample("b", dist.Bernoulli(0.4))
+    with ppl.plate("rows", 2):
+        z = ppl.sample("z", dist.Normal(2.0 * b, 1))
+        ppl.sample("y", dist.Normal(z, 1), obs=np.array([1.0, 0.5]))
+
+
+def switched_guide():
+    ppl.sample("b", dist.Bernoulli(ppl.param("p", 0.5, constraints.unit_interval)))
+    with ppl.plate("rows", 2):
+        ppl.sample("z", dist.Normal(ppl.param("m", 0.3), ppl.param("s", 0.8, constraints.positive)))
+
+
+def switched_bound(at):
+    p, m, s = at["p"], at["m"], at["s"]
+    found = -p * np.log(p / 0.4) - (1 - p) * np.log((1 - p) / 0.6) + normal(1.0, m) + normal(0.5, m) - s**2
+    for q, loc in ((1 - p, 0.0), (p, 2.0)):
+        kl = 2 * (-np.log(s) + 0.5 * (s**2 + (m - loc) ** 2 - 1))
+        found -= q * max(kl, FREE)
+    return found
+
+
+@pytest.mark.parametrize("names", [None, {"b": "disarm"}, {"b": "relax"}, {"b": "rebar"}, {"b": "score", "z": "score"}])
+def test_free_bits_are_a_bound_of_their_own(names):
+    """max(KL, nats), whoever estimates the gradient through it."""
+    at = {"p": 0.5, "m": 0.3, "s": 0.8}
+    p = problem(switched, (), {})
+    d = derive(p, switched_guide, starts=at, estimators=names, sampled={"b"})
+    record = measured(objective_of(d, None, names, {"z": ppl.FreeBits(FREE)}), 20_000, 0)
+    for n, exact in slopes(switched_bound, at).items():
+        error = np.sqrt(record.variance[n] / 20_000)
+        assert abs(record.grad[n] - exact) < 4 * error + 1e-4, n
+    # Control: as a weight of 0 or 1 the step of the KL at its nats would be missed.
+    assert abs(record.grad["p"] - (slopes(switched_bound, at)["p"] - FREE)) > 0.5
+
+
+def test_wrong_bounds_and_free_bits_are_refused():
+    for make in (lambda: ppl.FreeBits(-1.0), lambda: ppl.FreeBits("a"), lambda: ppl.Renyi("a")):
+        with pytest.raises(ppl.ModelError, match="expected a"):
+            make()
 
 
 def test_wrong_weights_are_refused():

@@ -9,6 +9,7 @@ import importlib
 
 import numpy as np
 import pytest
+from scipy import special
 
 import ppl
 import ppl.distributions as dist
@@ -243,12 +244,17 @@ JUMPING = {
     "slogdet's sign": lambda z: np.linalg.slogdet(np.array([[z, 0.0], [0.0, 1.0]]) if np.ndim(z) else np.eye(2) * z)[0],
     "division by a draw": lambda z: 1.0 / z,
     "division by a draw less a number": lambda z: 2.0 / (z - 0.5),
+    "gamma": special.gamma,
+    "digamma": special.digamma,
 }
 SMOOTH = {
     "exp": np.exp,
     "1 / (1 + z^2)": lambda z: 1.0 / (1.0 + z**2),
     "z / sqrt(z z + 1)": lambda z: z / np.sqrt(z * z + 1.0),
     "1 / exp": lambda z: 1.0 / np.exp(z),
+    "1 / (1 + z^4)": lambda z: 1.0 / (1.0 + z**4),
+    "1 / hypot": lambda z: 1.0 / np.hypot(z, 1.0),
+    "gamma of what is positive": lambda z: special.gamma(1.0 + np.exp(z)),
     "arctan": np.arctan,
 }
 

@@ -955,3 +955,57 @@ ZOO.append(
         one_normal(lambda z: normal(z) + normal(2.0, steps_taken(z))),
     )
 )
+
+
+THREE = np.array([2.0, -1.0, 0.5])
+
+
+def one_for_all():
+    """One element of a plate decides a branch, and all elements are behind it."""
+    w = ppl.sample("w", dist.Normal(0, 1))
+    with ppl.plate("rows", 3):
+        z = ppl.sample("z", dist.Normal(0, 1))
+        ppl.sample("x", dist.Normal(w + 1.0 if z[0] > 0 else w - 1.0, 1), obs=THREE)
+
+
+def one_for_all_bound(at):
+    m, s, c = at["z.loc"], at["z.scale"], at["w.scale"]
+    up = special.ndtr(m[0] / s[0])
+    found = -np.sum(0.5 * (m**2 + s**2 - 1) - np.log(s)) - 0.5 * (at["w.loc"] ** 2 + c**2 - 1) + np.log(c)
+    for p, shift in ((up, 1.0), (1.0 - up, -1.0)):
+        found += p * np.sum(normal(THREE, at["w.loc"] + shift) - 0.5 * c**2)
+    return found
+
+
+ZOO.append(
+    Exact(
+        "an element of a plate decides a branch",
+        one_for_all,
+        "meanfield",
+        {"z.loc": np.array([0.3, 0.1, -0.2]), "z.scale": np.array([0.7, 1.0, 0.5]), "w.loc": 0.2, "w.scale": 0.5},
+        one_for_all_bound,
+    )
+)
+
+
+def branch_and_minibatch():
+    z = ppl.sample("z", dist.Normal(0, 1))
+    with ppl.plate("rows", 6, subsample_size=2) as i:
+        ppl.sample("x", dist.Normal(1.0 if z > 0 else -1.0, 1), obs=(i[:, None] == np.arange(6)) @ (3.0 * MANY_DATA))
+
+
+def branch_and_minibatch_bound(at):
+    up, m, s = special.ndtr(at["z.loc"] / at["z.scale"]), at["z.loc"], at["z.scale"]
+    data = [np.sum(normal(3.0 * MANY_DATA, shift)) for shift in (1.0, -1.0)]
+    return -0.5 * (m**2 + s**2 - 1) + np.log(s) + up * data[0] + (1.0 - up) * data[1]
+
+
+ZOO.append(
+    Exact(
+        "a branch over a minibatch",
+        branch_and_minibatch,
+        "meanfield",
+        {"z.loc": 0.3, "z.scale": 0.7},
+        branch_and_minibatch_bound,
+    )
+)

@@ -28,6 +28,7 @@ def _signals(seen: Scored) -> list:
             "estimator='coefficient' for a factor with parameters on a simplex",
             "parameters that are free: the score of others is not zero on average",
             "estimator='leave-one-out'",
+            site=seen.name,
         )
     log_q, weight = seen.log_q, stop_gradient(seen.weight)
     wanted = list(seen.parameters)

@@ -86,6 +86,7 @@ class Scored:
     weight, terms outside of a plate stand at every element of the plate).
     """
 
+    name: str
     tape: Tape
     weight: Any
     draw: Any
