@@ -59,7 +59,9 @@ def exact(points=1201):
 
 def main(full=False, plot=None):
     evidence, axis, density = exact()
-    algorithm = ppl.BBVI(steps=10_000 if full else 2_000, particles=16, optimizer=ppl.optim.Adam(0.01))
+    steps = 10_000 if full else 2_000
+    falling = ppl.optim.Adam(ppl.optim.CosineDecay(0.02, steps))
+    algorithm = ppl.BBVI(steps=steps, particles=16, optimizer=falling)
     fits = {"Gaussian": ppl.infer(model, guide="fullrank", progress=False)}
     for name, flow in flows(full).items():
         fits[name] = ppl.infer(model, guide=guided_by(flow), algorithm=algorithm, progress=False)

@@ -58,7 +58,8 @@ def infer(
         plates, from what is observed there), a function with the model's arguments, or None for the automatic one.
     algorithm
         a name ("bbvi"), an object (`ppl.BBVI(steps=1000)`), or "auto": `BBVI`, and where its fit is not
-        trusted a full-rank guide, then `DADVI`; the best of them is kept. `explain()` says which, and why.
+        trusted a full-rank guide, then `DADVI`; before them `CAVI`, where some site is discrete and all have
+        closed-form updates, unless its fit has to be corrected. The best is kept. `explain()` says which, and why.
     seed
         the same seed gives the same answer.
     progress
@@ -109,7 +110,9 @@ def infer(
     first = None
     if algorithm == "auto" and guide is None and executor == "auto" and has_closed_forms(p):
         first = _fitted(CAVI(), Setup(p, CAVI.guide, None, (WHY_CAVI,)), seed, executor, bar)
-        if first.verdict.word != "not trusted" or first.solution.interrupted:
+        verdict = first.verdict
+        settled = verdict.word == "trusted" or (verdict.word == "usable" and not verdict.corrected)
+        if settled or first.solution.interrupted:
             return first
     setup, init = Setup(p, guide, None, ()), getattr(chosen, "init", None)
     if isinstance(init, Fit):  # its parameters, and with its guide also its form of the model

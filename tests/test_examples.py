@@ -16,11 +16,12 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize, special, stats
 
 import ppl
 import ppl.distributions as dist
@@ -63,10 +64,20 @@ def test_no_example_is_left_out():
         "which_estimator",
         "mixture",
         "gaussian_mixture",
+        "hidden_markov",
         "mini_ppl",
         "online_mixture",
         "principal_components",
         "topics",
+        "univariate_gaussian",
+        "circle_vae",
+        "image_vae",
+        "iwae",
+        "rate_and_distortion",
+        "vq_vae",
+        "few_labels",
+        "clusters_of_codes",
+        "random_decoder",
         "regression_network",
         "bayesian_network",
         "flow_guide",
@@ -518,6 +529,73 @@ def test_principal_components_are_those_of_pca():
     assert result["best"] == 2
 
 
+def test_hidden_markov(tmp_path):
+    result, printed = run("hidden_markov")
+    fit, y, q = result["fit"], result["y"], result["fit"].params
+    assert np.all(np.diff(fit.history) > -1e-9 * abs(fit.elbo))
+    assert "one block by forward-backward" in printed
+    # Forward-backward in plain logarithms, at the expected log parameters of the fit.
+    mean_log = lambda c: special.digamma(c) - special.digamma(c.sum(-1, keepdims=True))
+    start, row = mean_log(q["start.concentration"]), mean_log(q["row.concentration"])
+    a, b = q["precision.concentration"], q["precision.rate"]
+    emit = 0.5 * (special.digamma(a) - np.log(b) - np.log(2 * np.pi) - y[:, None] ** 2 * a / b)
+    ahead, back = [start + emit[0]], [np.zeros(len(a))]
+    for e in emit[1:]:
+        ahead.append(np.logaddexp.reduce(ahead[-1][:, None] + row, 0) + e)
+    for e in emit[:0:-1]:
+        back.append(np.logaddexp.reduce(row + e + back[-1], 1))
+    logs = np.array(ahead) + np.array(back[::-1])
+    probs = np.exp(logs - np.logaddexp.reduce(logs, 1)[:, None])[:, np.argsort(b / a)]
+    # Weighted probabilities where the verdict corrects by weights: they stay close.
+    np.testing.assert_allclose(result["probs"], probs, atol=0.2 if fit.verdict.corrected else 1e-6)
+    assert np.all(np.diff(result["sd"]) > 0)
+    assert np.all(np.diag(result["row"]) > 0.7)
+    module = example("hidden_markov")
+    module.draw(y, result["probs"], result["sd"], result["real"], tmp_path / "states.png")
+    assert (tmp_path / "states.png").stat().st_size > 5_000
+
+
+def test_univariate_gaussian(tmp_path):
+    result, _ = run("univariate_gaussian")
+    module, y = example("univariate_gaussian"), example("univariate_gaussian").generate()
+
+    # The evidence by the trapezoid rule in the mean and the log variance, beyond which nothing is left.
+    p, u = module.PRIOR, np.linspace(-4.0, 5.0, 901)
+    mu = np.linspace(y.mean() - 8.0, y.mean() + 8.0, 1601)[:, None]
+    v = np.exp(u)
+    log_p = stats.invgamma(p["concentration"], scale=p["rate"]).logpdf(v) + u
+    log_p = log_p + stats.norm(p["loc"], np.sqrt(v / p["count"])).logpdf(mu)
+    log_p = log_p - 0.5 * np.sum((y - mu[..., None]) ** 2, -1) / v - 0.5 * len(y) * np.log(2 * np.pi * v)
+    whole = np.exp(log_p).sum() * (u[1] - u[0]) * (mu[1, 0] - mu[0, 0])
+    assert result["evidence"] == pytest.approx(np.log(whole), abs=1e-4)
+    apart, block, gamma = result["apart"], result["block"], result["gamma"]
+    assert block.elbo == pytest.approx(result["evidence"], abs=1e-9)
+    assert block.params["mu.loc"] == pytest.approx(result["posterior"]["loc"], rel=1e-9)
+    assert apart.elbo < result["evidence"] - 1e-3
+    assert gamma.elbo < result["evidence"] + 4 * gamma.elbo_se
+    # The best Gamma for the variance, by quadrature in the variance: the mean is integrated out by hand.
+    nodes, weights = np.polynomial.legendre.leggauss(2000)
+    v, weights = 20.0 * (nodes + 1.0) + 1e-9, 20.0 * weights
+    n = len(y)
+
+    def minus_bound(x):
+        loc, scale, q = x[0], np.exp(x[1]), stats.gamma(np.exp(x[2]), scale=np.exp(-x[3]))
+        squares = np.sum((y - loc) ** 2) + n * scale**2 + p["count"] * ((loc - p["loc"]) ** 2 + scale**2)
+        log_p = stats.invgamma(p["concentration"], scale=p["rate"]).logpdf(v) - 0.5 * squares / v
+        log_p = log_p - 0.5 * (n + 1) * np.log(2 * np.pi * v) + 0.5 * np.log(p["count"])
+        return -weights @ (q.pdf(v) * log_p) - q.entropy() - 0.5 * np.log(2 * np.pi * np.e) - np.log(scale)
+
+    found = gamma.params
+    at = [found["loc"], np.log(found["scale"]), np.log(found["shape"]), np.log(found["rate"])]
+    best = optimize.minimize(minus_bound, at, method="BFGS")
+    assert gamma.elbo == pytest.approx(-best.fun, abs=0.02 + 4 * gamma.elbo_se)
+    assert minus_bound(at) < best.fun + 0.02
+    assert float(result["best"]["mu"]) == pytest.approx(y.mean(), rel=1e-9)
+    assert float(result["best"]["sigma"]) == pytest.approx(y.std(), rel=1e-6)
+    module.draw(y, result["posterior"], result["evidence"], apart, gamma, result["best"], tmp_path / "posteriors.png")
+    assert (tmp_path / "posteriors.png").stat().st_size > 5_000
+
+
 @pytest.mark.slow
 def test_one_pass_of_minibatches_comes_close_to_sweeps_over_everything():
     result, _ = run("online_mixture")
@@ -525,6 +603,91 @@ def test_one_pass_of_minibatches_comes_close_to_sweeps_over_everything():
     assert 0.0 <= gap < 0.001 * abs(result["everything"].elbo)
     order = np.argsort(example("online_mixture").CENTRES.sum(1))
     np.testing.assert_allclose(result["found"], example("online_mixture").CENTRES[order], atol=0.06)
+
+
+# -- deep generative models ----------------------------------------------------------------------------
+def test_the_circle_is_learned_and_its_code_is_used():
+    result, _ = run("circle_vae")
+    (_, train, test), found = result["rows"][0], result["information"]
+    assert train > -1.3 and abs(test - train) < 0.5
+    # An angle that is known to noise / radius has log(sqrt(2 pi e) / 0.1) - 1.42 = 2.3 nats of information.
+    assert found.active == 1 and abs(found.at_most.value - 2.3) < 0.4
+    assert found.at_least.value - 4 * found.at_least.se < found.at_most.value < found.rate.value + 1e-9
+    z = np.linspace(-2.0, 2.0, 50)[:, None]
+    radius = np.linalg.norm(example("circle_vae").decoded(result["fits"][0], z), axis=1)
+    assert np.all(np.abs(radius - 1.0) < 0.15)
+
+
+def test_a_larger_weight_buys_less_rate_for_more_distortion():
+    points, _ = run("rate_and_distortion")
+    curve = [points[f"beta {b:g}"] for b in example("rate_and_distortion").BETAS]
+    rates, distortions = ([getattr(p, name).value for p in curve] for name in ("rate", "distortion"))
+    assert rates == sorted(rates, reverse=True) and distortions == sorted(distortions)
+    assert curve[-1].rate.value < 0.05 and curve[-1].active == 0  # collapsed
+    best = max(curve, key=lambda p: p.elbo)
+    assert best is points["beta 1"]
+    for name in ("annealed", "free bits"):
+        assert abs(points[name].elbo - best.elbo) < 0.5 and points[name].rate.value > best.rate.value - 0.3
+
+
+def test_a_mixture_of_codes_explains_groups_better_than_one_normal():
+    result, _ = run("clusters_of_codes")
+    module = example("clusters_of_codes")
+    test, _ = module.data(500, 2)
+    one, several = (
+        fit.log_likelihood(test, k, samples=50).per_datum
+        for fit, k in zip(result["fits"].values(), (1, module.GROUPS), strict=True)
+    )
+    assert several > one + 0.3 and result["right"] > 0.6
+    assert "summed out exactly" in result["fits"]["a mixture"].explain()
+
+
+def test_a_decoder_with_a_prior_predicts_better_from_few_data():
+    result, _ = run("random_decoder")
+    assert result["found"]["random"] > result["found"]["learned"]
+    graph = result["fits"]["random"].graph
+    assert {n.name for n in graph.of_kind("latent")} == {
+        "z", *(f"decoder.{k}.{n}" for k in (0, 1) for n in ("weight", "bias"))
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_images_are_encoded_and_decoded():
+    result, _ = run("image_vae")
+    bounds = result["fit"].held_out[:, 1] / len(result["test"])
+    assert bounds[-1] > bounds[0] + 40 and result["information"].active > 2
+    assert result["likelihood"].per_datum > result["information"].elbo
+    module = example("image_vae")
+    codes = result["fit"].posterior(result["test"][:50]).guide_of("z").mean
+    error = np.mean((module.decoded(result["fit"], codes) - result["test"][:50]) ** 2)
+    assert error < 0.7 * np.mean((result["test"].mean(0) - result["test"][:50]) ** 2)
+
+
+@pytest.mark.slow
+def test_bounds_of_more_samples_are_tighter_and_train_no_worse():
+    found, _ = run("iwae")
+    for row in found["likelihoods"]:
+        for low, high in pairwise(row):
+            assert low.per_datum < high.per_datum + 0.1
+    last = [row[-1].per_datum for row in found["likelihoods"]]
+    assert last[-1] > last[0]
+    # The guide of a bound of many samples is worse as a posterior.
+    assert found["likelihoods"][0][0].per_datum > found["likelihoods"][-1][0].per_datum
+
+
+@pytest.mark.slow
+def test_a_codebook_is_in_use_and_a_second_level_helps():
+    found, _ = run("vq_vae")
+    assert found["lost"][1] < found["lost"][0] < 0.75 * found["blind"]
+    assert all(p > 8 for row in found["perplexity"] for p in row)
+    assert {n for n in found["fits"][0].params if n.startswith("level")} == {"level 0.counts", "level 0.sums"}
+
+
+@pytest.mark.slow
+def test_images_without_labels_help_to_classify():
+    result, printed = run("few_labels")
+    assert "10 states of each of 100 elements, summed out exactly" in printed
+    assert result["right"] > result["nearest"] - 0.03
 
 
 # -- networks ------------------------------------------------------------------------------------------
@@ -554,7 +717,7 @@ def test_flows_bend_where_a_gaussian_cannot():
     errors = {name: fit.elbo_se for name, fit in result["fits"].items()}
     assert all(gap > -4 * errors[name] for name, gap in result["gaps"].items())
     assert result["gaps"]["Gaussian"] > 0.8
-    assert all(result["gaps"][name] < 0.25 for name in ("planar", "coupling", "autoregressive"))
+    assert all(result["gaps"][name] < 0.15 for name in ("planar", "coupling", "autoregressive"))
     assert f"log evidence {result['evidence']:.3f}" in text
 
 

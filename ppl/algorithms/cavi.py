@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..conjugacy import Ascent, Execution, State, row_plate
-from ..conjugacy.families import Categories
+from ..conjugacy import Ascent, Execution, State, has_states, row_plate
 from ..elbo import Problem
 from ..errors import NumericalError
 from .closed_form import GUIDE, check_latent, finished, parameters, recognized
@@ -43,15 +42,18 @@ class CAVI:
     init
         values of some sites to start from: `{"mu": array}`.
     blocks
-        pairs of a location and its precision that keep their dependence: `[("mu", "tau")]` makes q(mu, tau) a
-        normal-gamma, or a normal-Wishart.
+        sites that keep their dependence, as one block each. A location and its precision, `[("mu", "tau")]`, make
+        q(mu, tau) a normal-gamma or a normal-Wishart; several normal sites make one normal. Chains need not be
+        named: states, or normals, each given those before it, are one block by forward-backward or Kalman
+        smoothing, in `ppl.scan` as in a loop of Python. A site alone, `("z_1",)`, is taken out of its chain.
 
     Raises
     ------
     ConjugacyError
         where no site has a closed form, or one that has none is discrete; the message names what blocks.
 
-    Source: Bishop, Pattern Recognition and Machine Learning (2006), section 10.4; Winn and Bishop (2005).
+    Source: Bishop, Pattern Recognition and Machine Learning (2006), section 10.4; Winn and Bishop (2005); of chains
+    Beal, Variational algorithms for approximate Bayesian inference (2003), chapters 3 and 5.
 
     >>> import numpy as np, ppl, ppl.distributions as dist
     >>> def model(y):
@@ -68,7 +70,7 @@ class CAVI:
     tolerance: float = 1e-10
     restarts: int | None = None
     init: Any = "auto"
-    blocks: tuple[tuple[str, str], ...] = ()
+    blocks: tuple[tuple[str, ...], ...] = ()
 
     name = "cavi"
     guide = GUIDE
@@ -94,7 +96,7 @@ class CAVI:
             found,
             {**parameters(found.blocks, ascent.naturals(state)), **state.free},
             bound=None if found.free else state.bound,
-            terms=state.terms,
+            terms=ascent.terms(state),
             entropy=state.entropy,
             history=climb.history,
             gradients=climb.sweeps,
@@ -107,7 +109,7 @@ class CAVI:
     def _starts(self, ascent: Ascent) -> int:
         if self.restarts is not None:
             return self.restarts
-        several = any(isinstance(b.family, Categories) for b in ascent.execution.blocks.values())
+        several = any(has_states(b) for b in ascent.execution.blocks.values())
         return RESTARTS if several and self.init == "auto" else 1
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..conjugacy import Block, Joint, Recognized, recognize, record
+from ..conjugacy import Block, Chain, Joint, Recognized, StateChains, recognize, record, sorted_values
 from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, NormalWisharts, PowerGammas, Wisharts
 from ..conjugacy.recognition import MISSING
 from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..errors import ConjugacyError, ModelError, PPLError
-from ..guides import Families, SiteFamily, values_of
+from ..guides import ChainFamily, Families, Part, SiteFamily, values_of
 from .stages import Solution
 
 MOST = 6  # reasons that are shown
@@ -25,7 +25,8 @@ def recognized(
     name: str,
     plate_sizes: Mapping[str, int] | None = None,
     hybrid: bool = False,
-    blocks: Sequence[tuple[str, str]] = (),
+    blocks: Sequence[tuple[str, ...]] = (),
+    points: Collection[str] = (),
 ) -> Recognized:
     """The model's products and blocks; ConjugacyError with every reason where some of it has no closed form.
 
@@ -33,13 +34,13 @@ def recognized(
     """
     _check_plain(p, name)
     sizes = {q.name: q.size for q in p.graph.plates.values()} if plate_sizes is None else plate_sizes
-    found = recognize(record(p.model, p.args, p.kwargs, sizes), blocks=blocks)
+    found = recognize(record(p.model, p.args, p.kwargs, sizes), blocks=blocks, points=points)
     if not found.blocks and not found.free:
         raise ModelError(
             "a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"'
         )
     if not found.whole and not (hybrid and _may_mix(p, found)):
-        reasons = "; ".join(str(r) for r in found.blocked[:4])
+        reasons = "; ".join(str(r) for r in (*found.blocked[:4], *found.apart[:2]))
         more = f"; and {len(found.blocked) - 4} more" if len(found.blocked) > 4 else ""
         raise ConjugacyError(
             f"a model with {len(found.blocked)} terms that no closed-form update has: {reasons}{more}",
@@ -108,7 +109,9 @@ def parameters(blocks: Mapping[str, Block], natural: Mapping[tuple[str, str], An
     """The guide's parameters at natural parameters."""
     out: dict[str, np.ndarray] = {}
     for n, b in blocks.items():
-        if isinstance(b, Joint):
+        if isinstance(b, Chain):
+            out.update(sorted_values(b, {s: natural[n, s] for s in b.family.statistics}))
+        elif isinstance(b, Joint):
             out.update(_of_joint(b, {s: np.asarray(natural[n, s]) for s in b.family.statistics}))
         elif not b.is_parameter:
             eta = {s: np.asarray(natural[n, s]) for s in b.family.statistics}
@@ -214,6 +217,15 @@ def families_of(b: Block | Joint) -> tuple[SiteFamily, ...]:
     )
 
 
+def chain_of(b: Chain) -> ChainFamily:
+    """The guide's family of a chain."""
+    whole = lambda x: tuple(int(i) for i in np.ravel(x))
+    parts = tuple(Part(m.name, m.time, m.event, whole(m.nodes if m.places is None else m.places)) for m in b.members)
+    if isinstance(b.family, StateChains):
+        return ChainFamily(parts, b.family.states)
+    return ChainFamily(parts, 0, whole(b.family.sizes))
+
+
 def finished(
     p: Problem,
     found: Recognized,
@@ -233,9 +245,11 @@ def finished(
 ) -> Solution:
     """The solution with the guide of the families that were found."""
     latent = [b for b in found.blocks.values() if not b.is_parameter]
-    own = (() if b.name in points else families_of(b) for b in latent)
+    spread = [b for b in latent if b.name not in points]
+    own = (f for b in spread if not isinstance(b, Chain) for f in families_of(b))
     guide = Families(
-        (*(f for fs in own for f in fs), *(SiteFamily(b.name, "point") for b in latent if b.name in points))
+        (*own, *(SiteFamily(b.name, "point") for b in latent if b.name in points)),
+        tuple(chain_of(b) for b in spread if isinstance(b, Chain)),
     )
     exact = replace(p, dtype=np.dtype(np.float64))
     d = derive(exact, guide, seed=seed)
@@ -262,7 +276,7 @@ def _by_text(d: Derivation, terms: Mapping[str, float], entropy: Mapping[str, fl
     out = {}
     whole = {t.site for t in d.terms if t.kind == "log Jacobian"}
     for t in d.terms:
-        if t.kind == "log p":
+        if t.kind == "log p" and not np.isnan(terms.get(t.site, 0.0)):  # else known of several sites together
             out[t.text] = terms.get(t.site, 0.0)
         elif t.kind == "KL":
             out[t.text] = terms.get(t.site, 0.0) + entropy.get(t.site, 0.0)
@@ -280,16 +294,22 @@ def _described(found: Recognized, points: Collection[str]) -> list[str]:
         elif not b.is_parameter:
             by_family.setdefault(_in_words(b), []).append(b.name)
     each = "; ".join(f"{', '.join(names)}: {family}" for family, names in by_family.items())
+    apart = [f"no structured block: {r}" for r in found.apart[:MOST]]
     if not found.free:
-        return [f"closed-form updates of everything: {each}"] if each else []
+        return [*([f"closed-form updates of everything: {each}"] if each else []), *apart]
     rest = f"{', '.join(found.free)}: Normals on the unconstrained axis, by quasi-Newton steps on fixed draws"
-    return [f"closed-form updates of some sites: {each}", rest, *(f"no closed form: {r}" for r in found.blocked[:MOST])]
+    why = (f"no closed form: {r}" for r in found.blocked[:MOST])
+    return [f"closed-form updates of some sites: {each}", rest, *why, *apart]
 
 
 def _in_words(b: Block) -> str:
     f = b.family
     if isinstance(b, Joint):
         return "one block, a normal given its precision"
+    if isinstance(b, Chain):
+        how = "forward-backward" if isinstance(b.family, StateChains) else "Kalman smoothing"
+        steps = max(int(m.nodes.max()) for m in b.members) + 1
+        return f"a chain of {steps} steps, one block by {how}"
     if isinstance(f, Normals):
         return (
             f"normal, with a full covariance along {'its axes' if len(f.event) > 1 else 'an axis'}"

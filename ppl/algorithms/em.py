@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..conjugacy import Ascent, Execution, Recognized, row_plate
-from ..conjugacy.families import Categories
+from ..conjugacy import Ascent, Execution, Recognized, has_states, row_plate
 from ..distributions import biject_to
 from ..elbo import Problem
 from ..errors import ConjugacyError, ModelError
@@ -72,12 +71,12 @@ class EM:
     ) -> Solution:
         """E- and M-steps in turn until the bound stands still."""
         check_executor(self.name, executor)
-        found = recognized(p, self.name)
+        found = recognized(p, self.name, points=self.maximize or ())
         points = self._points(found)
         ascent = Ascent(Execution(found, row_plate(found), points))
         init = None if self.init == "auto" else dict(self.init)
         own = {n: x.init for n, x in found.recorded.parameters.items()}
-        several = any(isinstance(b.family, Categories) for b in found.blocks.values()) and init is None
+        several = any(has_states(b) for b in found.blocks.values()) and init is None
         climb = Climb(ascent, self.steps, self.tolerance, progress(self.steps) if progress else None)
         try:
             climb.best_of(1, {**own, **(init or {})} or None, seed)
@@ -102,7 +101,7 @@ class EM:
             found,
             values,
             bound=state.bound,
-            terms=state.terms,
+            terms=ascent.terms(state),
             entropy=state.entropy,
             history=climb.history,
             gradients=climb.sweeps,

@@ -62,7 +62,8 @@ def evaluate(
         return bound_of(bounds, columns)
     pieces = list(_pieces(p, guide, objective, values))
     work = sum(o.values.work for o, _, _ in pieces)
-    draws = int(np.clip(WORK // max(work, 1), min(8, most), most))
+    fewest = min(8 if work < WORK else 4, most)
+    draws = int(np.clip(WORK // max(work, 1), fewest, most))
     draws = draws // GROUP * GROUP if draws >= 8 * GROUP else draws
     total = np.zeros((draws, len(d.terms)))
     shared = _noise(d, draws, seed, 0)

@@ -45,6 +45,10 @@ class Hybrid:
         )
         return self.ascent.moved(state, free.parted(x))
 
+    def terms(self, state: State) -> Mapping[str, float]:
+        """As of the ascent."""
+        return self.ascent.terms(state)
+
     def naturals(self, state: State) -> Mapping[tuple[str, str], np.ndarray]:
         """As of the ascent."""
         return self.ascent.naturals(state)

@@ -25,7 +25,7 @@ GUIDE = "meanfield"  # whose noise the chains walk in
 DENSE = 300  # latent dimensions up to which the warm start has all covariances
 FEW = 50  # and up to which the chains' own covariances are estimated, not their variances alone
 SPLIT = (0.15, 0.3, 0.75, 1.0)  # of the warm-up: ends of the windows after which the metric is estimated
-FEWEST = 20  # draws of a window, for an estimate
+FEWEST = 20  # draws that anything is estimated from
 MAX_DEPTH = 10
 NO_WEIGHTS = "chains walk on the posterior itself: R-hat, effective sizes and divergences judge them"
 STATS = ("log_density", "diverging", "n_steps", "tree_depth", "acceptance_rate", "energy", "step_size")
@@ -115,6 +115,8 @@ class NUTS:
         check_executor(self.name, executor)
         for field in ("steps", "chains", "warmup"):
             count_of(field, getattr(self, field))
+        if self.steps < FEWEST:
+            raise ModelError(f"steps={self.steps}", f"at least {FEWEST} draws of each chain", "steps=1000")
         if not 0.0 < self.target < 1.0:
             raise ModelError(f"target={self.target!r}", "an acceptance rate between 0 and 1", "target=0.9")
         mici = _mici()
@@ -244,7 +246,7 @@ class _Chains:
                 bar.close()
         if settled is None or len(kept) < FEWEST:
             what = "this is the fit that the chains begin from, and not a draw of theirs"
-            return replace(begun, stop_reason=f"{why}: {what}", interrupted=True, gradients=spent)
+            return replace(begun, stop_reason=f"{why}: {what}", interrupted=why == INTERRUPTED, gradients=spent)
         return self._solution(begun, kept, settled, spent, why)
 
     def _solution(self, begun: Solution, kept: Sequence[_Kept], settled: Settled, spent: int, why: str) -> Solution:

@@ -15,10 +15,11 @@ import numpy as np
 from ..array import is_recorded, paused_collector
 from ..distributions import Cauchy, Gumbel, Laplace, Logistic, Normal, StudentT
 from ..elbo import Objective, Problem, choose, derive, problem
-from ..errors import PPLError
+from ..errors import PPLError, Reason
 from ..guides import Joint
 from ..model import Site
 from ..model.handlers import LocScaleReparam, reparam, unguided
+from ..model.scanned import ScannedDistribution
 from . import noise
 from .coordinates import Coordinates
 from .start import LARGEST_DENSE, fixed_draws, good_start
@@ -69,7 +70,7 @@ def set_up(p: Problem, seed: int) -> Setup:
     best = _trial(p, "meanfield", seed)
     if best is None:
         return plain
-    notes = []
+    notes = list(map(str, _in_loops(p)))
     names = _hierarchical(p)
     if names:
         best, note = _best_form(best, names, seed)
@@ -174,6 +175,18 @@ def _hierarchical(p: Problem) -> tuple[str, ...]:
         and s.fn.shape()
         and s.fn.core.batch_shape[-1:] == s.fn.shape()[-1:]
     )
+
+
+def _in_loops(p: Problem) -> list[Reason]:
+    """Why latent location-scale sites of a loop, whose scale is itself latent, are fitted as they are written."""
+    why = "fitted as it is written: inside ppl.scan a site has no non-centred form"
+    hint = "to have one, sample standard noise in the step, and write loc + scale * noise"
+    sites = [p.sites[s] for s in p.shapes if isinstance(p.sites[s].fn, ScannedDistribution)]
+    return [
+        Reason(s.name, why, hint)
+        for s in sites
+        if isinstance(s.fn.core, LOCATION_SCALE) and is_recorded(s.fn.core.parameters["scale"])
+    ]
 
 
 def rewritten(p: Problem, form: Mapping[str, Any], seed: int) -> Problem:

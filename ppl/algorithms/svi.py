@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..conjugacy import Ascent, Execution, Shard, State, recognize, record, row_plate
-from ..conjugacy.families import Categories
+from ..conjugacy import Ascent, Execution, Shard, State, has_states, recognize, record, row_plate
 from ..elbo import Problem, minibatches
 from ..errors import ConjugacyError, ModelError, NumericalError
 from .closed_form import GUIDE, check_latent, finished, parameters, recognized
@@ -143,7 +142,7 @@ class SVI:
     def _start(self, ascent: Ascent, batch: list | None, seed: int) -> tuple[State, list[str]]:
         """The best of several starts, compared by sweeps over the first minibatch."""
         init = None if self.init == "auto" else self.init
-        several = any(isinstance(b.family, Categories) for b in ascent.execution.blocks.values()) and init is None
+        several = any(has_states(b) for b in ascent.execution.blocks.values()) and init is None
         count = self.restarts if self.restarts is not None else RESTARTS if several else 1
         starts = []
         for number in range(count):

@@ -48,7 +48,7 @@ from .stages import (
 
 BLOCK = 50  # steps whose noise is drawn at once, at most
 NUMBERS = 4_000_000  # and how many numbers that may be
-CACHE = 16_384  # coordinates that are updated at once: their moments stay in the cache
+CACHE = 65_536  # coordinates that are updated at once: their moments stay in the cache, and calls cost little beside
 LEAST = 40  # windows from which on a run may be said to rise no more
 SLIGHT = 1e-3  # a rise, as a share of the bound, that is not worth as many steps again
 

@@ -11,6 +11,7 @@
 
 from . import functions, gaps, passes, quantiles, specials, statistics
 from .batching import batch, unrolled
+from .chains import chain_log_sum
 from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
 from .gaps import binet, binet_bend, binet_gap, binet_slope, gammaln_gap, xlogx_gap
@@ -48,6 +49,7 @@ __all__ = [
     "binet_bend",
     "binet_gap",
     "binet_slope",
+    "chain_log_sum",
     "compile_program",
     "compose",
     "discontinuous",

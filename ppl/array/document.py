@@ -23,7 +23,7 @@ KINDS = {
     "product": "matmul dot vdot inner outer kron tensordot einsum cross vecdot matvec vecmat convolve correlate "
     "linalg.matmul linalg.outer linalg.tensordot linalg.cross linalg.vecdot linalg.multi_dot linalg.matrix_power",
     "linear algebra": "cholesky log_abs_det sign_det eigenvalues eigenvectors triangular_solve",
-    "special": "sampled sampled_rows draw_of stop_gradient scan_rows rows_of",
+    "special": "sampled sampled_rows draw_of stop_gradient scan_rows rows_of chain_log_sum chain_slopes",
     "elementwise": "where agreeing select clip isclose isin nan_to_num round around fix astype cast softplus sinc i0 "
     "real imag real_if_close isreal iscomplex isposinf isneginf copy interp searchsorted digitize place_among polyval "
     "gammainc_slope log_gamma_quantile gamma_shift logit_beta_quantile beta_shift log_wald_quantile "

@@ -22,6 +22,7 @@ from scipy import special
 
 from ..errors import ModelError
 from . import operations as op
+from .chains import chain_log_sum, chain_slopes
 from .gaps import _NODES, _series, binet, binet_bend, binet_gap, binet_slope, gammaln_gap, xlogx_gap
 from .program import NESTED, Program, Ref
 from .scan import Body, scan_rows
@@ -260,7 +261,28 @@ def _own() -> dict[Callable, Callable]:
     def solved(lower: Any, b: Any, trans: int) -> Any:
         return lax_linalg().solve_triangular(lower, b, trans=trans, lower=True)
 
+    def chain_sum(nodes: Any, pairs: Any) -> Any:
+        import jax
+
+        def step(b: Any, x: tuple) -> tuple[Any, None]:
+            return jspecial().logsumexp(x[1] + (x[0] + b)[..., None, :], axis=-1), None
+
+        lead = np.broadcast_shapes(nodes.shape[:-2], pairs.shape[:-3])
+        n = jnp().moveaxis(jnp().broadcast_to(nodes, (*lead, *nodes.shape[-2:])), -2, 0)
+        p = jnp().moveaxis(jnp().broadcast_to(pairs, (*lead, len(n), *pairs.shape[-2:])), -3, 0)
+        return jax.lax.scan(step, jnp().zeros(n.shape[1:], n.dtype), (n, p), reverse=True)[0]
+
+    def chain_slope(nodes: Any, pairs: Any, weights: Any) -> Any:
+        import jax
+
+        lead = weights.shape[:-1]
+        whole = [jnp().broadcast_to(x, (*lead, *x.shape[-own:])) for x, own in ((nodes, 2), (pairs, 3))]
+        slopes = jax.vjp(chain_sum, *whole)[1](weights)
+        return jnp().concatenate([x.reshape(*lead, -1) for x in slopes], -1)
+
     return {
+        chain_log_sum.run: chain_sum,
+        chain_slopes.run: chain_slope,
         op.total.run: lambda x, axes: jnp().sum(x, axis=axes),
         op.largest.run: lambda x, axes: jnp().max(x, axis=axes),
         op.log_total_exp.run: log_total_exp,

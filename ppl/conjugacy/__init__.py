@@ -4,14 +4,17 @@ recorded log densities --rewrite--> sums of products --recognize--> blocks --Exe
 """
 
 from .ascent import Ascent, State
+from .blocks import Block, Joint
+from .chains import Chain, StateChains, has_states, sorted_values
 from .execution import Execution, row_plate
 from .heldout import NoClosedForm, log_predictive
-from .recognition import Block, Joint, Recognized, recognize, record
+from .recognition import Recognized, recognize, record
 from .shards import Shard, Shards
 
 __all__ = [
     "Ascent",
     "Block",
+    "Chain",
     "Execution",
     "Joint",
     "NoClosedForm",
@@ -19,8 +22,11 @@ __all__ = [
     "Shard",
     "Shards",
     "State",
+    "StateChains",
+    "has_states",
     "log_predictive",
     "recognize",
     "record",
     "row_plate",
+    "sorted_values",
 ]

@@ -228,6 +228,8 @@ class Algebra:
         kept = set(axes)
         before = labels_of(factors)
         factors, gone = self._selections(tuple(factors), kept)
+        if _never(factors):
+            return 0.0, ()
         powers: dict[tuple, float] = {}
         rest, tables = [], []
         for f in factors:
@@ -267,6 +269,13 @@ class Algebra:
                     factors, changed = _once(renamed(factors, {gone_one: stays})), True
                     gone.add(gone_one)
                     break
+                twin = next((g for g in factors if g is not f and _same_axis(f, g)), None)
+                if twin is not None:
+                    rest = [g for g in factors if g is not f and g is not twin]
+                    made, names = self._met(f, twin, kept)
+                    factors, changed = _once(renamed((*rest, *made), names)), True
+                    gone.update(names)
+                    break
                 if _is_identity(f) and not (k in kept and f.labels[0] in kept):
                     gone_one, stays = (k, f.labels[0]) if k not in kept else (f.labels[0], k)
                     factors, changed = renamed([g for g in factors if g is not f], {gone_one: stays}), True
@@ -283,6 +292,25 @@ class Algebra:
                             changed = True
                             break
         return factors, gone
+
+    def _met(self, f: Factor, g: Factor, kept: set[Label]) -> tuple[list[Factor], dict[Label, Label]]:
+        """1[t = i_u] 1[t = j_w] = sum_v 1[t = c_v] 1[u = a_v] 1[w = b_v], c the places that i and j share.
+
+        Where i is j, and u or w is summed, they are one.
+        """
+        own = [x.labels[0] for x in (f, g) if len(x.labels) == 2]
+        if f.atom is g.atom and len(own) == 2 and not set(own) <= kept:
+            goes, stays = (own[1], own[0]) if own[0] in kept else own
+            return [f], {goes: stays}
+        common, *at = np.intersect1d(f.atom.value, g.atom.value, return_indices=True)
+        scalar = len(own) < 2
+        v = () if scalar else (Label(len(common)),)
+        shaped = lambda x: np.asarray(x[0]) if scalar else x
+        out = [Factor(self.index_atom(shaped(common)), "is", (*v, f.labels[-1]))]
+        for x, places in zip((f, g), at, strict=True):
+            if len(x.labels) == 2:
+                out.append(Factor(self.index_atom(shaped(places)), "is", (*v, x.labels[0])))
+        return out, {}
 
     def _gathered(self, g: Factor, k: Label, by: Factor) -> Factor | None:
         """A table or an index, read where another index says."""
@@ -430,6 +458,7 @@ class Algebra:
         if not any(f.atom.kind in ("latent", "opaque", "index") for _, fs in a.terms for f in fs):
             return self._of_data(fn, a)
         for attempt in (
+            self._side_by_side,
             self._through_selection,
             self._over_product,
             self._expanded,
@@ -447,6 +476,34 @@ class Algebra:
         with np.errstate(all="ignore"):
             value = sum((c * _dense(fs, a.axes) for c, fs in a.terms), np.zeros([x.size for x in a.axes]))
             return self.data(_called(fn, value), a.axes)
+
+    def _side_by_side(self, fn: Any, a: Poly) -> Poly | None:
+        """f of parts that stand in different places of an axis: f of each, in its place."""
+        if not isinstance(fn, str) and not callable(fn) and fn in (2, 3, 4):
+            return None  # multiplied out
+        axis, parts = split_along(a)
+        if axis is None or sum(p.atom.value.size for p in {p.atom: p for p, _ in parts}.values()) < axis.size:
+            return None
+        groups: dict[Atom, list[tuple[Factor, Term]]] = {}
+        for place, t in parts:
+            groups.setdefault(place.atom, []).append((place, t))
+        out: list[Term] = []
+        for atom, own in groups.items():
+            label = next(iter(own[0][0].labels[:-1]), ONE)
+            axes = tuple(label if x is axis else x for x in a.axes)
+            inner = []
+            for place, (c, fs) in own:
+                rest = [f for f in fs if f is not place]
+                to = dict(zip(place.labels[:-1], (label,), strict=False))
+                if axis in labels_of(rest):  # read where it is put
+                    away = Label(axis.size)
+                    rest = [*renamed(rest, {axis: away}), Factor(atom, "is", (*place.labels[:-1], away))]
+                inner.append(self.tidy(c, renamed(rest, to), axes))
+            done = self.apply(fn, self.collect(axes, inner))
+            back = {x: y for x, y in zip(done.axes, axes, strict=True) if x is not ONE}
+            place = Factor(atom, "is", (*(x for x in (label,) if x is not ONE), axis))
+            out += [self.tidy(c, (*renamed(fs, back), place), a.axes) for c, fs in done.terms]
+        return self.collect(a.axes, out)
 
     def _through_selection(self, fn: Any, a: Poly) -> Poly | None:
         """f(sum_k 1[z = k] a_k) = sum_k 1[z = k] f(a_k), where the selection covers the whole sum."""
@@ -575,6 +632,55 @@ class Algebra:
 
 
 # -- helpers ---------------------------------------------------------------------------------------
+def _same_axis(f: Factor, g: Factor) -> bool:
+    """Do two indices by data select places of one axis, each once, along labels of their own?"""
+    if g.fn != "is" or g.labels[-1] is not f.labels[-1] or f.labels[:-1] == g.labels[:-1]:
+        return False
+    both = placements([f, g], f.labels[-1:])
+    return len(both) == 2 and bool(np.intersect1d(f.atom.value, g.atom.value).size)
+
+
+def _never(factors: Sequence[Factor]) -> bool:
+    """Does a product pick two places at once, along an axis where it can only have one?"""
+    fixed = [f for f in factors if f.fn == "is" and f.atom.kind == "index" and not is_recorded(f.atom.value)]
+    return any(
+        f.labels[-1] is g.labels[-1] and not np.intersect1d(f.atom.value, g.atom.value).size
+        for f, g in combinations(fixed, 2)
+    )
+
+
+def placements(factors: Sequence[Factor], axes: Sequence[Label]) -> list[Factor]:
+    """The indices by data that say where along an axis a product stands: each place once."""
+    return [
+        f
+        for f in factors
+        if f.fn == "is"
+        and f.atom.kind == "index"
+        and not is_recorded(f.atom.value)
+        and f.labels[-1] in axes
+        and len(f.labels) <= 2
+        and not set(f.labels[:-1]) & set(axes)
+        and len(np.unique(f.atom.value)) == f.atom.value.size
+    ]
+
+
+def split_along(a: Poly) -> tuple[Label | None, list[tuple[Factor, Term]]]:
+    """An axis along which every product has its own places, and these; (None, []) where there is none."""
+    for axis in dict.fromkeys(a.axes):
+        parts, seen = [], {}
+        for c, fs in a.terms:
+            place = next((f for f in placements(fs, a.axes) if f.labels[-1] is axis), None)
+            if place is None:
+                break
+            parts.append((place, (c, fs)))
+            seen[place.atom] = np.ravel(place.atom.value)
+        else:
+            every = np.concatenate(list(seen.values())) if seen else np.zeros(0)
+            if parts and len(np.unique(every)) == len(every):
+                return axis, parts
+    return None, []
+
+
 def _once(factors: Sequence[Factor]) -> tuple[Factor, ...]:
     """An indicator is its own square."""
     return tuple(f for i, f in enumerate(factors) if f.fn != "is" or f not in factors[:i])

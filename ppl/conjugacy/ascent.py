@@ -7,17 +7,18 @@ A state holds the global mean parameters, what they give the local latents as we
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from .blocks import Block, Joint
+from .chains import Chain, StateChains, has_states
 from .contraction import contract
 from .execution import Execution, Means
 from .families import Categories, Dirichlets, Normals, diagonal
 from .free import Free
-from .recognition import Block, Joint
 from .shards import Shard, Shards
 
 FREE = "free latents"
@@ -96,6 +97,13 @@ class Ascent:
         terms = {n: float(x) for n, x in self.execution.sweep(())(means, {})[3].items()}
         return replace(state, means=means, terms=terms, entropy={**state.entropy, FREE: entropy}, free=values)
 
+    def terms(self, state: State) -> Mapping[str, float]:
+        """E[log p] by site; NaN for those of which only the sum is known."""
+        several = {s for part in self.execution.parts if part.split for s in part.split[1]}
+        if several and self.shards is None:
+            return self.execution.by_site(state.means, {})
+        return {**state.terms, **dict.fromkeys(several, np.nan)}
+
     def naturals(self, state: State) -> dict[tuple[str, str], np.ndarray]:
         """Natural parameters of all blocks: local ones given the global ones as they are."""
         out = {k: np.asarray(x) for k, x in state.eta.items()}
@@ -135,14 +143,24 @@ class Ascent:
             b = e.blocks[n]
             if isinstance(b, Joint) and all(site in given for site in b.sites):
                 made = b.family.at(*(_flat(c, given[c.name]) for c in (b.x, b.y)))
+            elif isinstance(b, Chain) and all(site in given for site in b.sites):
+                made = b.at(given)
+            elif isinstance(b.family, StateChains):
+                made = b.family.start(self._picks(rng, [x.size for x in b.axes], 0, few))
             else:
                 made = self._given(n, given[n]) if n in given else self._from_prior(n, means, rng)
             means.update({(n, s): x for s, x in made.items()})
         state = replace(self._rest(means, rng), free=values)
+        told = any(site in init for n in e.globals for site in e.blocks[n].sites)
         if self.shards is None:
+            chains = [n for n in e.globals if isinstance(e.blocks[n].family, StateChains)]
+            if chains and few and not told:  # all else begins from the states that were picked
+                made, eta, *_ = e.sweep([n for n in e.globals if n not in chains])(means, {})
+                state = replace(state, means={**means, **made}, eta=eta)
             return state
-        hot = [n for n in e.local if isinstance(e.blocks[n].family, Categories)]
-        if any(n in init for n in e.local) or (few and hot and not any(n in init for n in e.globals)):
+        hot = [n for n in e.local if has_states(e.blocks[n])]
+        asked = any(site in init for n in e.local for site in e.blocks[n].sites)
+        if asked or (few and hot and not told):
             local = self._local_start(rng, init, hot, few, state.local)
             sums: dict[tuple, Any] = {}
             for rows, tables in self.batches(batch)():
@@ -150,7 +168,7 @@ class Ascent:
                 found = self.shards.gathered(tables, part, rows.stop - rows.start)
                 sums = {k: x + sums[k] if sums else x for k, x in found.items()}
             made, eta, *_ = e.sweep()(state.means, sums)
-            kept = {n for n in e.globals if n in init}
+            kept = {n for n in e.globals if any(site in init for site in e.blocks[n].sites)}
             means = {k: state.means[k] if k[0] in kept else x for k, x in made.items()}
             state = replace(state, means=means, eta=eta, weights=self._weights(means))
         return state
@@ -167,6 +185,10 @@ class Ascent:
                 family = self.execution.blocks[n].family
                 if s == "log":
                     local[n, s] = np.zeros_like(local[n, s])
+                if isinstance(family, StateChains):
+                    local[n, s] /= local[n, s].shape[-1] ** (1 if s == "is" else 2)
+                    if s == "pair" and family.shared:
+                        local[n, s] *= family.length - 1
                 if isinstance(family, Categories | Dirichlets):
                     k = local[n, s].shape[-1]
                     local[n, s] = np.full_like(local[n, s], 1.0 / k if s == "is" else -np.log(k))
@@ -207,6 +229,8 @@ class Ascent:
                         stand_in = {(n, o.statistic): 0.0, **means}
                         g = contract(part.rest(stand_in, {}, without=i), o.labels, {}, also=part.labels)
                         eta[o.statistic] = eta[o.statistic] + part.coefficient * g
+        if isinstance(b, Chain):
+            return b.drawn(eta, rng)
         if isinstance(b, Joint):
             z = rng.standard_normal([x.size for x in b.x.axes])
             return b.family.solve(b.family.noisy(eta, z))[0]
@@ -230,6 +254,19 @@ class Ascent:
         ones = np.full(shape, 1.0 / shape[-1] if isinstance(b.family, Dirichlets) else 0.5 if "log1m" in eta else 1.0)
         return b.family.at(ones)
 
+    def _picks(self, rng: np.random.Generator, shape: Sequence[int], together: int, few: bool) -> np.ndarray:
+        """Indicators of a category drawn for every element, with `few` for some alone; the last axes go together."""
+        *lead, kinds = shape
+        picks = np.eye(kinds)[rng.integers(kinds, size=lead)]
+        if few:
+            widest = max(
+                (x.size for g in self.execution.globals for x in self.execution.blocks[g].axes[-1:]), default=0
+            )
+            alone = lead[: len(lead) - together]
+            share = min(1.0, (FEW + min(widest, MOST)) * kinds / max(int(np.prod(alone)), 1))
+            picks = picks * (rng.random((*alone, *(1,) * (together + 1))) < share)
+        return picks
+
     def _local_start(
         self, rng, init: Mapping, hot: list[str], few: bool, state: Mapping
     ) -> dict[tuple[str, str], np.ndarray]:
@@ -239,17 +276,14 @@ class Ascent:
         for n in e.local:
             b = e.blocks[n]
             at = b.axes.index(b.axis_of(e.rows))
-            if n in init:
-                out.update({(n, s): np.moveaxis(x, at, 0) for s, x in self._given(n, init[n]).items()})
+            if all(site in init for site in b.sites):
+                made = b.at(init) if isinstance(b, Chain) else self._given(n, init[n])
+                out.update({(n, s): np.moveaxis(x, at, 0) for s, x in made.items()})
             elif n in hot:
                 shape = shards.state_shape(n, "is", shards.count)
-                kinds = shape[-1]
-                picks = np.eye(kinds)[rng.integers(kinds, size=shape[:-1])]
-                if few:
-                    widest = max((x.size for g in e.globals for x in e.blocks[g].axes[-1:]), default=0)
-                    share = min(1.0, (FEW + min(widest, MOST)) * kinds / shards.count)
-                    picks = picks * (rng.random((shards.count, *(1,) * (len(shape) - 1))) < share)
-                out[n, "is"] = picks
+                picks = self._picks(rng, shape, 0 if isinstance(b, Chain) else len(shape) - 2, few)
+                made = b.family.start(picks) if isinstance(b, Chain) else {"is": picks}
+                out.update({(n, s): x for s, x in made.items()})
             else:
                 for s in b.family.statistics:
                     default = np.zeros if s == "log" else np.ones

@@ -20,9 +20,10 @@ import numpy as np
 
 from ..array import Tape, compile_program, is_recorded, program_of
 from .algebra import ONE, Atom, Factor, Label, labels_of
+from .blocks import Operand, Product
 from .contraction import Piece, contract
 from .families import Normals
-from .recognition import Operand, Product, Recognized
+from .recognition import Recognized
 
 SHARD = 8192  # rows updated at once
 FEWEST_ROWS = 64  # of a plate whose latents are updated apart from the others
@@ -52,6 +53,7 @@ class Part:
     sum: Sum | None
     sum_labels: tuple[Label, ...]
     constants: tuple[Piece, ...]
+    split: tuple[Label | None, tuple[str, ...]] | None = None
 
     def rest(self, means: Mapping, sums: Mapping, without: int | None = None) -> list[Piece]:
         """All pieces but one; number -1 is the sum."""
@@ -137,7 +139,8 @@ class Execution:
         rest = [f for f in p.data if f not in mine]
         constants = [*map(_piece, rest), *eyes]
         if not local and not mine:
-            return Part(p.site, p.coefficient, others, None, (), _folded(constants, outside))
+            kept = {p.split[0]} if p.split else set()
+            return Part(p.site, p.coefficient, others, None, (), _folded(constants, outside | kept), p.split)
         inner = {x for o in local for x in o.labels} | labels_of(mine)
         interface_set = inner & (outside | {x for c in constants for x in c.labels}) - {rows}
         order = tuple(
@@ -149,7 +152,9 @@ class Execution:
         interface = tuple(x for x in order if x in interface_set or x in own)
         key = _key(local, mine, rows, interface)
         made = self.sums.setdefault(key, Sum(key, local, tuple(mine), rows, interface))
-        return Part(p.site, p.coefficient, others, made, interface, _folded(constants, outside | set(interface)))
+        folded = _folded(constants, outside | set(interface))
+        split = (None, p.split[1]) if p.split else None
+        return Part(p.site, p.coefficient, others, made, interface, folded, split)
 
     # -- global side -----------------------------------------------------------------------------
     def gradient(self, block: str, means: Mapping, sums: Mapping) -> dict[str, Any]:
@@ -188,6 +193,21 @@ class Execution:
             value = part.coefficient * contract(part.rest(means, sums), (), {}, also=part.labels)
             out[part.site] = out[part.site] + value if part.site in out else value
         return out
+
+    def by_site(self, means: Mapping, sums: Mapping) -> dict[str, float]:
+        """The same as numbers, site by site; NaN for sites whose products are added up before they are counted."""
+        out: dict[str, float] = {}
+        lost: set[str] = set()
+        for part in self.parts:
+            label, sites = part.split or (None, (part.site,))
+            if label is None and part.split:
+                lost.update(sites)
+                continue
+            values = contract(part.rest(means, sums), () if label is None else (label,), {}, also=part.labels)
+            values = np.broadcast_to(part.coefficient * values, (len(sites),))
+            for site, x in zip(sites, values, strict=True):
+                out[site] = out.get(site, 0.0) + float(x)
+        return {**out, **dict.fromkeys(lost, np.nan)}
 
     def means_of(self, block: str, eta: Mapping) -> tuple[dict[str, Any], Any]:
         """Mean parameters and entropy of a block; a point has none."""

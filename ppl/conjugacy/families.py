@@ -178,7 +178,7 @@ class Dirichlets:
         return eta["log"] / np.sum(eta["log"], axis=-1, keepdims=True)
 
     def at(self, x: Any) -> dict[str, Any]:
-        return {"log": np.log(x)}
+        return {"log": np.log(np.maximum(x, np.finfo(float).tiny))}  # a share of 0 times its log is 0
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ import numpy as np
 from scipy import special
 
 from .algebra import ONE, Label
+from .blocks import Operand, Product
 from .contraction import Piece, _dense, contract
 from .execution import _piece, _without_diagonals
 from .families import Categories, Dirichlets, NormalGammas, Normals, NormalWisharts, PowerGammas, Wisharts
-from .recognition import Operand, Product, Recognized
+from .recognition import Recognized
 
 MOST_KEPT = 1000  # elements whose latents are the fitted ones
 MOST_STATES = 1000  # of the categories of one element

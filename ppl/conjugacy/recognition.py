@@ -10,7 +10,7 @@ no more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,113 +19,13 @@ from ..distributions import constraints
 from ..errors import ConjugacyError, Reason
 from ..graph import RecordedModel, Recorder, latent_input, record_model
 from ..model import Site
-from .algebra import ONE, Algebra, Atom, Factor, Label, show
+from .algebra import Algebra, Atom, Factor, Label, show
+from .blocks import Block, Joint, Operand, Product
 from .families import Betas, Categories, Dirichlets, NormalGammas, Normals, NormalWisharts, PowerGammas, Wisharts
 from .rules import rewritten
+from .structure import Structure, find, shared, stacked
 
 MISSING = "entries of an observation that are missing"
-
-
-@dataclass(frozen=True)
-class Block:
-    """A latent site (or a learned parameter) with a closed-form update.
-
-    `axes` are the labels of its mean parameters without axes of length one, `shape` is that of its value.
-    """
-
-    name: str
-    atom: Atom
-    family: Any
-    shape: tuple[int, ...]
-    event_dim: int
-    plates: tuple[Any, ...]
-    scale: float  # what one of its elements stands for, where plates are subsampled
-    is_parameter: bool = False
-    discrete: str = ""  # "integer", "boolean" or "one-hot"
-
-    @property
-    def axes(self) -> tuple[Label, ...]:
-        return tuple(x for x in self.atom.axes if x is not ONE)
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
-    def full_shape(self) -> tuple[int, ...]:
-        """The shape of its value with every plate at its full size."""
-        shape = list(self.shape)
-        for p in self.plates:
-            shape[len(shape) - self.event_dim + p.dim] = p.size
-        return tuple(shape)
-
-    def axis_of(self, plate: str) -> Label | None:
-        """The label of a plate's axis."""
-        frame = next((p for p in self.plates if p.name == plate), None)
-        return None if frame is None else self.atom.axes[len(self.shape) - self.event_dim + frame.dim]
-
-    def statistic_axes(self, statistic: str) -> tuple[Label, ...]:
-        """The labels of one statistic's mean parameter, the second copy of event axes as labels of its own."""
-        if statistic == "logdet":
-            return self.axes[:-2]
-        if statistic != "xx":
-            return self.axes
-        return (*self.axes, *(Label(self.axes[i].size) for i in self.family.event))
-
-
-@dataclass(frozen=True)
-class Joint:
-    """Two latents that are one block: x given y is a normal whose precision is y (times what is known)."""
-
-    name: str
-    x: Block
-    y: Block
-    family: Any
-    plates: tuple[Any, ...] = ()
-    scale: float = 1.0
-    is_parameter: bool = False
-    discrete: str = ""
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        return (self.x.name, self.y.name)
-
-    @property
-    def axes(self) -> tuple[Label, ...]:
-        return self.x.axes
-
-    def axis_of(self, plate: str) -> None:
-        """It is never local."""
-        return None
-
-    def statistic_axes(self, statistic: str) -> tuple[Label, ...]:
-        """The labels of one statistic's mean parameter."""
-        matrix = isinstance(self.family, NormalWisharts)
-        if statistic == "yx":
-            return self.x.axes
-        if statistic == "yxx" and not matrix:
-            return (*self.x.axes, *(Label(self.x.axes[i].size) for i in self.family.event))
-        return self.y.axes[:-2] if matrix and statistic != "power" else self.y.axes
-
-
-@dataclass(frozen=True)
-class Operand:
-    """One latent's statistic in a product, with the labels of its axes there."""
-
-    block: str
-    statistic: str
-    labels: tuple[Label, ...]
-
-
-@dataclass(frozen=True)
-class Product:
-    """coefficient x statistics of latents x data, summed over all labels but those in `batch`."""
-
-    site: str
-    coefficient: float
-    operands: tuple[Operand, ...]
-    data: tuple[Factor, ...]
-    batch: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,6 +43,7 @@ class Recognized:
     free: tuple[str, ...] = ()
     draws: Label | None = None
     free_factors: tuple[tuple[Atom, Any], ...] = ()
+    apart: tuple[Reason, ...] = ()  # why sites that depend on each other are no structured block
 
     @staticmethod
     def free_name(atom: Atom, fn: Any) -> tuple[str, str]:
@@ -162,12 +63,17 @@ def record(
 
 
 def recognize(
-    recorded: RecordedModel, draws: int = 64, blocks: Sequence[tuple[str, str]] = (), by_element: bool = False
+    recorded: RecordedModel,
+    draws: int = 64,
+    blocks: Sequence[tuple[str, ...]] = (),
+    points: Collection[str] = (),
+    by_element: bool = False,
 ) -> Recognized:
     """Match a recorded model against the families; `draws` are for what is left free.
 
-    `blocks` are pairs of a location and its precision that are to be one block each. Products are summed over the
-    axes of their site's log density, unless they are wanted `by_element`.
+    `blocks` are sites that are to be one block each: a location and its precision, or several normals; a site
+    alone is by itself also where it would be in a chain. `points` are in no chain. Products are summed over the
+    axes of their site's log density, unless they are wanted `by_element`, without chains then.
     """
     algebra, roots = Algebra(), {}
     sites: dict[str, tuple[Atom, Any]] = {}
@@ -194,25 +100,35 @@ def recognize(
             products += [(s.name, c * s.plate_scale, fs) for c, fs in whole.terms]
             batches[s.name] = whole.axes
     free: dict[Atom, None] = {}
-    joint = _pairs(sites, blocks)
+    asked = [b for b in blocks if len(b) > 1 and _all_real(sites, b)]
+    joint = _pairs(sites, [b for b in blocks if len(b) > 1 and b not in asked])
+    alone = {n for b in blocks if len(b) == 1 for n in b} | set(points) | {a.name for a in joint}
+    able = {n: _block(n, atom, s, {}, {}) for n, (atom, s) in sites.items() if isinstance(s, Site) and n not in alone}
+    structure = find(algebra, products, {} if by_element else able, () if by_element else asked)
     while True:
-        matched, events, powers, more = _match(products, free, blocked, joint)
+        matched, events, powers, more = _match(products, free, blocked, joint, structure)
         if not more:
             break
         free.update(dict.fromkeys(more))
+        structure.without(more)
     made = {n: _block(n, atom, s, events, powers) for n, (atom, s) in sites.items() if atom not in free}
-    blocks = _joined(made, joint, matched)
+    blocks = _joined(made, joint, structure)
     axis = Label(draws)
     found, functions = [], {}
-    for site, c, operands, factors in matched:
+    for site, c, operands, factors, read in matched:
         own = [f for f in factors if f.atom in free or f.atom.kind == "opaque"]
         functions.update(dict.fromkeys((f.atom, f.fn) for f in own))
         data = tuple(f for f in factors if f.atom.kind in ("data", "index"))
         tables = [Operand(*Recognized.free_name(f.atom, f.fn), (axis, *f.labels)) for f in own]
         fixed = [_with_event(o, blocks[o.block]) for o in operands]
-        found.append(Product(site, c / draws if own else c, (*fixed, *tables), data, batches[site]))
+        c = c / draws if own else c
+        found.append((Product(site, c, (*read.operands, *fixed, *tables), data, batches[site]), read))
+    products, chains = shared(stacked(algebra, found), structure.chains)
+    blocks.update({c.name: c for c in chains})
     names = tuple(n for n, (atom, _) in sites.items() if atom in free)
-    return Recognized(blocks, tuple(found), tuple(dict.fromkeys(blocked)), recorded, names, axis, tuple(functions))
+    reasons = tuple(dict.fromkeys(blocked))
+    apart = tuple(dict.fromkeys(structure.reasons))
+    return Recognized(blocks, tuple(products), reasons, recorded, names, axis, tuple(functions), apart)
 
 
 def _block(name: str, atom: Atom, s: Any, events: Mapping, powers: Mapping) -> Block:
@@ -264,19 +180,25 @@ def _pairs(sites: Mapping[str, tuple[Atom, Any]], blocks: Sequence[tuple[str, st
         if len(names) != 2 or kinds not in (["real", "positive"], ["real", "matrix"]):
             raise ConjugacyError(
                 f"a block of {names}",
-                "a real site and the positive site or matrix that is its precision, in this order",
+                "a real site and the positive site or matrix that is its precision, in this order; or normal sites",
                 'blocks=[("mu", "tau")]',
             )
         out.update(dict.fromkeys(atoms, (atoms[0], atoms[1])))
     return out
 
 
-def _joined(
-    blocks: dict[str, Block], joint: Mapping[Atom, tuple[Atom, Atom]], matched: Sequence[tuple]
-) -> dict[str, Any]:
-    """The blocks with pairs in the place of their members."""
+def _all_real(sites: Mapping[str, tuple[Atom, Any]], names: Sequence[str]) -> bool:
+    return all(n in sites and sites[n][0].support == "real" for n in names)
+
+
+def _joined(blocks: dict[str, Block], joint: Mapping[Atom, tuple[Atom, Atom]], structure: Structure) -> dict[str, Any]:
+    """The blocks with pairs and chains in the place of their members."""
     out: dict[str, Any] = {}
     for n, b in blocks.items():
+        if b.atom in structure.of:
+            chain, _ = structure.of[b.atom]
+            out[chain.name] = chain
+            continue
         if b.atom not in joint:
             out[n] = b
             continue
@@ -326,6 +248,7 @@ def _match(
     free: Mapping[Atom, None],
     blocked: list[Reason],
     joint: Mapping[Atom, tuple[Atom, Atom]],
+    structure: Structure,
 ) -> tuple:
     """Each product's statistics, the event axes of normal latents, the powers of positive ones, and what is free.
 
@@ -342,7 +265,7 @@ def _match(
                 more.update(dict.fromkeys(sorted(f.atom.reads - set(free), key=lambda a: a.number)))
         by_latent: dict[Atom, list[Factor]] = {}
         for f in factors:
-            if f.atom.kind == "latent" and f.atom not in free and f.atom not in joint:
+            if f.atom.kind == "latent" and f.atom not in free and f.atom not in joint and f.atom not in structure.of:
                 by_latent.setdefault(f.atom, []).append(f)
         operands = []
         for x, y in dict.fromkeys(joint[f.atom] for f in factors if f.atom in joint):
@@ -367,7 +290,8 @@ def _match(
                 events.setdefault(atom, set()).update(i for i in range(n) if o[0].labels[i] is not o[0].labels[n + i])
             if o[1] is not None:
                 votes.setdefault(atom, {}).setdefault(o[1], []).append(site)
-        matched.append((site, c, tuple(operands), factors))
+        read = structure.read(factors)
+        matched.append((site, c, tuple(operands), read.rest, read))
     for atom, powers in votes.items():
         if len(powers) > 1:
             best = max(powers, key=lambda p: (sum(s != atom.name for s in powers[p]), len(powers[p]), p == 1))

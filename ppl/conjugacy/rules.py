@@ -19,7 +19,23 @@ from scipy import special
 from ..array import Argument, Recorded, is_recorded, triangular_solve
 from ..array import operations as op
 from ..array.recording import parents
-from .algebra import ONE, Algebra, Factor, Label, Poly, aligned, canonical, is_positive, new_label, renamed
+from .algebra import (
+    ONE,
+    Algebra,
+    Factor,
+    Label,
+    Poly,
+    Term,
+    aligned,
+    canonical,
+    is_positive,
+    labels_of,
+    latents_of,
+    new_label,
+    placements,
+    renamed,
+    split_along,
+)
 
 Rewrite = Callable[..., Poly | None]
 
@@ -323,7 +339,14 @@ def _matmul(A, node, a, b):
 
 @rule(
     op.index.run,
-    example=lambda v: v.x[v.z][:, 0] * v.s[_DATA.rows] + v.x[::-1][v.z, 1] + v.x[-1, 0] + _DATA.y.view(Argument)[v.z],
+    example=lambda v: (
+        v.x[v.z][:, 0] * v.s[_DATA.rows]
+        + v.x[::-1][v.z, 1]
+        + v.x[-1, 0]
+        + _DATA.y.view(Argument)[v.z]
+        + np.log(v.q[np.concatenate([[2], v.z[:-1]]), v.z])
+        + v.x[np.concatenate([v.z[2:], v.z[:1], [0]]), 0]
+    ),
 )
 def _index(A, node, a, key):
     return _take(A, _poly(A, a), key if isinstance(key, tuple) else (key,))
@@ -366,9 +389,8 @@ def _take(A: Algebra, a: Poly, key: tuple) -> Poly | None:
         found = _selection(A, k, label, own)
         if found is None:
             return None
-        c, pick = found
         if label is not ONE:
-            terms = [(c * d, (*fs, *pick)) for d, fs in terms]
+            terms = [(c * d, (*fs, *pick)) for d, fs in terms for c, pick in found]
     spots = [i for _, _, i in picked]
     first = spots[0] if spots == list(range(spots[0], spots[0] + len(spots))) else 0
     rest = [x for x in axes if x is not None]
@@ -405,8 +427,8 @@ def _not_one(axes: Sequence[Label]) -> tuple[Label, ...]:
     return tuple(x for x in axes if x is not ONE)
 
 
-def _selection(A: Algebra, k: Any, label: Label, axes: Sequence[Label]) -> tuple[float, tuple[Factor, ...]] | None:
-    """The indicator of an index with these axes, which selects from `label`."""
+def _selection(A: Algebra, k: Any, label: Label, axes: Sequence[Label]) -> list[Term] | None:
+    """The indicator of an index with these axes, which selects from `label`, as a sum of products."""
     if isinstance(k, Poly):
         return _latent_selection(A, k, label, axes)
     if is_recorded(k):
@@ -415,16 +437,52 @@ def _selection(A: Algebra, k: Any, label: Label, axes: Sequence[Label]) -> tuple
         value = np.asarray(k) % label.size
         value = value.reshape([n for n in value.shape if n != 1])
     free = tuple(x for x, n in zip(axes, np.shape(k), strict=True) if n != 1)
-    return 1.0, (Factor(A.index_atom(value), "is", (*free, label)),)
+    return [(1.0, (Factor(A.index_atom(value), "is", (*free, label)),))]
 
 
-def _latent_selection(
-    A: Algebra, k: Poly, label: Label, axes: Sequence[Label]
-) -> tuple[float, tuple[Factor, ...]] | None:
-    """A whole-number latent is `sum_k k 1[z = k]`: its indicator is wanted."""
-    if len(k.terms) != 1:
+def _latent_selection(A: Algebra, k: Poly, label: Label, axes: Sequence[Label]) -> list[Term] | None:
+    """A whole-number latent is `sum_k k 1[z = k]`: its indicator is wanted.
+
+    Where several are put side by side, as in a loop the state of the step before, each has its own places.
+    """
+    if len(k.terms) == 1 and not placements(k.terms[0][1], k.axes):
+        found = _one_selection(A, *k.terms[0], k.axes, label, axes)
+        return found and [found]
+    axis, parts = split_along(k)
+    if axis is None:
         return None
-    ((c, factors),) = k.terms
+    out, taken = [], np.zeros(axis.size, bool)
+    fresh = dict(zip(k.axes, axes, strict=True))
+    for place, (c, factors) in parts:
+        taken[place.atom.value] = True
+        rest = tuple(f for f in factors if f is not place)
+        if not latents_of([(c, rest)]):
+            if labels_of(rest) or c != int(c):  # different numbers at different places
+                return None
+            outer = renamed([place], {axis: fresh[axis]})
+            out.append((1.0, (*outer, Factor(A.index_atom(np.asarray(int(c) % label.size)), "is", (label,)))))
+            continue
+        found = _one_selection(A, c, rest, k.axes, label, axes, place)
+        if found is None:
+            return None
+        out.append(found)
+    if not taken.all():  # nothing stands there: 0
+        free = Label(int(np.sum(~taken)))
+        at = Factor(A.index_atom(np.flatnonzero(~taken)), "is", (free, fresh[axis]))
+        out.append((1.0, (at, Factor(A.index_atom(np.asarray(0)), "is", (label,)))))
+    return out
+
+
+def _one_selection(
+    A: Algebra,
+    c: float,
+    factors: Sequence[Factor],
+    own: Sequence[Label],
+    label: Label,
+    axes: Sequence[Label],
+    place: Factor | None = None,
+) -> Term | None:
+    """The indicator of one latent, which has axes `own` or is put at a place of them."""
     tables = [f for f in factors if f.is_table]
     hot = [f for f in factors if f.fn == "is" and f.atom.kind == "latent"]
     if c != 1 or len(hot) != 1 or len(tables) != 1 or hot[0].labels[-1].size > label.size:
@@ -434,10 +492,10 @@ def _latent_selection(
         return None
     shorter = kinds.size < label.size  # fewer kinds than there are elements to select from
     to: dict[Label, Label] = {kinds: Label(kinds.size) if shorter else label}
-    for x, y in zip(k.axes, axes, strict=True):
+    for x, y in zip(own, axes, strict=True):
         if x is not ONE:
             to[x] = y
-    rest = [f for f in factors if f is not tables[0]]
+    rest = [*(f for f in factors if f is not tables[0]), *(() if place is None else (place,))]
     for x in {x for f in rest for x in f.labels} - set(to):
         to[x] = Label(x.size)
     more = (Factor(A.index_atom(np.arange(kinds.size)), "is", (to[kinds], label)),) if shorter else ()

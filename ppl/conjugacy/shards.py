@@ -18,6 +18,7 @@ import numpy as np
 
 from ..array import Tape, compile_program, is_recorded, program_of
 from .algebra import Atom, Factor, Label, aligned, labels_of
+from .chains import Chain
 from .contraction import Piece, contract
 from .execution import SHARD, Execution, Sum
 from .families import Categories, Normals
@@ -450,6 +451,8 @@ def total(shards: Sequence[Shard]) -> Shard:
 
 def _inside(b: Any) -> tuple[int, ...]:
     """The axes that an entropy of a block has summed."""
+    if isinstance(b, Chain):
+        return b.inside
     if isinstance(b.family, Normals):
         return b.family.event
     return (len(b.axes) - 1,) if b.atom.support in ("simplex", "integer") else ()

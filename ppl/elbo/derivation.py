@@ -35,10 +35,11 @@ from ..graph import (
     recorded_in,
     union,
 )
-from ..guides import PRIOR, Assembly, Factor, Joint, unconstrained_shape
+from ..guides import CLOSED, PRIOR, Assembly, Factor, Joint, unconstrained_shape
 from ..model import PlateFrame, Site, rows_in_use, rows_key
+from ..model.missing import MissingEntries
 from ..model.scanned import ScannedDistribution
-from .enumeration import Decision, Density, States, decide, finite_site, of_masked, sum_out
+from .enumeration import Decision, Density, States, decide, finite_site, missing_density, of_masked, sum_out
 from .estimators import ESTIMATORS, Estimator, enumerated
 from .expectations import integrated
 
@@ -262,7 +263,7 @@ def _decide(recorded: RecordedModel, free: set[str], graph: ModelGraph) -> Decis
     finite = [
         s
         for s in recorded.of_kind(observed=False)
-        if s.name in free and s.fn.is_discrete and s.guide is None and "part_of" not in s.options
+        if s.name in free and s.fn.is_discrete and s.guide is None and _may_be_summed(s)
     ]
     candidates = [s for s in finite if s.estimator in (None, "enumerate")]
     if not candidates:
@@ -278,6 +279,9 @@ def _decide(recorded: RecordedModel, free: set[str], graph: ModelGraph) -> Decis
     densities, outputs = [], []
     for site in recorded.of_kind():
         if "part_of" in site.options:
+            if site.name in inputs:
+                densities.append(site)
+                outputs.append(missing_density(site))
             continue
         if not site.is_observed and site.fn.support.depends_on_recorded:
             edges = 0
@@ -291,6 +295,13 @@ def _decide(recorded: RecordedModel, free: set[str], graph: ModelGraph) -> Decis
     program = program_of(tape, outputs)
     own = [Density(s.name, x, s.scale, s.plates) for s, x in zip(densities, program.outputs, strict=True)]
     return decide(candidates, program, inputs, own, barred)
+
+
+def _may_be_summed(site: Site) -> bool:
+    """Missing entries may where they are whole elements of a minibatch, any of which can be missing."""
+    if "part_of" not in site.options:
+        return True
+    return isinstance(site.fn, MissingEntries) and site.fn.places is None and not site.fn.whole.core.event_shape
 
 
 def _note_small_plates(sites: Mapping[str, Site]) -> None:
@@ -395,7 +406,9 @@ def derive(
         if site.options.get("noise"):
             continue
         if "part_of" in site.options:  # its density is counted at the site it completes
-            if site.name in factor_of and factor_of[site.name].origin != PRIOR:
+            if site.name in summed:
+                term("log p", site, f"log p({site.name})", missing_density(site), site.plate_scale)
+            elif site.name in factor_of and factor_of[site.name].origin != PRIOR:
                 _entropy_terms(term, factor_of[site.name], site, site.plate_scale / site.scale, pointwise)
             continue
         if site.is_observed:
@@ -436,11 +449,13 @@ def derive(
 
     for f in assembly.factors.values():
         if len(f.sites) > 1 or f.posterior is None:
-            q = ", ".join(f.sites)
+            q = f.name if f.origin == CLOSED else ", ".join(f.sites)
+            scale = float(np.prod([plate.scale for plate in f.plates]))
             if pointwise or _drawn(f, asked, closed):
-                terms.append(Term("-log q", f.name, f"-log q({q})", 1.0, (), output(-f.base.log_prob(f.draw))))
+                log_q = f.base.log_prob(f.draw)
+                terms.append(Term("-log q", f.name, f"-log q({q})", scale, f.plates, output(-log_q)))
             else:
-                terms.append(Term("entropy", f.name, f"H(q({q}))", 1.0, (), output(f.base.entropy())))
+                terms.append(Term("entropy", f.name, f"H(q({q}))", scale, f.plates, output(f.base.entropy())))
 
     position = {id(x): i for i, x in enumerate(tape.inputs)}
     seen = {s.name: s for s in recorded.of_kind() if s.is_observed and not s.options.get("factor")}

@@ -14,7 +14,7 @@ these `sample` draws the sites jointly, in the opposite order.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..array import logsumexp, scan
+from ..array import chain_log_sum, logsumexp
 from .spread import MOST_SITES, MOST_STATES, Finite, Label, TooMany
 
 CHAIN = 3  # sites between two others from which a chain is a product of matrices
@@ -74,7 +74,7 @@ class Elimination:
     """
 
     sites: Sequence[Finite]
-    starts: Mapping[int, int] = field(default_factory=dict)  # the site that stands before a loop's first step
+    starts: Mapping[int, int] = field(default_factory=dict)  # what stands before a loop's first step: see `spread`
     lead: int = 0
     steps: list[Any] = field(default_factory=list)  # how each site went, for drawing it back
 
@@ -137,7 +137,7 @@ class Elimination:
         tables = self.one_by_one(tables, plain.intersection(label for t in tables for label in t.labels))
         if not series:
             return _Part(self.joined(tables), leaf, made_of)
-        step = _Series.of(self, self.joined(tables), sorted(series))
+        step = _Series.of(self, tables, sorted(series))
         self.steps.append(step)
         return _Part(step.total, leaf - {self.time_of(step.chain)}, made_of)
 
@@ -378,64 +378,103 @@ class _Chain:
 
 @dataclass(frozen=True)
 class _Series:
-    """Sites of a loop, given the rest: `x` (lead, rest, states before, states now, *rows, time)."""
+    """Sites of a loop, given the rest: tables of neighbouring steps, and of many states those of single steps apart.
+
+    `pairs` (lead, rest, states before, states now, *rows, time), time 1 where all steps are alike; `nodes` (lead,
+    rest, states now, *rows, time), or None.
+    """
 
     chain: Sequence[int]
     rest: tuple[Label, ...]
-    x: Any
+    pairs: Any
+    nodes: Any
     total: Table
 
     @classmethod
-    def of(cls, e: Elimination, t: Table, chain: Sequence[int]) -> _Series:
+    def of(cls, e: Elimination, tables: Sequence[Table], chain: Sequence[int]) -> _Series:
+        every = sorted({label for t in tables for label in t.labels})
         now, before = ([Label(s, lag) for s in chain] for lag in (0, 1))
-        if any(label.lag not in (0, 1) for label in t.labels):
-            raise Entangled([label for label in t.labels if label.lag not in (0, 1)])
-        rest = tuple(x for x in t.labels if x.site not in chain)
-        first = tuple(Label(e.starts[s]) for s in chain if s in e.starts)
+        if any(label.lag not in (0, 1) for label in every):
+            raise Entangled([label for label in every if label.lag not in (0, 1)])
+        rest = tuple(x for x in every if x.site not in chain)
+        first = tuple(Label(e.starts[s]) for s in chain if e.starts.get(s, -1) >= 0)
         if set(first).intersection(rest):
             raise Entangled([*first, *now])
-        labels = (*rest, *before, *now)
-        if e.size(labels) > MOST_STATES:
-            raise TooMany({label.site for label in labels}, float(e.size(labels)))
-        d, states = e.time_of(chain), e.size(now)
-        ordered = tuple(sorted(labels))
-        x = e.aligned(t, ordered, len(t.shape))
-        place = {label: e.lead + i for i, label in enumerate(ordered)}
-        n = e.lead + len(labels)
-        sizes = [e.sites[label.site].size for label in ordered]
-        rows = list(np.shape(x)[n:])
-        rows[d] = t.shape[d]
-        x = np.broadcast_to(x, (*np.shape(x)[: e.lead], *sizes, *rows))
-        time = np.ndim(x) + d
-        others = [i for i in range(n, np.ndim(x)) if i != time]
-        x = np.transpose(x, (*range(e.lead), *(place[label] for label in labels), *others, time))
-        at = e.lead + len(rest)
-        rows[d] = 1
-        x = np.reshape(x, (*np.shape(x)[:at], states, states, *rows, t.shape[d]))
-        left = list(t.shape)
-        left[d] = 1
-        # Before the first step stands the state of another site, or none: then all rows are alike.
-        total = backward(x, at)
+        if len(every) > MOST_SITES or e.size((*rest, *before, *now)) > MOST_STATES:
+            raise TooMany({label.site for label in every}, float(e.size((*rest, *before, *now))))
+        d, states, at = e.time_of(chain), e.size(now), e.lead + len(rest)
+        shape = np.broadcast_shapes(*(t.shape for t in tables))
+        single = [t for t in tables if not set(t.labels).intersection(before)] if states > FEW else []
+        apart = [t for t in tables if not any(t is other for other in single)]
+        ndim = len(shape)
+        pairs = cls._laid(e, apart, rest, (*before, *now), (states, states), ndim, d)
+        nodes = None
+        if states > FEW:
+            nodes = cls._laid(e, single, rest, now, (states,), ndim, d)
+            nodes = np.broadcast_to(nodes, (*np.shape(nodes)[:-1], shape[d]))
+            found = chain_log_sum(np.moveaxis(nodes, at, -1), np.moveaxis(pairs, (at, at + 1), (-2, -1)))
+            total = np.moveaxis(found, -1, at)
+        else:
+            pairs = np.broadcast_to(pairs, (*np.shape(pairs)[:-1], shape[d]))
+            total = logsumexp(products(pairs, at)[-1][..., 0], at + 1)
+        # Before the first step stands a state: of another site, a known one, or any, since then all rows are alike.
         parts = [e.sites[s].size for s in chain]
-        total = np.reshape(total, (*np.shape(total)[:at], *parts, *rows))
-        total = total[(*(slice(None),) * at, *(slice(None) if s in e.starts else 0 for s in chain))]
+        total = np.reshape(total, (*np.shape(total)[:at], *parts, *np.shape(total)[at + 1 :]))
+        kept = (slice(None) if (i := e.starts.get(s, -1)) >= 0 else -1 - i for s in chain)
+        total = total[(*(slice(None),) * at, *kept)]
         free = (*rest, *first)
         order = sorted(range(len(free)), key=free.__getitem__)
         axes = (*range(e.lead), *(e.lead + i for i in order), *range(e.lead + len(free), np.ndim(total)))
-        return cls(chain, rest, x, Table(np.transpose(total, axes), tuple(sorted(free)), tuple(left)))
+        left = list(shape)
+        left[d] = 1
+        return cls(chain, rest, pairs, nodes, Table(np.transpose(total, axes), tuple(sorted(free)), tuple(left)))
+
+    @staticmethod
+    def _laid(
+        e: Elimination,
+        tables: Sequence[Table],
+        rest: tuple[Label, ...],
+        inside: Sequence[Label],
+        states: tuple[int, ...],
+        ndim: int,
+        d: int,
+    ) -> Any:
+        """The sum of tables: axes of the rest, those of the labels `inside` joined to `states`, rows, and time.
+
+        Among the rows time leaves an axis of length 1.
+        """
+        labels, own = (*rest, *inside), len(inside)
+        sizes = [e.sites[label.site].size for label in labels]
+        if not tables:
+            return np.zeros((*(1,) * (e.lead + len(rest)), *states, *(1,) * (ndim + 1)))
+        t = e.joined(tables)
+        x = e.aligned(t, tuple(sorted(labels)), ndim)
+        ordered = sorted(labels)
+        n = e.lead + len(labels)
+        time = n + ndim + d
+        others = [i for i in range(n, n + ndim) if i != time]
+        x = np.transpose(x, (*range(e.lead), *(e.lead + ordered.index(label) for label in labels), *others, time))
+        x = np.broadcast_to(x, (*np.shape(x)[: e.lead], *sizes, *np.shape(x)[n:]))
+        rows = list(np.shape(x)[n:])
+        rows.insert(ndim + d, 1)
+        return np.reshape(x, (*np.shape(x)[: n - own], *states, *rows))
 
     def draw(self, e: Elimination, states: dict[Label, np.ndarray], rng: np.random.Generator) -> None:
-        whole = Table(self.x, self.rest, np.shape(self.x)[1 + len(self.rest) :])
-        x = e.given(whole, states, self.rest, after=1)
+        n = 1 + len(self.rest)
+        x = e.given(Table(self.pairs, self.rest, np.shape(self.pairs)[n:]), states, self.rest, after=1)
         site, d = Label(self.chain[0]), e.time_of(self.chain)
         first = np.zeros((len(x), *(1,) * (x.ndim - 4)), dtype=int)
         for s in self.chain:
-            own = states[Label(e.starts[s])] if s in e.starts else np.zeros(1, int)
+            start = e.starts.get(s, -1)
+            own = states[Label(start)] if start >= 0 else np.full(1, -1 - start)
             first = first * e.sites[s].size + own.reshape((len(own), *(1,) * (first.ndim - own.ndim), *own.shape[1:]))
         pair = (site, Label(site.site, -1))  # before, and now
-        if x.shape[1] > FEW:
-            at_first = Table(x[..., 0], pair, x.shape[3:-1])
-            found = step_by_step(e, rng, e.given(at_first, {site: first}, [site]), x[..., 1:], site, without=d)
+        if self.nodes is not None:
+            y = e.given(Table(self.nodes, self.rest, np.shape(self.nodes)[n:]), states, self.rest, after=1)
+            step = lambda t: x[..., min(t, x.shape[-1] - 1)] + y[..., t][:, None]
+            at_first = Table(step(0), pair, np.shape(step(0))[3:])
+            start = e.given(at_first, {site: first}, [site])
+            found = step_by_step(e, rng, start, step, y.shape[-1], site, without=d)
         else:
             ends = Table(products(x, 1)[-1][..., 0], pair, x.shape[3:-1])
             last = e.choose_for(rng, e.given(ends, {site: first}, [site]), site, without=d)
@@ -466,21 +505,6 @@ def _log_product(a: Any, b: Any, at: int) -> Any:
     return logsumexp(left + right, at + 1)
 
 
-def backward(x: Any, at: int) -> Any:
-    """The log sum over all paths, by the state before the first of the matrices of a loop.
-
-    Of few states by products side by side, of many step by step, whose cost has a power of their number less.
-    """
-    if np.shape(x)[at] <= FEW:
-        return logsumexp(products(x, at)[-1][..., 0], at + 1)
-    end = np.zeros(np.shape(logsumexp(x[..., 0], at + 1)))
-
-    def step(b: Any, m: Any) -> tuple[Any, None]:
-        return logsumexp(m + np.reshape(b, (*np.shape(b)[:at], 1, *np.shape(b)[at:])), at + 1), None
-
-    return scan(step, end, np.flip(np.moveaxis(x, -1, 0), 0))[0]
-
-
 def _log_step(a: Any, m: Any, at: int) -> Any:
     """log(exp(a) exp(m)) of vectors and matrices."""
     shape = np.shape(a)
@@ -491,19 +515,23 @@ def step_by_step(
     e: Elimination,
     rng: np.random.Generator,
     start: np.ndarray,
-    later: np.ndarray,
+    step: Callable[[int], np.ndarray],
+    count: int,
     label: Label,
     without: int | None = None,
 ) -> np.ndarray:
-    """States (draws, *rows, count + 1) of a loop: sums forwards, then draws backwards (Carter and Kohn 1994)."""
+    """States (draws, *rows, count) of a loop: sums forwards, then draws backwards (Carter and Kohn 1994).
+
+    `start` are the log weights of the first, `step(t)` (draws, K, K, *rows) the matrix from step t - 1 to t.
+    """
     sums = [start]
-    for t in range(later.shape[-1]):
-        sums.append(_log_step(sums[-1], later[..., t], 1))
+    for t in range(1, count):
+        sums.append(_log_step(sums[-1], step(t), 1))
     states = [e.choose_for(rng, sums[-1], label, without)]
     before, now = label, Label(label.site, -1)
-    for t in reversed(range(later.shape[-1])):
-        m = Table(later[..., t], (before, now), later.shape[3:-1])
-        states.append(e.choose_for(rng, sums[t] + e.given(m, {now: states[-1]}, [now]), label, without))
+    for t in reversed(range(1, count)):
+        m = Table(step(t), (before, now), np.shape(step(t))[3:])
+        states.append(e.choose_for(rng, sums[t - 1] + e.given(m, {now: states[-1]}, [now]), label, without))
     return np.stack(np.broadcast_arrays(*states[::-1]), -1)
 
 

@@ -21,6 +21,7 @@ from ..array import Program, Ref, Tape, batch, compile_program, program_of, prun
 from ..distributions.base import Independent, MaskedDistribution
 from ..errors import GuideError, PPLError, Reason
 from ..model import PlateFrame, Site
+from ..model.missing import MissingEntries
 from ..model.scanned import ScannedDistribution
 from .elimination import Elimination, Entangled, Table, Total
 from .estimators import enumerated as words
@@ -69,7 +70,7 @@ class Sum:
 # -- finite sites -------------------------------------------------------------------------------------
 def finite_site(site: Site, joint: frozenset[int] = frozenset()) -> Finite | str:
     """A site's states, or why they are not known; `joint` are batch axes along which elements have joint states."""
-    d = site.fn
+    d = site.fn.whole if isinstance(site.fn, MissingEntries) else site.fn
     while isinstance(d, Independent | MaskedDistribution | ScannedDistribution):
         d = d.base_dist
     if not (d.is_discrete and d.has("enumerate_support")):
@@ -90,6 +91,13 @@ def finite_site(site: Site, joint: frozenset[int] = frozenset()) -> Finite | str
     states = states.reshape((-1, *rest, *values.shape[1:]))
     time = -ndim if isinstance(site.fn, ScannedDistribution) and -ndim in parallel else None
     return Finite(site.name, shape, states, parallel, ndim - batch_ndim, time)
+
+
+def missing_density(site: Site) -> Any:
+    """log p of entries of which any may be missing: 0; and one state alone, the first, where nothing is missing."""
+    d = site.fn.whole.core
+    first, missing = np.asarray(d._enumerate())[0], site.options["gaps"].missing
+    return np.where(missing, 0.0, np.where(site.value == first, 0.0, -np.inf))
 
 
 def of_masked(site: Site) -> Any:
@@ -358,7 +366,7 @@ class States:
     """
 
     sites: tuple[Finite, ...]
-    starts: Mapping[int, int]  # which site a loop's begins with
+    starts: Mapping[int, int]  # which site or state a loop's begins with
     tables: Program
     forms: tuple[tuple[tuple, tuple[int, ...]], ...]  # labels and shape of every table
     own: Mapping[str, int]  # the table of a site's own density

@@ -118,7 +118,7 @@ def spread(
 
     Results that read such an input are `Spread`; labels count the sites in the order of `finite`. The second
     result says of a loop's site which other site stands in its place before the first step: there the label with
-    lag 1 goes through the states of that one.
+    lag 1 goes through the states of that one. Where a known state stands there, -1 - k for the k-th.
     """
     starts: dict[int, int] = {}
     n = len(program.inputs)
@@ -280,6 +280,10 @@ class _Call:
             for j, a in enumerate(places):
                 if len(self.shape) + a == axis:
                     later[label] = Label(label.site, label.lag + self.moved_on(parts, axis, label, j))
+        alike = self.alike(parts, axis, later)
+        if alike is not None:
+            ((label, before),) = later.items()
+            return Spread(alike, (before,), self.shape, {before: axes[label]})
         if self.begins(parts, later):
             return self.begun(parts, axis, next(iter(later)), axes)
         labels = tuple(later.get(label, label) for label in self.labels)
@@ -287,6 +291,30 @@ class _Call:
             self.mix(next(iter(later)), 0, fun)
         joined = op.concatenate(tuple(map(self.everywhere, parts)), axis + len(self.labels))
         return Spread(joined, labels, self.shape, {later.get(label, label): a for label, a in axes.items()})
+
+    def alike(self, parts: Sequence[Any], axis: int, later: Mapping[Label, Label]) -> Any:
+        """The values of a series one step on, by state, if what stands before it is among them; else None.
+
+        They are the same at all steps then, and cost as much as those of one.
+        """
+        if len(parts) != 2 or [label.lag for label in later.values()] != [1] or type(parts[1]) is not Spread:
+            return None
+        (site,), (first, series) = (x.site for x in later), parts
+        if len(series.labels) != 1 or isinstance(series.x, Recorded) or np.size(series.x) != self.sites[site].size:
+            return None
+        values = np.ravel(series.x)
+        if type(first) is Spread:
+            if isinstance(first.x, Recorded) or not np.array_equal(np.ravel(first.x), values):
+                return None
+            if not self.begins(parts, later):
+                return None
+        else:
+            if isinstance(first, Recorded) or not np.size(first) or len(np.unique(first)) > 1:
+                return None
+            found = np.flatnonzero(values == np.ravel(first)[0])
+            if len(found) != 1 or self.starts.setdefault(site, -1 - int(found[0])) != -1 - int(found[0]):
+                return None
+        return series.x
 
     def begins(self, parts: Sequence[Any], later: Mapping[Label, Label]) -> bool:
         """Is this a series and one row before it, which reads one other site, of as many states?"""
@@ -320,24 +348,6 @@ class _Call:
             return np.broadcast_to(p, (*self.sizes, *np.shape(p)))
         whole = Spread(p.full(), p.labels, p.shape, p.axes).aligned(self.labels, len(p.shape))
         return np.broadcast_to(whole, (*self.sizes, *p.shape))
-
-    def _lag(self, x: Spread, parts: Sequence[Any], axis: int) -> tuple[tuple[Label, ...], dict]:
-        """Labels and axes of a series whose elements are all moved on, by the rows that now stand before it."""
-        k = next(i for i, p in enumerate(parts) if p is x)
-        before = sum(np.shape(p)[axis] for p in parts[:k])
-        after = sum(np.shape(p)[axis] for p in parts[k + 1 :])
-        new = {}
-        for label in x.labels:
-            places, site = x.axes[label], self.sites[label.site]
-            for j, a in enumerate(places):
-                if len(x.shape) + a == axis:
-                    if site.parallel[j] != site.time or after or self.shape[axis] != site.shape[site.time]:
-                        self.mix(label, j, op.concatenate)
-                    new[label] = Label(label.site, label.lag + before)
-        labels = tuple(new.get(label, label) for label in x.labels)
-        if list(labels) != sorted(labels):
-            self.mix(x.labels[0], 0, op.concatenate)
-        return labels, {new.get(label, label): places for label, places in x.axes.items()}
 
     def indexed(self, fun: Callable, args: tuple) -> Spread:
         x, key = args

@@ -19,12 +19,12 @@ from ..elbo import Derivation, EagerObjective, FactorFacts, Finite, Problem, der
 from ..elbo.flow import flow
 from ..errors import ModelError, PPLError
 from ..graph import ModelGraph
-from ..guides import Joint
+from ..guides import Joint, NormalChain, StateChain
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 from ..model.missing import part_name
 from .drift import drifts
 from .explain import explain
-from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_states, from_weighted
+from .marginals import Marginal, from_chain, from_distribution, from_draws, from_gaussian, from_states, from_weighted
 from .predictive import Draws, posterior_predictive
 from .runs import draws_at, probabilities
 from .summary import Summary, number, summarize
@@ -358,6 +358,8 @@ class Fit:
             return self._of_states(finite)
         if self.verdict.corrected:
             found = self._weighed(f"fit['{site}']")
+            if site in self._summed_by(found):
+                return self._by_weights(found, self._summed_by(found)[site])
             return from_weighted(site, found.draws[site], np.exp(found.mixture.log_weights))
         if self.solution.sampled is not None:
             return from_draws(site, self._draws[site])
@@ -369,6 +371,8 @@ class Fit:
             return self._from_joint(site, d, factor)
         _, rebuild = d.guides[factor.name]
         q = rebuild(self._guides[factor.name])
+        if isinstance(q, StateChain | NormalChain):
+            return from_chain(site, q, self.guide.chain(site).part(site), d.shape_of(site), lambda: self._draws[site])
         if q.shape() != self.problem.sites[site].fn.shape():  # its axes stand in another order
             return from_draws(site, self._draws[site])
         return from_distribution(site, q, lambda: self._draws[site])
@@ -376,14 +380,24 @@ class Fit:
     def _of_states(self, finite: Finite) -> Marginal:
         """The marginal of a site that was summed out: its exact conditional, averaged over the guide's draws."""
         if self.verdict.corrected:
-            found = self._weighed(f"fit['{finite.name}']")
-            weights = np.exp(found.mixture.log_weights)
-            return from_states(finite, probabilities(found.derivation, found.values, found.noise, finite.name, weights))
+            return self._by_weights(self._weighed(f"fit['{finite.name}']"), finite)
         d = self._full
         count = int(np.clip(STATES_WORK // max(d.states.work, 1), 50, 1000)) if d.factors else 1
         weights = np.full(count, 1.0 / count)
         noise = self._noise(count, self.seed)
         return from_states(finite, probabilities(d, self.params, noise, finite.name, weights), not d.factors)
+
+    @staticmethod
+    def _summed_by(found: Ratios) -> dict[str, Finite]:
+        """The sites that are summed out of the weights."""
+        states = found.derivation.states
+        return {} if states is None else {s.name: s for s in states.sites}
+
+    @staticmethod
+    def _by_weights(found: Ratios, finite: Finite) -> Marginal:
+        """A finite site's exact conditional, averaged over weighted draws."""
+        weights = np.exp(found.mixture.log_weights)
+        return from_states(finite, probabilities(found.derivation, found.values, found.noise, finite.name, weights))
 
     def _from_joint(self, site: str, d: Derivation, factor: FactorFacts) -> Marginal:
         _, rebuild = d.guides[factor.name]

@@ -14,6 +14,7 @@ from ..distributions import Distribution, Normal, TransformedDistribution
 from ..distributions.transforms import ExpTransform
 from ..elbo import Finite
 from ..errors import ModelError
+from ..guides import NormalChain, Part
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,17 @@ def from_states(finite: Finite, probabilities: np.ndarray, exact: bool = False) 
         return singles[np.argmax(reached, axis=q.ndim)]
 
     return Marginal(finite.name, mean, sd, exact, quantile, np.stack(each, -1))
+
+
+def from_chain(site: str, q: Distribution, part: Part, shape: tuple[int, ...], draws: Callable) -> Marginal:
+    """The marginal of a site in a chain of the guide."""
+    if isinstance(q, NormalChain):
+        loc, variance = (np.asarray(part.of(np.asarray(x), shape)) for x in (q.mean, q.variance))
+        return from_gaussian(site, loc, np.sqrt(variance), None)
+    probs = np.moveaxis(np.asarray(q.marginals()), -1, 0)
+    each = np.stack([part.of(p, shape) for p in probs])
+    finite = Finite(site, shape, np.arange(len(each)).reshape(-1, *(1,) * len(shape)), tuple(range(-len(shape), 0)), 0)
+    return from_states(finite, each, True)
 
 
 def _weighted_quantile(draws: np.ndarray, weights: np.ndarray, q: np.ndarray) -> np.ndarray:

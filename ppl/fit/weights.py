@@ -28,6 +28,7 @@ from ..algorithms import Solution, noise
 from ..algorithms.wide import log_normal, with_wide
 from ..array import Ref, prune
 from ..elbo import Derivation, FactorFacts, Problem, derive
+from ..guides import Families, StateChain
 from .correlated import NONE, Correlated, as_correlated
 from .elements import Group, axis_of, by_element, groups
 from .moments import compare_moments
@@ -92,10 +93,21 @@ class Ratios:
 
     @property
     def discrete(self) -> tuple[str, ...]:
-        """Discrete sites that the guide factorises, though some term of the bound may read several of their values."""
+        """Discrete sites that the guide factorises, though some term of the bound may read several of their values.
+
+        Elements of a plate of which no row of a term reads two are independent given the rest in the posterior too.
+        """
         d = self.derivation
-        drawn = [f for f in d.factors if f.name in d.site_outputs and _signature(d, f.draw_output)[1].kind in "iub"]
-        alone = {p.name for f in drawn for p in f.plates if p.name in self.elements}
+        chains = [f.name for f in d.factors if f.family == StateChain.__name__]  # these keep their dependence
+        drawn = [
+            f
+            for f in d.factors
+            if f.name in d.site_outputs and f.name not in chains and _signature(d, f.draw_output)[1].kind in "iub"
+        ]
+        if not drawn:
+            return ()
+        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+        alone = {g.plate for g in groups(d, self.values, rows, self.seed)}
         several = sum(prod(f.noise_shape) if not any(p.name in alone for p in f.plates) else 1 for f in drawn)
         return tuple(f.name for f in drawn) if several > 1 else ()
 
@@ -220,6 +232,8 @@ def pointwise(p: Problem, guide: Any, solution: Solution, seed: int) -> tuple[De
     In float64, plates at their full size, and no closed forms.
     """
     p = replace(p, dtype=np.dtype(np.float64))
+    if isinstance(guide, Families):  # where states can be summed out, their exact conditional is better than q
+        guide = guide.without(p.decision.joint)
     full = {q.name: q.size for q in solution.derivation.plates.values() if q.subsampled}
     guide, values, correlated = as_correlated(p, guide, solution)
     d = derive(p, guide, plate_sizes=full, starts=values, pointwise=True, seed=seed)

@@ -5,6 +5,7 @@ latent site --in place / guide function / automatic--> Factor(noise, draw, value
 
 from .assembly import AUTOMATIC, Assembly, check_guide
 from .automatic import PRIOR, Joint, mean_field, unconstrained_shape
+from .chains import ChainFamily, NormalChain, Part, StateChain
 from .factor import Factor
 from .families import CLOSED, Families, SiteFamily, values_of
 
@@ -13,10 +14,14 @@ __all__ = [
     "CLOSED",
     "PRIOR",
     "Assembly",
+    "ChainFamily",
     "Factor",
     "Families",
     "Joint",
+    "NormalChain",
+    "Part",
     "SiteFamily",
+    "StateChain",
     "check_guide",
     "mean_field",
     "unconstrained_shape",

@@ -10,6 +10,7 @@ from ..errors import GuideError
 from ..graph import ModelGraph, Recorder, as_argument, ours_first
 from ..model import Site
 from . import automatic
+from .chains import ChainFamily
 from .factor import Factor, check_support, single_site
 from .families import Families
 
@@ -39,6 +40,7 @@ class Assembly:
         self.factors: dict[str, Factor] = {}
         self._of_site: dict[str, Factor] = {}
         self._sites: dict[str, Site] = {}
+        self._chains: dict[str, Factor] = {}
         joint = guide in ("fullrank", "lowrank")
         self._joint = automatic.Joint(guide, graph, dict(shapes)) if joint else None
         self._amortized: Any = None
@@ -116,6 +118,9 @@ class Assembly:
                 site=site.name,
             )
         if isinstance(self.guide, Families):
+            chain = self.guide.chain(site.name)
+            if chain is not None:
+                return self._add(self._of_chain(recorder, site, chain), site)
             factor = self.guide.factor(recorder, site)
             if factor is not None:
                 return self._add(factor, site)
@@ -126,9 +131,17 @@ class Assembly:
         family = automatic.point if self.guide == "point" else automatic.mean_field
         return self._add(family(recorder, site), site)
 
+    def _of_chain(self, recorder: Recorder, site: Site, chain: ChainFamily) -> Factor:
+        """The factor of a chain, drawn when the first of its sites comes."""
+        if chain.name not in self._chains:
+            self._chains[chain.name] = chain.factor(recorder, site)
+        factor = self._chains[chain.name]
+        factor.values[site.name] = chain.part(site.name).of(factor.draw, site.fn.shape())
+        return factor
+
     def names(self, site: str) -> bool:
         """Does the guide function draw this site, or has the guide of closed-form updates a family for it?"""
-        return site in self._of_site or (isinstance(self.guide, Families) and self.guide.find(site) is not None)
+        return site in self._of_site or (isinstance(self.guide, Families) and self.guide.names(site))
 
     def check(self) -> None:
         """A guide must not draw sites that the model does not have."""

@@ -9,11 +9,12 @@
 | Dirichlet | `<site>.concentration` |
 | Wishart of X^p | `<site>.concentration`, `<site>.rate_matrix`, the inverse of the Wishart's scale matrix |
 | categories | `<site>.probs` |
+| chains of several steps | see `chains.py` |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +40,8 @@ from ..errors import GuideError
 from ..graph import Recorder
 from ..model import Site
 from .automatic import full_size, of_site, point
+from .chains import CLOSED, ChainFamily
 from .factor import Factor, draw_base, single_site
-
-CLOSED = "closed-form updates"  # the origin of these factors
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,34 @@ class Families:
     """An automatic guide: a family for each of these sites, mean-field Normals for what else is latent."""
 
     sites: tuple[SiteFamily, ...]
+    chains: tuple[ChainFamily, ...] = ()
 
     @classmethod
     def of(cls, rows: Any) -> Families:
-        """From `[site, kind, event, power, given]` for each site, as files hold them."""
-        return cls(tuple(SiteFamily(s, k, tuple(int(i) for i in e), float(p), g) for s, k, e, p, g in rows))
+        """From `[site, kind, event, power, given]` for each site, and a row of three for each chain, as in files."""
+        made = (
+            SiteFamily(s, k, tuple(int(i) for i in e), float(p), g)
+            for s, k, e, p, g in (r for r in rows if len(r) == 5)
+        )
+        return cls(tuple(made), tuple(ChainFamily.of(r) for r in rows if len(r) == 3))
 
     def rows(self) -> list[list]:
         """What `of` makes it from."""
-        return [[f.site, f.kind, list(f.event), f.power, f.given] for f in self.sites]
+        own = [[f.site, f.kind, list(f.event), f.power, f.given] for f in self.sites]
+        return own + [c.row() for c in self.chains]
+
+    def names(self, site: str) -> bool:
+        """Has it a family for a site?"""
+        return self.find(site) is not None or self.chain(site) is not None
+
+    def chain(self, site: str) -> ChainFamily | None:
+        """The chain that a site is in."""
+        return next((c for c in self.chains if site in c.sites), None)
+
+    def without(self, sites: Collection[str]) -> Families:
+        """The guide without categories at these sites, and without chains of states that are all among them."""
+        own = tuple(f for f in self.sites if f.kind != "categories" or f.site not in sites)
+        return Families(own, tuple(c for c in self.chains if not (c.count and set(c.sites) <= set(sites))))
 
     def find(self, site: str) -> SiteFamily | None:
         """The family of a site, if it has one."""

@@ -111,7 +111,8 @@ class Gaps:
             return replace(site, value=self.obs, options=options)
         axes = tuple(range(-self.entry_dim, 0))
         each = np.any(missing, axis=axes) if axes else missing
-        places = None if is_recorded(missing) else np.flatnonzero(each)
+        by_row = is_recorded(missing) or (site.plates and d.is_discrete and bool(np.all(each)))  # all of them are rows
+        places = None if by_row else np.flatnonzero(each)
         entries = latent(part_name(site.name), MissingEntries(d, places, self.entry_dim))
         if places is not None:
             where = np.clip(np.cumsum(each) - 1, 0, None).reshape(np.shape(each))

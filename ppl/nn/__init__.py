@@ -26,6 +26,7 @@ _HOMES = {
     "convolutions": "Conv1d Conv2d ConvTranspose2d MaskedConv1d MaskedConv2d",
     "dense": "Dropout Embedding LayerNorm Linear MLP MaskedLinear",
     "flows": "Coupling Flow InverseAutoregressive Planar",
+    "foreign": "from_jax from_torch",
     "masked": "MaskedMLP",
     "network": "Network Residual Sequential",
     "recurrent": "GRU LSTM",

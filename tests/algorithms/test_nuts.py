@@ -159,7 +159,7 @@ def test_without_mici_it_says_what_to_install(monkeypatch):
         ppl.infer(known, X, Y, COUNTS, algorithm="nuts", progress=False)
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"chains": 1.5}, {"warmup": -1}, {"target": 1.0}])
+@pytest.mark.parametrize("change", [{"steps": 0}, {"steps": 5}, {"chains": 1.5}, {"warmup": -1}, {"target": 1.0}])
 def test_wrong_settings_are_refused(change):
     with pytest.raises(ppl.ModelError):
         ppl.infer(known, X, Y, COUNTS, algorithm=ppl.NUTS(**change), progress=False)
@@ -220,6 +220,13 @@ def test_interrupted_it_keeps_its_draws_and_goes_on(unbroken):
     assert fit.solution.interrupted and not fit.verdict.converged and fit.solution.steps == 30
     longer = fit.resume(progress=False)
     assert all(np.array_equal(x, unbroken.sample(80)[n]) for n, x in longer.sample(80).items())
+
+
+def test_interrupted_too_early_it_is_the_fit_that_chains_begin_from():
+    algorithm = ppl.NUTS(steps=40, chains=2, warmup=40, callback=Stop(3))
+    fit = ppl.infer(known, X, Y, COUNTS, algorithm=algorithm, progress=False)
+    assert fit.solution.sampled is None and fit.solution.interrupted and not fit.verdict.converged
+    assert "not a draw of theirs" in str(fit.verdict).replace("\n", " ") and fit.elbo > -80
 
 
 class CutOff(Exception):

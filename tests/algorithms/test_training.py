@@ -18,7 +18,7 @@ from autograd import grad
 import ppl
 import ppl.distributions as dist
 from ppl import nn, optim
-from ppl.algorithms.training import Inputs, _blocks
+from ppl.algorithms.training import CACHE, Inputs, _blocks
 from ppl.elbo import derive, objective_of, problem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,13 +148,16 @@ def test_in_place_and_out_of_place_are_one(optimizer):
     np.testing.assert_allclose(state.second, other.second, rtol=1e-12)
 
 
-@pytest.mark.parametrize("sizes", [[3], [20_000], [5, 20_000, 7, 9_000, 9_000, 3, 16_384], [], [16_383, 2]])
+LONG, HALF = CACHE + 3_616, CACHE // 2 + 808
+
+
+@pytest.mark.parametrize("sizes", [[3], [LONG], [5, LONG, 7, HALF, HALF, 3, CACHE], [], [CACHE - 1, 2]])
 def test_blocks_hold_every_coordinate_once(sizes):
     seen = np.zeros(sum(sizes), int)
     for place, pieces, part in _blocks(sizes):
         joined = np.concatenate([np.arange(sum(sizes[:i]), sum(sizes[: i + 1])) for i in pieces])[part]
         np.testing.assert_array_equal(np.arange(sum(sizes))[place], joined)
-        assert len(joined) <= 16_384
+        assert len(joined) <= CACHE
         seen[place] += 1
     assert np.all(seen == 1)
 

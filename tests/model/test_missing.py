@@ -348,3 +348,33 @@ def test_a_whole_mask_in_a_subsampled_plate():
 
     with pytest.raises(ppl.ShapeError, match=r"mask\[i\]"):
         infer(model, Y, KEPT)
+
+
+def test_missing_labels_of_a_minibatch_are_summed_out():
+    """Few labels: log p is that of the label where it is known, and of the mixture where it is not."""
+    rng = np.random.default_rng(5)
+    y, known = rng.integers(3, size=40), rng.random(40) < 0.3
+    centres, share = np.array([-2.0, 0.5, 3.0]), np.array([0.2, 0.5, 0.3])
+    x = centres[y] + rng.normal(size=40)
+
+    def model(x, y, known, batch):
+        at = ppl.param("at", centres)
+        with ppl.plate("rows", len(x), subsample_size=batch) as i:
+            k = ppl.sample("y", dist.Categorical(share), obs=y[i], obs_mask=known[i])
+            ppl.sample("x", dist.Normal(at[k], 1.0), obs=x[i])
+
+    log_p = np.log(share) + dist.Normal(centres, 1.0).log_prob(x[:, None])
+    exact = np.where(known, log_p[np.arange(40), y], np.logaddexp.reduce(log_p, 1))
+    algorithm = ppl.BBVI(steps=1, init={"at": centres}, optimizer=ppl.optim.SGD(0.0))
+    fit = ppl.infer(model, x, y, known, 8, algorithm=algorithm, progress=False)
+    np.testing.assert_allclose(fit.elbo, exact.sum(), rtol=1e-9)
+    assert fit.elbo_se == 0.0 and "enumerate" in fit.explain()
+    found = ppl.gradient(model, x, y, known, 8, particles=4000)
+    weights = np.where(known[:, None], np.eye(3)[y], np.exp(log_p - np.logaddexp.reduce(log_p, 1)[:, None]))
+    slope = np.sum(weights * (x[:, None] - centres), 0)
+    error = (found.variance["at"] / 4000) ** 0.5
+    assert np.all(np.abs(found.grad["at"] - slope) < 4 * error + 1e-9) and np.all(error > 0)
+    drawn = fit.sample(4000)["y"]
+    assert drawn.shape == (4000, 40) and np.all(drawn[:, known] == y[known])
+    share_of_two = np.mean(drawn == 2, 0)
+    assert np.all(np.abs(share_of_two - weights[:, 2]) < 5 * np.sqrt(weights[:, 2] * (1 - weights[:, 2]) / 4000) + 1e-9)

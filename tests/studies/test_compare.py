@@ -191,3 +191,16 @@ def test_held_out_data():
     assert "held out" in str(found) and found.to_pandas().loc["cavi", "held_out"] == pytest.approx(exact)
     with pytest.raises(ppl.ModelError, match="held_out"):
         ppl.compare(model, Y, held_out=new, progress=False)
+
+
+def batches(y, size):
+    mu = ppl.sample("mu", dist.Normal(0, 2))
+    with ppl.plate("rows", len(y), subsample_size=size) as i:
+        ppl.sample("y", dist.Normal(mu, 1), obs=y[i])
+
+
+@pytest.mark.parametrize(("size", "share"), [(None, 1.0), (2, 0.4)])
+def test_gradients_are_counted_at_single_draws_of_all_rows(size, share):
+    algorithm = ppl.BBVI(steps=60, particles=8, init={"mu.loc": np.array(0.0)})  # without a pilot
+    fit = ppl.infer(batches, Y, size, algorithm=algorithm, progress=False)
+    assert fit.solution.gradients == 60 * 8 * share
