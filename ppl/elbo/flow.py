@@ -15,7 +15,7 @@ from scipy import special
 from ..array import Program, Ref, Step, discontinuous, refs
 from ..array import operations as op
 from ..graph import union
-from .signs import keeps_sign, signs
+from .signs import keeps_sign, never_zero, positive, signs
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def flow(
     `nonnegative` are inputs that are known to be so.
     """
     known = signs(program, set(nonnegative))
+    never = positive(program, known)
     parameters = parameters or {}
     n = len(program.inputs)
     result = Flow([parameters.get(i, 0) for i in range(n)], [0] * n, [0] * n)
@@ -69,7 +70,7 @@ def flow(
             reads = union(reads, result.reads[i])
             jumps = union(jumps, result.jumps[i])
             edges = union(edges, result.edges[i])
-        if reads and (discontinuous(step.fun, step.args) or _has_pole(step, known, result.reads)):
+        if reads and (discontinuous(step.fun, step.args) or _has_pole(step, known, never, result.reads, all_draws)):
             new = reads & ~jumps
             while new:
                 bit = new & -new
@@ -84,17 +85,25 @@ def flow(
     return result
 
 
-def _has_pole(step: Step, known: list[int], reads: list[int]) -> bool:
-    """Is this a division by something that reads a draw or parameter and may cross zero, or a function like that?"""
+def _has_pole(step: Step, known: list[int], never: list[bool], reads: list[int], draws: int) -> bool:
+    """Is this a division by something that reads a draw or parameter and may cross zero, or a function like that?
+
+    Nor may the divisor touch zero where the other changes its sign with it: z / |z|.
+    """
     if step.fun is np.true_divide:
-        divisor = step.args[1]
+        above, divisor = step.args
     elif step.fun in (np.reciprocal, special.gamma, special.digamma) or (
         step.fun is np.power and type(step.args[1]) is not Ref and np.any(np.asarray(step.args[1]) < 0)
     ):
-        divisor = step.args[0]
+        above, divisor = 1.0, step.args[0]
     else:
         return False
-    return type(divisor) is Ref and bool(reads[divisor.index]) and not keeps_sign(divisor, known)
+    if type(divisor) is not Ref or not reads[divisor.index]:
+        return False
+    if not keeps_sign(divisor, known):
+        return True
+    together = type(above) is Ref and reads[above.index] & reads[divisor.index] & draws
+    return bool(together) and not never_zero(divisor, never) and not keeps_sign(above, known)
 
 
 MIXED = "mixed"

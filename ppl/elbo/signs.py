@@ -36,6 +36,53 @@ def signs(program: Program, nonnegative: set[int]) -> list[int]:
     return known
 
 
+_POSITIVE = {
+    np.exp,
+    np.exp2,
+    np.cosh,
+    np.hypot,
+    np.logaddexp,
+    op.softplus.run,
+    special.expit,
+    special.ndtr,
+    special.erfcx,
+}
+_PADDING = {op.scatter.run, op.windows.run, op.overlaid.run}
+
+
+def positive(program: Program, known: list[int]) -> list[bool]:
+    """Which values that keep their sign are never zero where a draw passes.
+
+    A sum of squares is zero in a point only, which no path meets; a single one where its element is zero.
+    """
+    n = len(program.inputs)
+    found = [sign != UNKNOWN for sign in known[:n]]
+    for step, sign in zip(program.steps, known[n:], strict=True):
+        found.append(sign != UNKNOWN and _is_positive(step.fun, step.args, lambda x: never_zero(x, found)))
+    return found
+
+
+def never_zero(x: Any, found: list[bool]) -> bool:
+    """Is an argument, which keeps its sign, not zero anywhere?"""
+    if type(x) is Ref:
+        return found[x.index]
+    if isinstance(x, tuple | list):
+        return all(never_zero(y, found) for y in x)
+    return bool(np.all(np.asarray(x) != 0))
+
+
+def _is_positive(fun: Any, args: tuple, of: Any) -> bool:
+    if fun in _POSITIVE or fun in (op.draw_of.run, op.total.run):
+        return True
+    if fun in (np.add, np.maximum):
+        return of(args[0]) or of(args[1])
+    if fun in (np.multiply, np.true_divide, np.minimum):
+        return of(args[0]) and of(args[1])
+    if fun in (op.where.run, op.agreeing.run):
+        return of(args[1]) and of(args[2])
+    return fun not in _PADDING and bool(args) and of(args[0])
+
+
 def keeps_sign(x: Any, known: list[int]) -> bool:
     """Does an argument never cross zero?"""
     return _of(x, known) != UNKNOWN or (type(x) is not Ref and bool(np.all(np.asarray(x) != 0)))

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import special
@@ -15,8 +17,9 @@ from ppl.algorithms import noise
 from ppl.array import compile_program
 from ppl.elbo import Objective, choose, derive, minibatches, problem
 from ppl.elbo.estimators import ESTIMATORS, Control, Estimator
-from ppl.elbo.estimators.relaxed import pair
+from ppl.elbo.estimators.relaxed import TEMPERATURE, pair, soft
 from ppl.elbo.measure import between_groups
+from ppl.elbo.pilot import _figure
 
 from .zoo import HERE, ZOO, normal_guide, square
 
@@ -79,6 +82,31 @@ def test_relaxations_are_biased_and_say_so(label):
         assert distance(row, record, DRAWS) > 8.0, name
         estimator, reason = next(iter(record.estimators.values()))
         assert estimator == name and "biased" in reason.why
+
+
+def test_straight_through_has_the_values_of_the_draws():
+    """Only its slope is that of the relaxation."""
+    row = ROWS["coin"]
+    found = {
+        n: ppl.gradient(row.model, guide=row.guide, params=row.at, estimators=n, particles=DRAWS).elbo for n in BIASED
+    }
+    assert found["straight-through"] == pytest.approx(row.bound(row.at), abs=0.02)
+    assert abs(found["concrete"] - row.bound(row.at)) > 0.04
+
+
+def test_relaxed_draws_have_their_temperature():
+    """sigmoid(z / t), softmax(z / t)"""
+    z = np.array([0.3, -1.0, 2.0])
+    np.testing.assert_allclose(soft(z, dist.Bernoulli(0.5)), special.expit(z / TEMPERATURE))
+    np.testing.assert_allclose(soft(z, dist.OneHotCategorical(np.full(3, 1 / 3))), special.softmax(z / TEMPERATURE))
+
+
+def test_the_pilots_figure_counts_the_cost():
+    """Twice the cost is as bad as twice the variance; elements that were exact before are left out."""
+    dear, cheap = SimpleNamespace(cost=20), SimpleNamespace(cost=10)
+    before = np.array([2.0, 4.0, 0.0])
+    assert _figure(before, before, dear, cheap) == pytest.approx(2.0)
+    assert _figure(2 * before, before, cheap, cheap) == pytest.approx(2.0)
 
 
 def test_the_check_catches_a_planted_bias(monkeypatch):

@@ -244,6 +244,8 @@ JUMPING = {
     "slogdet's sign": lambda z: np.linalg.slogdet(np.array([[z, 0.0], [0.0, 1.0]]) if np.ndim(z) else np.eye(2) * z)[0],
     "division by a draw": lambda z: 1.0 / z,
     "division by a draw less a number": lambda z: 2.0 / (z - 0.5),
+    "a draw by its size": lambda z: z / np.abs(z),
+    "a draw by its square": lambda z: z / (z * z),
     "gamma": special.gamma,
     "digamma": special.digamma,
 }
@@ -253,6 +255,8 @@ SMOOTH = {
     "z / sqrt(z z + 1)": lambda z: z / np.sqrt(z * z + 1.0),
     "1 / exp": lambda z: 1.0 / np.exp(z),
     "1 / (1 + z^4)": lambda z: 1.0 / (1.0 + z**4),
+    "z / (1 + |z|)": lambda z: z / (1.0 + np.abs(z)),
+    "a direction": lambda z: z / np.sqrt(np.sum(np.stack([z, z + 1.0]) ** 2)),
     "1 / hypot": lambda z: 1.0 / np.hypot(z, 1.0),
     "gamma of what is positive": lambda z: special.gamma(1.0 + np.exp(z)),
     "arctan": np.arctan,
