@@ -14,6 +14,7 @@ from ..conjugacy.recognition import MISSING
 from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..errors import ConjugacyError, ModelError, PPLError
 from ..guides import Families, SiteFamily, values_of
+from ..model import RowTable
 from .stages import Solution
 
 MOST = 6  # reasons that are shown
@@ -240,7 +241,7 @@ def finished(
     d = derive(exact, guide, seed=seed)
     by_text = _by_text(d, terms, entropy)
     return Solution(
-        {n: np.asarray(values[n]) for n in d.parameters},
+        {n: values[n] if isinstance(values[n], RowTable) else np.asarray(values[n]) for n in d.parameters},
         np.asarray(history),
         reason,
         converged,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from ..conjugacy import Ascent, Execution, Shard, State, recognize, record, row_
 from ..conjugacy.families import Categories
 from ..elbo import Problem, minibatches
 from ..errors import ConjugacyError, ModelError, NumericalError
-from .closed_form import GUIDE, check_latent, finished, parameters, recognized
+from ..model import RowTable
+from .closed_form import GUIDE, check_latent, family_of, finished, parameters, recognized
 from .deterministic import check_executor
 from .interrupts import BetweenSteps
 from .noise import Stream, generator
@@ -21,6 +22,7 @@ from .stages import INTERRUPTED, Solution
 
 PILOT = 20  # sweeps over the first minibatch after which starts are compared
 RESTARTS = 4
+LARGEST = 4_000_000  # numbers of a local parameter that are kept for all rows
 WINDOW = 50  # steps whose bounds are averaged to see whether they still rise
 
 
@@ -128,7 +130,7 @@ class SVI:
         return finished(
             p,
             found,
-            parameters(found.blocks, whole.naturals),
+            whole.values,
             bound=sum(whole.terms.values()) + sum(whole.entropy.values()),
             terms=whole.terms,
             entropy=whole.entropy,
@@ -199,39 +201,73 @@ class Minibatches:
 
 @dataclass(eq=False)
 class Whole:
-    """One pass over all rows at the end: local natural parameters, and the exact bound."""
+    """One pass over all rows at the end, for the exact bound; local parameters, where they are many, on demand."""
 
     p: Problem
     ascent: Ascent
     state: State
     stream: Minibatches
-    naturals: dict = field(init=False)
+    values: dict[str, Any] = field(init=False)
     terms: Mapping[str, float] = field(init=False)
     entropy: Mapping[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
         e, state, plate = self.ascent.execution, self.state, self.stream.plate
         if plate is None:
-            self.naturals, self.terms, self.entropy = self.ascent.naturals(state), state.terms, state.entropy
+            self.values = parameters(e.blocks, self.ascent.naturals(state))
+            self.terms, self.entropy = state.terms, state.entropy
             return
-        size, share = plate.subsample_size, plate.subsample_size / plate.size
-        ends = [*range(0, plate.size, size), plate.size]
-        if ends[-1] - ends[-2] == 1:  # an axis of one row is none
-            ends.pop(-2)
-        cuts = [np.arange(a, b) for a, b in pairwise(ends)]
-        done, sums, entropy = [], {}, dict.fromkeys(e.local, 0.0)
-        for rows in cuts:
+        share = plate.subsample_size / plate.size
+        sums, entropy = {}, dict.fromkeys(e.local, 0.0)
+        for rows in self._cuts():
             part = self._of(rows)
             sums = {k: part.sums[k] + sums.get(k, 0.0) for k in part.sums}
             for n in e.local:
                 entropy[n] += part.entropy[n]
-            done.append(part.natural)
         means = {k: np.asarray(x) for k, x in state.means.items()}
         self.terms = {n: float(x) for n, x in e.terms(means, {k: x * share for k, x in sums.items()}).items()}
         self.entropy = {**{n: state.entropy[n] for n in e.globals}, **entropy}
-        joined = {k: np.concatenate([d[k] for d in done]) for k in done[0]}
-        self.naturals = {k: np.asarray(x) for k, x in state.eta.items()}
-        self.naturals.update(self.ascent.locals(Shard({}, {}, {}, joined)))
+        own = {n: b for n, b in e.blocks.items() if n not in e.local}
+        self.values = parameters(own, {k: np.asarray(x) for k, x in state.eta.items()})
+        for n in e.local:
+            self.values.update(self._tables(n))
+
+    def _cuts(self) -> Iterator[np.ndarray]:
+        """All rows, in minibatches; an axis of one row at the end would be none."""
+        plate = self.stream.plate
+        size, left = plate.subsample_size, plate.size % plate.subsample_size
+        stop = plate.size - left - (size if left == 1 else 0)
+        for start in range(0, stop, size):
+            yield np.arange(start, start + size)
+        if stop < plate.size:
+            yield np.arange(stop, plate.size)
+
+    def _tables(self, n: str) -> dict[str, Any]:
+        """The parameters of a local block for all rows: arrays, or tables that compute the rows asked for."""
+        plate, b = self.stream.plate, self.ascent.execution.blocks[n]
+        family, row = family_of(b), len(b.shape) - b.event_dim + next(p.dim for p in b.plates if p.name == plate.name)
+        at = row - sum(i < row for i in family.event)
+        out = {}
+        for name, x in self._rows(n, np.arange(plate.subsample_size)).items():
+            shape = (*x.shape[:at], plate.size, *x.shape[at + 1 :])
+            table = RowTable(shape, at, lambda rows, name=name: self._rows(n, rows)[name])
+            out[name] = table if prod(shape) > LARGEST else np.asarray(table)
+        return out
+
+    def _rows(self, n: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The parameters of a local block for some rows; programs take as many as a minibatch has."""
+        plate, b = self.stream.plate, self.ascent.execution.blocks[n]
+        size = plate.subsample_size
+        used = tuple(replace(p, size=size) if p.name == plate.name else p for p in b.plates)
+        at = len(b.shape) - b.event_dim + next(p.dim for p in b.plates if p.name == plate.name)
+        at -= sum(i < at for i in family_of(b).event)
+        parts: list[dict[str, np.ndarray]] = []
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            natural = self.ascent.locals(self._of(np.resize(some, size)))
+            found = parameters({n: replace(b, plates=used)}, natural)
+            parts.append({k: x[(slice(None),) * at + (slice(len(some)),)] for k, x in found.items()})
+        return {k: np.concatenate([q[k] for q in parts], axis=at) for k in parts[0]}
 
     def _of(self, rows: np.ndarray) -> Shard:
         """A pass over some rows, each counted once; rows left over at the end have programs of their own size."""

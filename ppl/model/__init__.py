@@ -10,13 +10,14 @@ from .context import current
 from .handlers import Handler
 from .primitives import deterministic, factor, full_parameter, param, parameter_axes, parameter_rows, plate, sample
 from .scan import scan
-from .site import PlateFrame, RowAxes, RowNumbers, Site, plate_shape, row_axes, rows_in_use, rows_key
+from .site import PlateFrame, RowAxes, RowNumbers, RowTable, Site, plate_shape, row_axes, rows_in_use, rows_key
 
 __all__ = [
     "Handler",
     "PlateFrame",
     "RowAxes",
     "RowNumbers",
+    "RowTable",
     "Site",
     "current",
     "deterministic",
