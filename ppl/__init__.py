@@ -10,7 +10,7 @@
 0.71
 """
 
-from . import distributions, optim
+from . import distributions, nn, optim
 from .algorithms import BBVI, CAVI, DADVI, EM, MAP, SVI, Laplace
 from .array import stop_gradient
 from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
@@ -29,7 +29,7 @@ from .errors import (
 from .fit import Fit, load, prior_predictive
 from .graph import graph
 from .infer import infer
-from .model import deterministic, factor, handlers, param, plate, sample, scan
+from .model import deterministic, factor, handlers, module, param, plate, sample, scan, training
 from .version import __version__
 
 __all__ = [
@@ -63,6 +63,8 @@ __all__ = [
     "handlers",
     "infer",
     "load",
+    "module",
+    "nn",
     "optim",
     "param",
     "plate",
@@ -70,4 +72,5 @@ __all__ = [
     "sample",
     "scan",
     "stop_gradient",
+    "training",
 ]

@@ -133,9 +133,10 @@ class BBVI:
         _check_executor(executor)
         eager = executor == "eager"
         own = self._has_own_objective(p)
-        if objective is None or own or objective.derivation.program.dtype != p.dtype:
+        if objective is None or own or p.trains_apart or objective.derivation.program.dtype != p.dtype:
             closed = isinstance(self.bound, ELBO)
-            d, eager = _derive(p, guide, seed, executor, closed=closed, relaxed=True)
+            d, eager = _derive(p, guide, seed, executor, closed=closed, relaxed=True, training=True)
+            own |= d.trains_apart
             if eager and own:
                 raise ModelError(
                     "bound=, weights= or a relaxation where control flow depends on a draw", "the ELBO", "np.where"
@@ -161,7 +162,8 @@ class BBVI:
         """The solution with the ELBO of the model itself as its objective, and in words what was climbed."""
         d = derive(p, guide, seed=seed)
         chosen = {f.name: objective.plan.of_site(f.name) for f in objective.derivation.factors}
-        notes = [f"climbed {self.bound}" + (f", with weights on {', '.join(self.weights)}" if self.weights else "")]
+        what = f"{self.bound}" + (", with the model as it is in training" if objective.derivation.trains_apart else "")
+        notes = [f"climbed {what}" + (f", with weights on {', '.join(self.weights)}" if self.weights else "")]
         notes += [f"in the climb, {name}: {found[1].why}" for name, found in chosen.items() if found]
         elbo = Objective(d, choose(d), plain=False)
         return replace(

@@ -69,6 +69,8 @@ def good_start(
     init = {n: x.init for n, x in d.parameters.items()}
     if objective.plan.any_score:
         return Start(init, "the initial values: a score function's objective is not deterministic in fixed draws")
+    if d.networks:
+        return Start(init, "the initial values: networks start at weights of their own")
     if not objective.climbs:
         return Start(init, "the initial values: behind stop_gradient the bound is not what its gradient climbs")
     if d.index_inputs:

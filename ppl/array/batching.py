@@ -188,6 +188,10 @@ def _running_sum(size, x, axis):
     return op.running_sum(x.x, axis + 1)
 
 
+for _call_windows in (op.windows, op.overlaid):
+    RULES[_call_windows.run] = lambda size, x, *rest, f=_call_windows: f(x.x, *rest)
+
+
 @rule(op.position_of_largest)
 def _position_of_largest(size, x, axis):
     return op.position_of_largest(x.x, axis + 1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,8 @@ PARTIALS: dict[Callable, tuple] = {
         lambda y, a, b: b * np.power(a, _one_less(a, b)),
         lambda y, a, b: op.where(a > 0, y * np.log(op.where(a > 0, a, 1.0)), 0.0),
     ),
-    np.maximum: (lambda y, a, b: _share(a, b, a > b), lambda y, a, b: _share(a, b, b > a)),
-    np.minimum: (lambda y, a, b: _share(a, b, a < b), lambda y, a, b: _share(a, b, b < a)),
+    np.maximum: (lambda y, a, b: _won(a, b, a > b, a >= b), lambda y, a, b: _won(a, b, b > a, b >= a)),
+    np.minimum: (lambda y, a, b: _won(a, b, a < b, a <= b), lambda y, a, b: _won(a, b, b < a, b <= a)),
     np.logaddexp: (lambda y, a, b: np.exp(a - _of_some(y)), lambda y, a, b: np.exp(b - _of_some(y))),
     np.logaddexp2: (lambda y, a, b: np.exp2(a - _of_some(y)), lambda y, a, b: np.exp2(b - _of_some(y))),
     np.fmod: (lambda y, a, b: 1.0, lambda y, a, b: -np.trunc(a / b)),
@@ -102,8 +103,14 @@ def _sinc_slope(z):
     return np.pi * op.where(near, z * series, (np.cos(far) - np.sin(far) / far) / far)
 
 
+def _won(a, b, first, at_least):
+    """Derivative of a maximum in one argument: one where it wins, half at a tie (in sums: np.where costs six times)."""
+    kind = like(a, b)
+    return 0.5 * (op.cast(first, kind) + op.cast(at_least, kind))
+
+
 def _share(a, b, first):
-    """Derivative of a maximum in one argument: one where it wins, half at a tie."""
+    """The same where numbers that are missing never win."""
     one = like(a, b).type(1.0)
     return op.where(first, one, op.where(a == b, 0.5 * one, 0.0 * one))
 
@@ -210,6 +217,8 @@ def _pull_matmul_right(g, y, a, b):
         return _unbroadcast((np.swapaxes(a, -1, -2) @ np.expand_dims(g, -1))[..., 0], b)
     if np.ndim(a) == 1:
         return _unbroadcast(np.expand_dims(a, -1) * np.expand_dims(g, -2), b)
+    if np.ndim(b) == 2 and np.ndim(a) > 2:  # one product over all rows, not a sum of many
+        a, g = (np.reshape(x, (math.prod(np.shape(x)[:-1]), np.shape(x)[-1])) for x in (a, g))
     return _unbroadcast(np.swapaxes(a, -1, -2) @ g, b)
 
 
@@ -296,6 +305,8 @@ PULLS: dict[Callable, dict[int, Callable]] = {
     },
     op.index.run: {0: lambda g, y, x, key: op.scatter(g, key, np.shape(x))},
     op.scatter.run: {0: lambda g, y, x, key, shape: op.index(g, key)},
+    op.windows.run: {0: lambda g, y, x, sizes, *rest: op.overlaid(g, np.shape(x)[-len(sizes) - 1 : -1], *rest)},
+    op.overlaid.run: {0: lambda g, y, x, space, *rest: op.windows(g, np.shape(x)[-len(space) - 1 : -1], *rest)},
     op.log_abs_det.run: {0: lambda g, y, x: g[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2)},
     op.sign_det.run: {},
     op.cast.run: {0: lambda g, y, x, dtype: _cast_back(g, x, dtype)},
@@ -405,6 +416,8 @@ def _add_up(parts: list):
     """The sum of derivatives; scatters of single rows become one, so that `z[t]` in a loop costs linear work."""
     if len(parts) > 2:
         parts = _merge_rows(parts)
+    if len(parts) > 1:
+        parts = _merge_slices(parts)
     total = parts[0]
     for p in parts[1:]:
         total = total + p
@@ -428,6 +441,51 @@ def _merge_rows(parts: list) -> list:
         else:
             rest.append(_scatter_rows(axes, found))
     return _merge_pieces(rest)
+
+
+def _merge_slices(parts: list) -> list:
+    """Scatters to slices along one axis that do not overlap, joined side by side."""
+    found: dict[int, list[tuple[int, int, Any]]] = {}
+    rest = []
+    for p in parts:
+        place = _slice_of(p)
+        if place is None:
+            rest.append(p)
+        else:
+            axis, start, stop = place
+            found.setdefault(axis, []).append((start, stop, p))
+    for axis, pieces in found.items():
+        pieces.sort(key=lambda piece: piece[:2])
+        apart = all(a[1] <= b[0] for a, b in pairwise(pieces))
+        rest += [_side_by_side(axis, pieces)] if apart and len(pieces) > 1 else [p for *_, p in pieces]
+    return rest
+
+
+def _side_by_side(axis: int, pieces: list) -> Any:
+    """Slices of one axis with zeros between them."""
+    (*_, like), at, joined = pieces[0], 0, []
+    gap = lambda n: np.zeros([n if i == axis else m for i, m in enumerate(like.shape)], like.dtype)
+    for start, stop, p in pieces:
+        joined += [gap(start - at)] * (start > at) + [p.args[0]]
+        at = stop
+    end = like.shape[axis]
+    return op.concatenate((*joined, *[gap(end - at)] * (end > at)), axis)
+
+
+def _slice_of(p: Any) -> tuple[int, int, int] | None:
+    """Of a scatter to a slice of one axis: that axis, and where the slice begins and ends."""
+    if not isinstance(p, Recorded) or p.fun is not op.scatter.run:
+        return None
+    key, shape = p.args[1] if isinstance(p.args[1], tuple) else (p.args[1],), p.shape
+    if not all(k is Ellipsis or type(k) is slice for k in key):
+        return None
+    if Ellipsis in key:
+        at = key.index(Ellipsis)
+        key = (*key[:at], *(slice(None),) * (len(shape) - len(key) + 1), *key[at + 1 :])
+    cut = [(i, *k.indices(n)) for i, (k, n) in enumerate(zip(key, shape, strict=False)) if k.indices(n) != (0, n, 1)]
+    if len(cut) != 1 or cut[0][3] != 1 or cut[0][2] <= cut[0][1]:
+        return None
+    return cut[0][:3]
 
 
 def _merge_pieces(parts: list) -> list:

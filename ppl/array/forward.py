@@ -132,6 +132,8 @@ PUSHES: dict[Callable, Callable] = {
     op.running_sum.run: _each(op.running_sum),
     op.index.run: _each(op.index),
     op.scatter.run: _each(op.scatter),
+    op.windows.run: _each(op.windows),
+    op.overlaid.run: _each(op.overlaid),
     op.cast.run: lambda d, y, x, dtype: d[0] if np.dtype(dtype).kind == "f" else None,
     op.draw_of.run: lambda d, y, x, name: d[0],
     op.where.run: _push_where,

@@ -20,7 +20,7 @@ WORKSPACE = 1 << 25  # bytes that a program may keep from call to call
 # What returns an array that is no view of another; so do elementwise operations.
 NEW_MEMORY = {
     np.matmul,
-    *(f.run for f in (op.total, op.scatter, op.concatenate, op.where, op.agreeing, op.cast, op.softplus)),
+    *(f.run for f in (op.total, op.scatter, op.overlaid, op.concatenate, op.where, op.agreeing, op.cast, op.softplus)),
 }
 
 Kind = tuple[tuple[int, ...], np.dtype]

@@ -46,7 +46,7 @@ def _compile(program):
             last[i] = k
     kept = set(refs(program.outputs))
     if len(steps) <= CHUNK:
-        writer = _Writer()
+        writer = _Writer(program)
         lines = []
         dying: dict[int, list[int]] = {}
         for i, k in last.items():
@@ -76,7 +76,7 @@ def _compile_in_chunks(program, last, kept):
     functions, texts = [], []
     for start in range(0, len(steps), CHUNK):
         stop = min(start + CHUNK, len(steps))
-        writer = _Writer()
+        writer = _Writer(program)
         lines, loaded = [], set()
         for k in range(start, stop):
             for i in refs((steps[k].args, steps[k].kwargs)):
@@ -108,7 +108,8 @@ def _compile_in_chunks(program, last, kept):
 class _Writer:
     """Turns steps into Python expressions; constants and functions become names."""
 
-    def __init__(self):
+    def __init__(self, program: Program):
+        self.program = program
         self.scope: dict[str, Any] = {}
         self.names: dict[Any, str] = {}
 
@@ -136,6 +137,9 @@ class _Writer:
     def expression(self, step, out=None) -> str:
         """The step as Python; `out` is the name of an array that the result goes into."""
         fun, args = step.fun, step.args
+        if fun is np.matmul and self._of_many_rows(step):
+            fun = _product_of_rows
+            out = out or "None"
         if out is not None:
             return f"{self.name(fun, fun.__name__)}({', '.join([*map(self.code, args), out])})"
         if fun is op.index.run:
@@ -165,6 +169,11 @@ class _Writer:
         call = [self.code(a) for a in args] + [f"{k}={self.code(v)}" for k, v in step.kwargs.items()]
         return f"{self.name(fun, fun.__name__)}({', '.join(call)})"
 
+    def _of_many_rows(self, step) -> bool:
+        """Is this a product of several axes of rows with one matrix?"""
+        ndim = [len(self.program.signature(x)[0]) if type(x) is Ref else np.ndim(x) for x in step.args]
+        return ndim[0] > 2 and ndim[1] == 2
+
     def function(self, text):
         exec(compile(text, "<array program>", "exec"), self.scope)
         return self.scope["program"]
@@ -172,6 +181,16 @@ class _Writer:
 
 def _reshape(x, shape):
     return x.reshape(shape) if hasattr(x, "reshape") else operator.getitem(np.reshape(x, shape), ())
+
+
+def _product_of_rows(a, b, out=None):
+    """a @ b as one product: NumPy's own makes one for each of the axes in front."""
+    count = math.prod(a.shape[:-1])
+    rows = a.reshape(count, a.shape[-1])
+    if out is None:
+        return (rows @ b).reshape(*a.shape[:-1], b.shape[-1])
+    np.matmul(rows, b, out.reshape(count, b.shape[-1]))
+    return out
 
 
 # -- what NumPy has a faster way for ---------------------------------------------------------------

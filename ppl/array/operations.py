@@ -221,6 +221,67 @@ def _is_basic(key):
     )
 
 
+def _windowed(x, sizes, strides, dilations):
+    n = len(sizes)
+    lead, space, features = _split_shape(x, n)
+    spans = [d * (k - 1) + 1 for k, d in zip(sizes, dilations, strict=True)]
+    if any(span > m for span, m in zip(spans, space, strict=True)):
+        raise ShapeError(
+            f"windows of length {spans} in an array of lengths {list(space)}", "windows that fit", "np.pad"
+        )
+    places = [(m - span) // s + 1 for m, span, s in zip(space, spans, strides, strict=True)]
+    return (*lead, *places, *sizes, *features), recording._dtype(x)
+
+
+def _split_shape(x, n):
+    """The shape in three: what stands in front, n axes of space, and the features."""
+    shape = np.shape(x)
+    if len(shape) < n + 1:
+        raise ShapeError(f"an array of shape {shape}", f"{n} axes of space and one of features", "x[..., None]")
+    return shape[: -n - 1], shape[-n - 1 : -1], shape[-1:]
+
+
+@operation
+def windows(x, sizes, strides, dilations):
+    """Windows onto (..., *space, features), as a view: (..., *places, *sizes, features).
+
+    The window at place p holds `x[..., p * stride + k * dilation, :]` for k below its size, along every
+    axis of space; what stands in front is untouched.
+    """
+    (*shape,), _ = _windowed(x, sizes, strides, dilations)
+    n, x = len(sizes), np.asarray(x)
+    own = x.strides
+    steps = [s * t for s, t in zip(own[-n - 1 : -1], strides, strict=True)]
+    gaps = [s * t for s, t in zip(own[-n - 1 : -1], dilations, strict=True)]
+    return np.lib.stride_tricks.as_strided(x, shape, (*own[: -n - 1], *steps, *gaps, own[-1]), writeable=False)
+
+
+SHAPES[windows.run] = _windowed
+
+
+@operation
+def overlaid(x, space, strides, dilations):
+    """Windows (..., *places, *sizes, features) added up where they stand in zeros (..., *space, features).
+
+    The transpose of `windows`.
+    """
+    n = len(space)
+    shape, x = np.shape(x), np.asarray(x)
+    lead, places, sizes = shape[: -2 * n - 1], shape[-2 * n - 1 : -n - 1], shape[-n - 1 : -1]
+    out = np.zeros((*lead, *space, shape[-1]), x.dtype)
+    for offset in np.ndindex(*sizes):
+        starts = [k * d for k, d in zip(offset, dilations, strict=True)]
+        at = [slice(a, a + s * (m - 1) + 1, s) for a, s, m in zip(starts, strides, places, strict=True)]
+        out[(Ellipsis, *at, slice(None))] += x[(Ellipsis, *offset, slice(None))]
+    return out
+
+
+SHAPES[overlaid.run] = lambda x, space, strides, dilations: (
+    (*np.shape(x)[: -2 * len(space) - 1], *space, np.shape(x)[-1]),
+    recording._dtype(x),
+)
+
+
 @operation
 def softplus(x):
     """log(1 + exp(x)) without overflow."""

@@ -198,6 +198,21 @@ def total_of_repeats(x, axes):
     return None
 
 
+@rule(op.total.run, example=lambda x: np.sum(np.swapaxes(x.reshape(3, 1, 2), 1, 2) @ x.reshape(3, 1, 2), 0))
+def total_of_products(x, axes):
+    """The sum of products a_t' b_t of matrices is one product, of all their rows: a' b."""
+    if axes != (0,) or not _made_by(x, np.matmul) or x.ndim != 3:
+        return None
+    left, right = x.args
+    if not _made_by(left, op.transpose.run) or left.args[1] != (0, 2, 1) or np.ndim(right) != 3:
+        return None
+    (count, rows, ins), outs = np.shape(left.args[0]), np.shape(right)[-1]
+    if np.shape(right)[0] != count:
+        return None
+    a, b = op.reshape(left.args[0], (count * rows, ins)), op.reshape(right, (count * rows, outs))
+    return np.matmul(op.transpose(a, (1, 0)), b)
+
+
 @rule(op.reshape.run, op.broadcast.run, example=lambda x: np.reshape(np.reshape(x, 6), (3, 2)) * 2.0)
 def no_change_of_shape(x, shape):
     """A reshape to the same shape."""
@@ -206,5 +221,10 @@ def no_change_of_shape(x, shape):
 
 @rule(op.reshape.run, example=lambda x: np.reshape(np.reshape(x, 6), (2, 3)))
 def reshape_of_reshape(x, shape):
-    """Only the last of several reshapes counts."""
-    return op.reshape(x.args[0], shape) if _made_by(x, op.reshape.run) else None
+    """Only the last of several reshapes counts; that of a copy, which the first of them makes of a view, is free."""
+    return op.reshape(x.args[0], shape) if _made_by(x, op.reshape.run) and not _scattered(x.args[0]) else None
+
+
+def _scattered(x) -> bool:
+    """Is this a view whose elements do not lie in a row?"""
+    return any(_made_by(x, fun) for fun in (op.windows.run, op.transpose.run, op.broadcast.run))

@@ -67,6 +67,10 @@ class Program:
         """Counted cost of one run: elements written, matrix products by their multiply-adds."""
         return sum(_cost(self, step) for step in self.steps)
 
+    def work_of(self, number: int) -> int:
+        """Counted cost of the step that computes a value."""
+        return _cost(self, self.steps[number - len(self.inputs)])
+
     @cached_property
     def dtype(self) -> np.dtype:
         """The working dtype: float32 if the floating inputs are, else float64."""

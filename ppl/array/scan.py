@@ -88,10 +88,10 @@ class Body:
     def step(self) -> Callable[..., tuple]:
         return compile_program(self.program)
 
-    def carry(self, rows: Any, i: int) -> Any:
-        """Carry i before every step, from the rows of the result; whole numbers are whole again."""
+    def carry(self, rows: Any, i: int, later: int = 0) -> Any:
+        """Carry i before every step, or after it, from the rows of the result; whole numbers are whole again."""
         dtype = self.program.inputs[i].dtype
-        found = self._leaf(rows[: self.length], i)
+        found = self._leaf(rows[later : self.length + later], i)
         return found if dtype.kind == "f" else op.cast(found, dtype)
 
     def last(self, rows: Any, i: int) -> Any:
@@ -115,12 +115,11 @@ class Body:
 
     @cached_property
     def adjoint(self) -> Body:
-        """The step backwards: carries are the adjoints of carries and of constants, ys those of xs."""
+        """The step backwards: carries are the adjoints of carries, ys those of xs and its share of constants'."""
         p, n, m = self.program, self.carries, self.xs
         tape = Tape(dtype=self.working)
         like = lambda x: tape.input(np.zeros(x.shape), f"adjoint of {x.name}")
         adjoints = [like(x) for x in p.inputs[:n]]
-        sums = [like(x) for x in p.inputs[n + m :]]
         slopes = [tape.input(np.zeros(s), "slope") for s in self._shapes]  # of the row: carries, then ys
         own = [_input(tape, x, x.shape) for x in p.inputs]
         outputs = run(p, *own, call=call_recording)
@@ -130,10 +129,9 @@ class Body:
                 inner = inner + np.sum(weight * out)
         back = pull_through(tape, inner, own)
         carries = [s + b for s, b in zip(slopes[:n], back[:n], strict=True)]
-        constants = [s + b for s, b in zip(sums, back[n + m :], strict=True)]
-        order = [*adjoints, *sums, *slopes, *own[: n + m], *own[n + m :]]
-        program = _in_order(program_of(tape, [*carries, *constants, *back[n : n + m]], op.TRANSPARENT), tape, order)
-        return Body(program, n + len(constants), len(slopes) + n + m, self.length)
+        order = [*adjoints, *slopes, *own]
+        program = _in_order(program_of(tape, [*carries, *back[n:]], op.TRANSPARENT), tape, order)
+        return Body(program, n, len(slopes) + n + m, self.length)
 
     @cached_property
     def tangent(self) -> Body:
@@ -162,6 +160,39 @@ class Body:
 
     @cached_property
     def _batches(self) -> dict:
+        return {}
+
+    def recurrence(self, carries: Sequence[int], xs: Sequence[int], constants: Sequence[int]) -> Body:
+        """The loop of some carries alone, from values of the step (by number) as its xs and its constants."""
+        key = tuple(carries), tuple(xs), tuple(constants)
+        if key not in self._recurrences:
+            self._recurrences[key] = self._recurrence(*key)
+        return self._recurrences[key]
+
+    def _recurrence(self, carries, xs, constants) -> Body:
+        given = [*carries, *xs, *constants]
+        number = {i: Ref(k) for k, i in enumerate(given)}
+        outputs = tuple(self.program.outputs[i] for i in carries)
+        live, todo, first = set(), [x.index for x in outputs], len(self.program.inputs)
+        while todo:
+            i = todo.pop()
+            if i not in live and i not in number:
+                live.add(i)
+                step = self.program.steps[i - first]
+                todo += refs((step.args, step.kwargs))
+        steps: list[Step] = []
+        for i in sorted(live):
+            number[i] = Ref(len(given) + len(steps))
+            step = self.program.steps[i - first]
+            args, kwargs = (substitute(x, number.__getitem__) for x in (step.args, step.kwargs))
+            steps.append(step._replace(args=args, kwargs=kwargs))
+        names = ["carry"] * len(carries) + ["x"] * len(xs) + ["constant"] * len(constants)
+        heads = tuple(Input(name, *self.program.signature(Ref(i))) for name, i in zip(names, given, strict=True))
+        program = Program(heads, tuple(steps), substitute(outputs, number.__getitem__))
+        return Body(program, len(carries), len(xs), self.length)
+
+    @cached_property
+    def _recurrences(self) -> dict:
         return {}
 
     @cached_property
@@ -218,34 +249,28 @@ SHAPES[scan_rows.run] = lambda body, carries, xs, constants: ((body.length + 1, 
 
 
 # -- derivatives -----------------------------------------------------------------------------------
-def _adjoint_rows(g, rows, body, carries, xs, constants):
-    """The scan backwards over the same steps, and its body."""
-    back = body.adjoint
-    start = [body.last(g, i) for i in range(body.carries)]
-    sums = [np.zeros(np.shape(c), back.working) for c in constants]
+def _backwards(g, rows, body, carries, xs, constants):
+    """Derivatives in carries, xs and constants, by a scan backwards over the same steps.
+
+    Only what feeds on itself is a loop; the values of every step, and what it adds to the derivatives in
+    constants, are operations on all steps at once.
+    """
+    back, n = body.adjoint, body.carries
+    start = [body.last(g, i) for i in range(n)]
     slopes = [body._leaf(g[: body.length], i) for i in range(len(body.slices))]
-    before = [body.carry(rows, i) for i in range(body.carries)]
-    reverse = [np.flip(x, 0) for x in (*slopes, *before)] + [np.flip(x, 0) for x in xs]
-    return back, scan_rows(back, (*start, *sums), tuple(reverse), tuple(constants))
+    before = [body.carry(rows, i) for i in range(n)]
+    reverse = [np.flip(x, 0) for x in (*slopes, *before, *xs)]
+    found = _Split(tape_of((g, rows, xs, constants)), back, start, reverse, constants).outputs()
+    last, sums = [x[body.length - 1] for x in found[:n]], [op.total(x, (0,)) for x in found[n + len(xs) :]]
+    return last, [np.flip(x, 0) for x in found[n : n + len(xs)]], sums
 
 
-def _pull_carries(g, rows, body, carries, xs, constants):
-    back, result = _adjoint_rows(g, rows, body, carries, xs, constants)
-    return tuple(back.last(result, i) for i in range(body.carries))
-
-
-def _pull_xs(g, rows, body, carries, xs, constants):
-    back, result = _adjoint_rows(g, rows, body, carries, xs, constants)
-    return tuple(np.flip(back.y(result, i), 0) for i in range(body.xs))
-
-
-def _pull_constants(g, rows, body, carries, xs, constants):
-    back, result = _adjoint_rows(g, rows, body, carries, xs, constants)
-    return tuple(back.last(result, body.carries + i) for i in range(len(constants)))
+def _pull(which):
+    return lambda *step: tuple(_backwards(*step)[which])
 
 
 JUMP_RULES[scan_rows.run] = lambda args: args[0].jumps
-PULLS[scan_rows.run] = {1: _pull_carries, 2: _pull_xs, 3: _pull_constants}
+PULLS[scan_rows.run] = {1: _pull(0), 2: _pull(1), 3: _pull(2)}
 
 
 def _push_scan(d, rows, body, carries, xs, constants):
@@ -535,27 +560,13 @@ class _Split:
                     todo += refs((program.steps[i - inputs].args, program.steps[i - inputs].kwargs))
         xs = sorted(i for i in needed if isinstance(self.known.get(i), Batched))
         constants = sorted(i for i in needed if i in self.known and i not in xs)
-        number = {i: Ref(k) for k, i in enumerate([*unknown, *xs, *constants])}
-        steps = []
-        for i, step in self.steps:
-            if i in needed and i not in self.known:
-                number[i] = Ref(len(unknown) + len(xs) + len(constants) + len(steps))
-                args, kwargs = (substitute(x, number.__getitem__) for x in (step.args, step.kwargs))
-                steps.append(step._replace(args=args, kwargs=kwargs))
-        kinds = [program.signature(Ref(i)) for i in (*unknown, *xs, *constants)]
-        names = ["carry"] * len(unknown) + ["x"] * len(xs) + ["constant"] * len(constants)
-        heads = tuple(Input(name, shape, dtype) for name, (shape, dtype) in zip(names, kinds, strict=True))
-        loop = Body(
-            Program(heads, tuple(steps), tuple(number[out[i].index] for i in unknown)),
-            len(unknown),
-            len(xs),
-            self.body.length,
-        )
+        loop = self.body.recurrence(unknown, xs, constants)
         starts = tuple(self.starts[i] for i in unknown)
         arguments = (loop, starts, tuple(self.known[i].x for i in xs), tuple(self.known[i] for i in constants))
         rows = self.tape.add(scan_rows.run, arguments)
         for k, i in enumerate(unknown):
             self.known[i] = Batched(loop.carry(rows, k))
+            self.known[out[i].index] = Batched(loop.carry(rows, k, 1))
 
 
 def _live(program: Program) -> list[tuple[int, Step]]:

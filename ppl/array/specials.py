@@ -45,6 +45,35 @@ SHAPES[gammainc_slope.run] = lambda a, x: elementwise_signature(special.gammainc
 RULES[gammainc_slope.run] = _elementwise_rule(gammainc_slope)
 
 
+# -- t + k tanh(t) = s ----------------------------------------------------------------------------------------
+@operation
+def tanh_root(k, s):
+    """The t with t + k tanh(t) = s, for k > -1: Newton's method, kept between bounds that close in."""
+    kind = np.result_type(k, s, np.float32)
+    k, s = np.broadcast_arrays(np.asarray(k, float), np.asarray(s, float))
+    low, high, t = s - np.abs(k), s + np.abs(k), s / (1.0 + np.maximum(k, 0.0))
+    for _ in range(100):
+        bend = np.tanh(t)
+        above = t + k * bend - s
+        low, high = np.where(above <= 0, t, low), np.where(above >= 0, t, high)
+        with np.errstate(all="ignore"):
+            new = t - above / (1.0 + k * (1.0 - bend * bend))
+        new = np.where((new > low) & (new < high), new, 0.5 * (low + high))
+        done = np.all(np.abs(new - t) <= 1e-15 * np.abs(t))
+        t = new
+        if done:
+            break
+    return t.astype(kind)[()]
+
+
+SHAPES[tanh_root.run] = lambda k, s: elementwise_signature(np.arctan2, k, s)
+RULES[tanh_root.run] = _elementwise_rule(tanh_root)
+PARTIALS[tanh_root.run] = (
+    lambda t, k, s: -np.tanh(t) / (1.0 + k * (1.0 - np.tanh(t) ** 2)),
+    lambda t, k, s: 1.0 / (1.0 + k * (1.0 - np.tanh(t) ** 2)),
+)
+
+
 # -- shorthands ---------------------------------------------------------------------------------------------
 def _gamma_density(a, x):
     return np.exp(special.xlogy(a - 1.0, x) - x - special.gammaln(a))

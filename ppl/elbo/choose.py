@@ -2,7 +2,7 @@
 
 | order | estimator | fits when |
 |---|---|---|
-| 1 | exact | closed-form KL or entropy |
+| 1 | exact | closed-form KL or entropy; Gaussian expectations of linear and quadratic terms that cost little |
 | 2 | enumerate | finite states, independent elements, a sum within the budget (`enumeration.py`) |
 | 3 | pathwise | the draw is reparameterized, and continuous on every path to the term |
 | 4 | score function | always |
@@ -111,7 +111,7 @@ def choose(d: Derivation, overrides: Mapping[str, str] | None = None, *, multipl
         branched.append((reads | (seen.of(outputs[b])[0] & draws), edges | seen.edges_of(outputs[b])))
     wanted = {f.name: asked_of(f, overrides) for f in d.factors}
     _check_bound(wanted, multiple)
-    inner = {f.name: seen.of(seen.into[f.name]) for f in d.factors}
+    inner = {f.name: seen.of(seen.into[f.name]) for f in d.factors if f.name in seen.into}  # (not of plain noise)
     log_q = {f.name: seen.of(outputs[f.log_q_output]) for f in d.factors}
     choices = []
     for term in d.terms:

@@ -114,6 +114,8 @@ class Derivation:
     examples: tuple  # a value for every input, as it was when recorded
     arguments: dict[str, tuple[Argument, ...]]  # of the sites' families
     states: States | None = None  # the finite sites that are summed out
+    networks: tuple[str, ...] = ()  # modules whose weights are learned
+    trains_apart: bool = False  # is it of a step of a fit, where the model is another one than elsewhere?
 
     @property
     def latent(self) -> tuple[str, ...]:
@@ -208,6 +210,7 @@ class Problem:
     shown: ModelGraph | None = None  # the user's own graph, where the model is fitted in another form
     form: Mapping[str, Any] = field(default_factory=dict)  # how centred the sites are that the engine rewrote
     decision: Decision = field(default_factory=Decision)  # which finite sites are summed out
+    trains_apart: bool = False  # may the model be another one in a step of a fit?
 
 
 @paused_collector()
@@ -238,7 +241,8 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
     dtype = np.dtype(np.float32 if narrow else np.float64)
     decision = Decision() if eager else _decide(recorded, free, graph)
-    return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype, decision=decision)
+    apart = recorder.asked_training or "modules" in recorder.run
+    return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype, decision=decision, trains_apart=apart)
 
 
 def _decide(recorded: RecordedModel, free: set[str], graph: ModelGraph) -> Decision:
@@ -315,6 +319,7 @@ def derive(
     relaxed: bool = False,
     sampled: Collection[str] = (),
     seed: int = 0,
+    training: bool = False,
 ) -> Derivation:
     """Record model and guide together, and write the bound as terms.
 
@@ -323,6 +328,7 @@ def derive(
     and whether closed forms are used, may depend on it. `closed=False`: nowhere are they used.
     `relaxed=False`: relaxations that sites ask for are left out, so that draws and bound are the model's own.
     `sampled`: finite sites that get a guide, where they would have been summed out.
+    `training`: as `ppl.training()` has it, with noise for dropout; `trains_apart` says whether somebody asked.
     """
     tape = Tape(eager=eager, dtype=p.dtype)
     assembly = Assembly(guide, p.graph, p.shapes)
@@ -335,7 +341,16 @@ def derive(
         summed[site.name] = latent_input(recorder, site)
         return summed[site.name]
 
-    recorder = Recorder(tape, latent, plate_sizes=plate_sizes, starts=starts, indices=indices, noise=noise, seed=seed)
+    recorder = Recorder(
+        tape,
+        latent,
+        plate_sizes=plate_sizes,
+        starts=starts,
+        indices=indices,
+        noise=noise,
+        seed=seed,
+        training=training,
+    )
     recorder.ways = {} if pointwise else {n: e.way for n, e in asked.items() if e.way is not None}
     assembly.run_guide(recorder, p.args, p.kwargs)
     recorded = record_model(p.model, p.args, p.kwargs, recorder)
@@ -364,6 +379,8 @@ def derive(
         return f"p({site.name} | {given})" if given else f"p({site.name})"
 
     for site in recorded.of_kind():
+        if site.options.get("noise"):
+            continue
         if "part_of" in site.options:  # its density is counted at the site it completes
             if site.name in factor_of and factor_of[site.name].origin != PRIOR:
                 _entropy_terms(term, factor_of[site.name], site, site.plate_scale / site.scale, pointwise)
@@ -442,12 +459,16 @@ def derive(
         branches,
         tuple(x.value for x in tape.inputs),
         {n: found for n, found in arguments.items() if found},
+        networks=recorder.networks,
+        trains_apart=training and recorder.asked_training,
     )
     if summed:
         finite = {position[id(x)]: finite_site(recorded.sites[n], p.decision.joint[n]) for n, x in summed.items()}
         d = sum_out(d, finite, p.decision.reasons)
-    exact = {f.name for f in facts if f.estimator == "exact"}
-    return integrated(d, exact) if exact and not pointwise and closed else d
+    if pointwise or not closed:
+        return d
+    by_estimator = {e: {f.name for f in facts if f.estimator == e} for e in ("exact", None)}
+    return integrated(d, by_estimator["exact"], by_estimator[None])
 
 
 def _arguments(d: Any, output: Callable) -> tuple[Argument, ...]:

@@ -29,13 +29,27 @@ if TYPE_CHECKING:
     from .derivation import Derivation, FactorFacts, Term
 
 MOST = 64  # noise elements that may be differenced one by one
+LOOKED_AT = 150  # steps of the longest program that is read for expectations that nobody asked for
+SHARE = 0.1  # of the program's work: what an expectation that nobody asked for may add
 BEYOND = 3  # any degree above two
 
 
-def integrated(d: Derivation, names: Collection[str]) -> Derivation:
-    """The derivation with expectations over the noise of these factors, in all terms that allow it."""
-    factors = [f for f in d.factors if f.name in names and f.noise_kind == "normal"]
-    plans = {i: _integrable(d, t, factors) for i, t in enumerate(d.terms)}
+def integrated(d: Derivation, asked: Collection[str], open_: Collection[str] = ()) -> Derivation:
+    """The derivation with expectations over the noise of the factors asked for, in all terms that allow it.
+
+    Over that of open ones too, where the program of a term grows by no more than a share of the whole.
+    """
+    normal = [f for f in d.factors if f.noise_kind == "normal"]
+    factors = [f for f in normal if f.name in asked]
+    few = len(d.program.steps) <= LOOKED_AT
+    either = [f for f in normal if f.name in asked or (few and f.name in open_)]
+    if not either:
+        return d
+    plans = {}
+    for i, t in enumerate(d.terms):
+        plans[i] = _integrable(d, t, either)
+        if not {f.name for f in plans[i]} <= set(asked) and _added(d, t, plans[i]) > SHARE * d.program.work:
+            plans[i] = _integrable(d, t, factors)
     if not any(plans.values()):
         return d
     tape = Tape(dtype=d.program.dtype)
@@ -63,6 +77,25 @@ def _integrable(d: Derivation, t: Term, factors: Sequence[FactorFacts]) -> list[
             break
         found = kept if kept != found else found[:-1]
     return found
+
+
+def _added(d: Derivation, t: Term, factors: Sequence[FactorFacts]) -> int:
+    """Counted work of an expectation: what depends on the noise, once for every point of it."""
+    target = d.program.outputs[t.output]
+    moved = {f.noise_input for f in factors}
+    for number, step in enumerate(d.program.steps, len(d.program.inputs)):
+        if any(i in moved for i in refs((step.args, step.kwargs))):
+            moved.add(number)
+    path = needed(d.program, (target,)) & moved
+    work = sum(d.program.work_of(i) for i in path if i >= len(d.program.inputs))
+    return work * (1 + sum(_points(d, target, f, factors) for f in factors))
+
+
+def _points(d: Derivation, target: Ref, f: FactorFacts, among: Sequence[FactorFacts]) -> int:
+    """How many evaluations beside that at zero give a term's second derivatives in a factor's noise."""
+    if _degree(d, target, [f], among) == 1:
+        return 0
+    return 2 if _apart(d, target, f) else 2 * int(np.prod(f.noise_shape))
 
 
 def _fits(d: Derivation, target: Ref, f: FactorFacts, among: Sequence[FactorFacts]) -> bool:
@@ -135,7 +168,7 @@ def _after(fun: Callable, args: tuple, kwargs: Mapping, of: Callable) -> int:
 
 _SAME = {
     np.negative, np.positive, op.total.run, op.reshape.run, op.broadcast.run, op.transpose.run, op.index.run,
-    op.running_sum.run, op.scatter.run, op.cast.run,
+    op.running_sum.run, op.scatter.run, op.cast.run, op.windows.run, op.overlaid.run,
 }  # fmt: skip
 
 

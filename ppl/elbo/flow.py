@@ -115,16 +115,16 @@ def separable_axis(program: Program, factor: str, axis: int, targets: set[int]) 
         nested = any(where.get(i) is not None for a in step.args if type(a) is not Ref for i in refs(a))
         if not labels and not nested:
             continue
-        where[number] = MIXED if any(x == MIXED for _, x in labels) else _moved(program, step, labels, nested)
+        where[number] = MIXED if any(x == MIXED for _, x in labels) else _moved(program, step, labels, nested, where)
     return {t: where.get(t) for t in targets}
 
 
-def _moved(program, step, labels, nested):
+def _moved(program, step, labels, nested, where):
     fun = step.fun
     if (isinstance(fun, np.ufunc) and fun.signature is None) or fun in _ELEMENTWISE:
         return labels[0][1] if not nested and len({x for _, x in labels}) == 1 else MIXED
     if fun is op.concatenate.run:
-        return MIXED  # parts may differ in what they read: not worth following
+        return _through_concatenate(program, step, where)
     if nested or len(labels) != 1:
         return MIXED
     (ref, axis), (shape, _) = labels[0], program.signature(labels[0][0])
@@ -135,11 +135,29 @@ def _moved(program, step, labels, nested):
         return axis + sum(a > position for a in step.args[1])
     if fun is op.running_sum.run:
         return MIXED if step.args[1] == position else axis
+    if fun is op.scatter.run:  # into zeros around it, as np.pad does
+        _, key, new = step.args
+        padded = type(key) is tuple and len(key) == len(shape) == len(new) and all(type(k) is slice for k in key)
+        whole = padded and key[position].indices(new[position]) == (0, new[position], 1)
+        return axis if whole else MIXED
+    if fun is op.overlaid.run:
+        space = len(step.args[1])
+        return MIXED if axis >= -2 * space - 1 else axis + space
     if fun is np.matmul:
         return _through_matmul(program, step, ref, axis)
     if fun in _REARRANGING and step.args[0] == ref:
         return _follow(step, shape, position)
     return MIXED
+
+
+def _through_concatenate(program, step, where):
+    """Along another axis than the joined one, parts that read the draw keep it apart if they do so at one place."""
+    parts, axis = step.args
+    axes = {where.get(p.index) for p in parts if type(p) is Ref} - {None}
+    if len(axes) != 1 or MIXED in axes:
+        return MIXED
+    (own,) = axes
+    return own if len(step.shape) + own != axis else MIXED
 
 
 def _through_matmul(program, step, ref, axis):
@@ -181,4 +199,4 @@ _ELEMENTWISE = frozenset(
     (op.where.run, op.agreeing.run, op.cast.run, op.softplus.run, op.stop_gradient.run, op.draw_of.run)
 )
 _REDUCTIONS = frozenset((op.total.run, op.largest.run, op.log_total_exp.run))
-_REARRANGING = frozenset((op.reshape.run, op.broadcast.run, op.transpose.run, op.index.run))
+_REARRANGING = frozenset((op.reshape.run, op.broadcast.run, op.transpose.run, op.index.run, op.windows.run))

@@ -22,8 +22,9 @@ _ALWAYS = {np.exp, np.abs, np.sqrt, np.cosh, op.softplus.run, np.arccosh, np.exp
 _IN_UNIT = {special.expit, special.ndtr}
 _KEEPING = {
     op.reshape.run, op.broadcast.run, op.transpose.run, op.index.run, op.draw_of.run, op.stop_gradient.run, op.cast.run,
-    op.largest.run, op.total.run, op.running_sum.run, op.scatter.run,
+    op.largest.run, op.total.run, op.running_sum.run, op.scatter.run, op.windows.run, op.overlaid.run,
 }  # fmt: skip
+_ADDING = {op.total.run, op.running_sum.run, op.scatter.run, op.overlaid.run}
 
 
 def signs(program: Program, nonnegative: set[int]) -> list[int]:
@@ -57,7 +58,7 @@ def _sign(fun: Any, args: tuple, of: Any) -> int:
         return NONNEGATIVE
     if fun in _KEEPING:
         kept = of(args[0])
-        return NONNEGATIVE if kept == UNIT and fun in (op.total.run, op.running_sum.run, op.scatter.run) else kept
+        return NONNEGATIVE if kept == UNIT and fun in _ADDING else kept
     if fun is op.concatenate.run:
         return of(args[0])
     if fun in (op.where.run, op.agreeing.run):

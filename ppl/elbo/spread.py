@@ -224,6 +224,29 @@ class _Call:
         place = lambda i: None if i == axis else i - len(x.shape)
         return self.made(call_recording(fun, (whole, axis + len(self.labels)), {}), self.moved(x, fun, place))
 
+    def windowed(self, fun: Callable, args: tuple) -> Spread:
+        """Windows, and windows added up: in space and in features elements meet, in front of it they do not."""
+        x = args[0]
+        space = len(args[1]) + 1 if fun is op.windows.run else 2 * len(args[1]) + 1
+        front = range(len(x.shape) - space)
+        place = lambda i: i - len(self.shape) if i in front else None
+        return self.made(call_recording(fun, (x.full(keep=front), *args[1:]), {}), self.moved(x, fun, place))
+
+    def padded(self, fun: Callable, args: tuple) -> Spread:
+        """Zeros around an array, as np.pad makes them; an axis that grows mixes."""
+        x, key, new = args
+        slices = type(key) is tuple and len(key) == len(new) == len(x.shape) and all(type(k) is slice for k in key)
+        if not slices:
+            return self.flat(fun, args, {})
+        kept = [i for i, n in enumerate(new) if key[i].indices(n) == (0, n, 1)]
+        own = [slice(None) if i in kept else k for i, k in enumerate(key)]
+        whole = x.full(keep=kept)
+        lead, sides = np.shape(whole)[: len(self.labels)], np.shape(whole)[len(self.labels) :]
+        space = (*lead, *(m if i in kept else n for i, (m, n) in enumerate(zip(sides, new, strict=True))))
+        place = lambda i: i - len(new) if i in kept else None
+        key = (*(slice(None),) * len(lead), *own)
+        return self.made(op.scatter(whole, key, space), self.moved(x, fun, place))
+
     def reshaped(self, fun: Callable, args: tuple) -> Spread:
         x, new = args
         before, after = ([i for i, n in enumerate(s) if n != 1] for s in (x.shape, new))
@@ -478,6 +501,9 @@ _RULES: dict[Callable, Callable] = {
     op.largest.run: _Call.reduced,
     op.log_total_exp.run: _Call.reduced,
     op.running_sum.run: _Call.along,
+    op.windows.run: _Call.windowed,
+    op.overlaid.run: _Call.windowed,
+    op.scatter.run: _Call.padded,
     op.reshape.run: _Call.reshaped,
     op.broadcast.run: _Call.broadcast,
     op.transpose.run: _Call.transposed,

@@ -60,7 +60,8 @@ class Recorder(Handler):
 
     `latent(recorder, site)` returns the recorded value of a latent site.
     `plate_sizes` overrides how many rows of a plate are in use; `starts` are parameter values;
-    `indices` and `noise` are examples of these inputs.
+    `indices` and `noise` are examples of these inputs. `training` is what `ppl.training()` answers,
+    `asked_training` whether it was asked: then the model may be another one elsewhere.
     """
 
     def __init__(
@@ -73,8 +74,12 @@ class Recorder(Handler):
         indices: Mapping[str, np.ndarray] | None = None,
         noise: Mapping[str, np.ndarray] | None = None,
         seed: int = 0,
+        training: bool = False,
     ):
         super().__init__()
+        self.training, self.asked_training = training, False
+        self.run: dict[str, Any] = {"seed": seed}
+        self.of_guide: tuple[str, ...] = ()  # the networks of a guide function that was run before
         self.tape, self.latent = tape, latent
         self.plate_sizes, self.starts, self.given = plate_sizes or {}, starts or {}, indices or {}
         self.noise, self.rng = noise or {}, np.random.default_rng(seed)
@@ -86,6 +91,14 @@ class Recorder(Handler):
         self.parameters: dict[str, Parameter] = {}
         self.saw_float32 = False  # in a parameter's starting value
 
+    def beginning(self) -> dict[str, Any]:
+        return self.run
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Modules whose weights are learned."""
+        return (*self.of_guide, *(n for n, m in self.run.get("modules", {}).items() if m.prior is None))
+
     def process(self, site: Site) -> Site:
         if site.type == "plate":
             return self._open_plate(site)
@@ -93,6 +106,7 @@ class Recorder(Handler):
             return replace(site, value=self._parameter_rows(site)) if site.value is None else site
         if site.type == "sample":
             site = _kept(site)
+            self.saw_float32 |= np.result_type(site.options.get("start", 0)) == np.float32
             return replace(site, value=self.latent(self, site)) if site.value is None else site
         return site
 

@@ -52,11 +52,15 @@ class Assembly:
             plate_sizes=recorder.plate_sizes,
             starts=recorder.starts,
             noise=recorder.noise,
+            training=recorder.training,
         )
+        guided.run["seed"] = recorder.run["seed"]
         guided.rng, guided.parameters = recorder.rng, recorder.parameters
         guided.plates, guided.indices, guided.ways = recorder.plates, recorder.indices, recorder.ways
         with guided, ours_first():
             self.guide(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
+        recorder.asked_training |= guided.asked_training
+        recorder.of_guide = guided.networks
         self._sites = {s.name: s for s in guided.sites.values() if s.type == "sample"}
         observed = [s.name for s in self._sites.values() if s.is_observed]
         if observed:
@@ -65,6 +69,8 @@ class Assembly:
             )
 
     def _from_guide(self, recorder: Recorder, site: Site) -> Any:
+        if site.options.get("noise"):
+            return self.own_noise(recorder, site)
         return self._add(single_site(recorder, site, site.fn, "guide function"), site)
 
     def _add(self, factor: Factor, site: Site) -> Any:
@@ -72,8 +78,16 @@ class Assembly:
         self._of_site[site.name] = factor
         return factor.values[site.name]
 
+    def own_noise(self, recorder: Recorder, site: Site) -> Any:
+        """The recorded value of a network's own noise: it has no density in the bound."""
+        factor = automatic.own_noise(recorder, site)
+        self.factors[factor.name] = factor
+        return factor.draw
+
     def latent(self, recorder: Recorder, site: Site) -> Any:
         """The recorded value of a latent site of the model."""
+        if site.options.get("noise"):
+            return self.own_noise(recorder, site)
         if site.name in self._of_site:
             if site.guide is not None:
                 raise GuideError(

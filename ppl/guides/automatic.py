@@ -41,6 +41,7 @@ from .factor import Factor, draw_base, single_site
 
 INITIAL_SCALE = 0.1
 PRIOR = "the model"  # the origin of a factor that is the model's own conditional
+NOISE = "noise"  # that of a factor without a site
 
 
 def unconstrained_shape(site: Site) -> tuple[int, ...]:
@@ -73,12 +74,19 @@ def mean_field(recorder: Recorder, site: Site) -> Factor:
     shape = unconstrained_shape(site)
     event_dim = len(shape) - len(site.fn.batch_shape)
     full = full_size(site, shape, event_dim)
-    loc = of_site(recorder, site, "loc", lambda: np.zeros(full), constraints.real, event_dim)
+    loc = of_site(recorder, site, "loc", lambda: _centre(site, transform, full), constraints.real, event_dim)
     scale = of_site(recorder, site, "scale", lambda: np.full(full, INITIAL_SCALE), constraints.positive, event_dim)
     q = Normal(loc, scale).to_event(event_dim)
     if not transform.is_identity:
         q = TransformedDistribution(q, [transform])
     return single_site(recorder, site, q, "automatic")
+
+
+def _centre(site: Site, transform: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Where the guide of a site stands at first: the middle of the axis, or for weights where their network starts."""
+    start = site.options.get("start")
+    inside = start is not None and np.all(site.fn.support(start)) and not site.fn.support.depends_on_recorded
+    return np.array(transform.inverse(start)) if inside else np.zeros(shape)
 
 
 def point(recorder: Recorder, site: Site) -> Factor:
@@ -94,7 +102,7 @@ def point(recorder: Recorder, site: Site) -> Factor:
     shape = unconstrained_shape(site)
     event_dim = len(shape) - len(site.fn.batch_shape)
     full = full_size(site, shape, event_dim)
-    loc = of_site(recorder, site, "loc", lambda: np.zeros(full), constraints.real, event_dim)
+    loc = of_site(recorder, site, "loc", lambda: _centre(site, transform, full), constraints.real, event_dim)
     return single_site(recorder, site, Delta(transform(loc), event_dim=site.fn.event_dim), "automatic")
 
 
@@ -105,6 +113,14 @@ def from_prior(recorder: Recorder, site: Site) -> Factor:
     return Factor(
         site.name, (site.name,), site.fn.whole, noise, kind, draw, values, {}, site.fn, (), kind != "seed", PRIOR
     )
+
+
+def own_noise(recorder: Recorder, site: Site) -> Factor:
+    """Noise that a network asks for, as for dropout: a factor of q that decides no site."""
+    # Its draw is not marked as one: it has no parameters, so that a jump behind it asks for no score.
+    shape, known = site.fn.event_shape, recorder.noise.get(site.name)
+    noise = recorder.tape.input(recorder.rng.random(shape) if known is None else known, site.name)
+    return Factor(site.name, (), site.fn, noise, "uniform", noise, {}, {}, site.fn, (), True, NOISE)
 
 
 def _discrete(recorder: Recorder, site: Site) -> Factor:

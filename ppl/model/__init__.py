@@ -8,12 +8,14 @@ Knows distributions; does not know graphs, guides or inference.
 from . import handlers, reparam
 from .context import current
 from .handlers import Handler
+from .module import Module, module, training
 from .primitives import deterministic, factor, full_parameter, param, parameter_axes, parameter_rows, plate, sample
 from .scan import scan
 from .site import PlateFrame, RowAxes, RowNumbers, RowTable, Site, plate_shape, row_axes, rows_in_use, rows_key
 
 __all__ = [
     "Handler",
+    "Module",
     "PlateFrame",
     "RowAxes",
     "RowNumbers",
@@ -24,6 +26,7 @@ __all__ = [
     "factor",
     "full_parameter",
     "handlers",
+    "module",
     "param",
     "parameter_axes",
     "parameter_rows",
@@ -35,4 +38,5 @@ __all__ = [
     "rows_key",
     "sample",
     "scan",
+    "training",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,11 +14,15 @@ from .site import PlateFrame, Site
 
 @dataclass(frozen=True)
 class Context:
-    """Handlers from the outermost to the innermost, and the plates that are open."""
+    """Handlers from the outermost to the innermost, and the plates that are open.
+
+    `run` is what a run of a model has registered so far; it begins with the outermost handler.
+    """
 
     handlers: tuple[Any, ...] = ()
     plates: tuple[PlateFrame, ...] = ()
     rows: tuple[tuple[str, Any], ...] = ()  # the indices in use, by plate
+    run: dict[str, Any] | None = None
 
 
 _NOTHING = Context()
@@ -36,6 +42,27 @@ def set_context(context: Context):
 def reset_context(token) -> None:
     """Undo `set_context`."""
     _current.reset(token)
+
+
+@contextmanager
+def outside_plates() -> Iterator[None]:
+    """What stands here belongs to no plate, whichever are open."""
+    token = set_context(replace(current(), plates=(), rows=()))
+    try:
+        yield
+    finally:
+        reset_context(token)
+
+
+def memory(kind: str) -> dict[str, Any]:
+    """What this run of a model has registered of a kind, by name; without a handler nothing is kept."""
+    run = current().run
+    return {} if run is None else run.setdefault(kind, {})
+
+
+def seed_of_run() -> int:
+    """The seed of a fit while its model is recorded, and 0 elsewhere."""
+    return (current().run or {}).get("seed", 0)
 
 
 def send(site: Site) -> Site:

@@ -22,6 +22,10 @@ from .site import Site
 class Handler:
     """Base: `process` on the way out, `seen` on the way back."""
 
+    def beginning(self) -> dict[str, Any] | None:
+        """What a run that begins with this handler has registered; None: it is part of the run outside."""
+        return None
+
     def __init__(self, fn: Callable | None = None):
         if fn is not None and not callable(fn):
             raise ModelError(
@@ -35,8 +39,9 @@ class Handler:
         self._tokens: list = []
 
     def __enter__(self) -> Any:
-        context = current()
-        self._tokens.append(set_context(replace(context, handlers=(*context.handlers, self))))
+        context, run = current(), self.beginning()
+        run = run if run is not None else context.run if context.handlers else {}
+        self._tokens.append(set_context(replace(context, handlers=(*context.handlers, self), run=run)))
         return self
 
     def __exit__(self, *_) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from ..array import is_recorded
 from ..distributions import Distribution, Unit, constraints
 from ..errors import DataError, ModelError, ShapeError, SupportError, in_words, user_line
-from .context import Context, current, reset_context, send, set_context
+from .context import Context, current, outside_plates, reset_context, send, set_context
 from .missing import Gaps, MissingEntries, Parts, gaps_of, lacks_any, plain
 from .site import PlateFrame, RowAxes, RowNumbers, Site, plate_shape, row_axes, rows_in_use
 
@@ -140,14 +140,11 @@ def _completed(site: Site, value: Any, gaps: Gaps) -> Site:
         part = Site(name, "sample", d, estimator=site.estimator, where=site.where, options=options)
         if d.places is None:
             return send(replace(part, plates=site.plates)).value
-        token = set_context(replace(current(), plates=(), rows=()))
-        try:
+        with outside_plates():
             if not site.plates:
                 return send(part).value
             with plate(f"{site.name}_missing", len(d.places)):
                 return send(replace(part, plates=current().plates)).value
-        finally:
-            reset_context(token)
 
     return gaps.completed(site, latent)
 

@@ -214,6 +214,7 @@ ELEMENTWISE = {
         A.xlogx_gap, A.gammaln_gap,
     ),
     ("above one", "unit"): (special.binom,),
+    ("unit", "real"): (specials.tanh_root,),
     ("positive", "real"): (special.huber,),
     ("shape", "unit"): (
         special.gammaincinv, special.gammainccinv, quantiles.log_gamma_quantile, quantiles.log_wald_quantile,
@@ -503,6 +504,30 @@ def own_reducing(draw, f):
 def own_along(draw, f):
     x = one(draw, min_dims=1, dtypes=FLOATS)
     return Call(f, (x,), rest=(draw(st.integers(0, len(x.shape) - 1)),), smooth=f in (op.running_sum, op.in_order))
+
+
+@draws(op.windows)
+def windowing(draw, f):
+    lead, sizes, strides, dilations, places, features = _window(draw)
+    space = tuple((p - 1) * s + d * (k - 1) + 1 for p, s, d, k in zip(places, strides, dilations, sizes, strict=True))
+    space = tuple(n + draw(st.integers(0, s - 1)) for n, s in zip(space, strides, strict=True))
+    return Call(f, (Slot((*lead, *space, features), dtype=draw(FLOATS)),), rest=(sizes, strides, dilations))
+
+
+@draws(op.overlaid)
+def overlaying(draw, f):
+    lead, sizes, strides, dilations, places, features = _window(draw)
+    space = tuple((p - 1) * s + d * (k - 1) + 1 for p, s, d, k in zip(places, strides, dilations, sizes, strict=True))
+    x = Slot((*lead, *places, *sizes, features), dtype=draw(FLOATS))
+    return Call(f, (x,), rest=(space, strides, dilations))
+
+
+def _window(draw):
+    """Axes in front, sizes, strides and dilations of windows on one or two axes, how many, and features."""
+    few = lambda most: tuple(draw(st.integers(1, most)) for _ in range(n))
+    n = draw(st.integers(1, 2))
+    lead = draw(st.sampled_from([(), (2,), (1, 3)]))
+    return lead, few(3), few(3), few(2), few(3), draw(st.integers(1, 2))
 
 
 # -- shapes ------------------------------------------------------------------------------------------------

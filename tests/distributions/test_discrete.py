@@ -578,3 +578,26 @@ def test_one_law_in_four_spellings():
     ):
         np.testing.assert_allclose(d.log_prob(x), expected, rtol=1e-10)
         np.testing.assert_allclose(d.mean, r * p / (1 - p))
+
+
+@pytest.mark.parametrize(
+    ("loc", "scale", "x"),
+    [(127.5, 0.01, 3), (-40.0, 0.5, 200), (400.0, 2.0, 0), (90.0, 1e-3, 90), (10.0, 1e4, 77), (255.4, 0.02, 255)],
+)
+def test_a_rounded_logistic_is_exact_where_the_difference_of_two_cdfs_is_not(loc, scale, x):
+    import mpmath as mp
+
+    with mp.workdps(6000):  # the two cdfs agree in thousands of digits
+        edge = lambda k: 1 / (1 + mp.exp(-(mp.mpf(k) - mp.mpf(loc)) / mp.mpf(scale)))
+        exact = (1 if x == 255 else edge(x + 0.5)) - (0 if x == 0 else edge(x - 0.5))
+        expected = float(mp.log(exact))
+    assert dist.DiscretizedLogistic(loc, scale).log_prob(x) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_a_mixture_of_rounded_logistics_is_a_family_of_levels():
+    weights, loc, scale = np.array([0.2, 0.5, 0.3]), np.array([3.0, 120.0, 260.0]), np.array([2.0, 9.0, 4.0])
+    d = dist.MixtureSameFamily(dist.Categorical(weights), dist.DiscretizedLogistic(loc, scale))
+    levels = np.arange(256)
+    parts = np.exp(dist.DiscretizedLogistic(loc, scale).log_prob(levels[:, None]))
+    np.testing.assert_allclose(np.exp(d.log_prob(levels)), parts @ weights, rtol=1e-12)
+    assert np.exp(d.log_prob(levels)).sum() == pytest.approx(1.0, abs=1e-12)

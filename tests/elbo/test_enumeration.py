@@ -15,7 +15,7 @@ from scipy import special
 
 import ppl
 import ppl.distributions as dist
-from ppl import handlers
+from ppl import handlers, nn
 from ppl.distributions import constraints
 from ppl.elbo import Objective, choose, derive, problem
 
@@ -409,6 +409,28 @@ def test_a_wrong_sum_would_be_caught():
 
 
 # -- posteriors -----------------------------------------------------------------------------------------------------
+def test_rows_of_a_plate_stay_apart_through_convolutions():
+    """Forty rows are forty sums over two states, not one over 2^40: nothing in front of an image mixes."""
+    net = nn.Sequential(nn.ConvTranspose2d(2, 2, 3, 2), "tanh", nn.Linear(2, 2), nn.Conv2d(2, 1, 3, padding="same"))
+    params = net.init(0, float)
+    images = np.random.default_rng(0).normal(size=(40, 3, 3))
+
+    def draw(z, shift):
+        return net.apply(params, z[..., None, None, None] * np.stack([shift, 1.0]) + 1.0)[..., 0]
+
+    def model(images):
+        shift = m()
+        with ppl.plate("rows", 40):
+            z = ppl.sample("z", dist.Bernoulli(0.3))
+            ppl.sample("x", dist.Normal(draw(z, shift), 1).to_event(2), obs=images)
+
+    log_p = [
+        np.log(p) + dist.Normal(draw(np.full(40, z), 0.3), 1).to_event(2).log_prob(images)
+        for z, p in ((0.0, 0.7), (1.0, 0.3))
+    ]
+    assert ppl.gradient(model, images, particles=1).elbo == pytest.approx(np.logaddexp(*log_p).sum(), rel=1e-12)
+
+
 DRAWN = [mixture, one_hot, two_of_each, nested, above_a_plate, loop, loop_in_a_plate, second_order, ring, tree]
 DRAWN += [meeting_in_an_event, meeting_in_a_plate, two_plates, scaled_and_masked, *SCANS]
 

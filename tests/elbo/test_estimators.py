@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 
 import ppl
 import ppl.distributions as dist
@@ -14,6 +15,7 @@ from ppl.algorithms import noise
 from ppl.array import compile_program
 from ppl.elbo import Objective, choose, derive, minibatches, problem
 from ppl.elbo.estimators import ESTIMATORS, Control, Estimator
+from ppl.elbo.estimators.relaxed import pair
 
 from .zoo import HERE, ZOO, normal_guide, square
 
@@ -285,3 +287,34 @@ def test_normal_guide_takes_all_of_its_class():
     found = ppl.gradient(square, guide=normal_guide, estimators="all", params=HERE, particles=2000)
     assert {"auto", "pathwise", "stl", "score", "none", "leave-one-out", "coefficient"} <= set(found)
     assert found["stl"].estimators["z"][0] == "stl" and not {"disarm", "concrete"} & set(found)
+
+
+def test_the_relaxation_given_a_draw_has_its_law():
+    """z given b, by inverse cdf from u between 0 and 1 - p (b = 0) or between 1 - p and 1 (b = 1)."""
+    rng = np.random.default_rng(0)
+    a, noise = rng.normal(0, 2, 50), rng.random((2, 50))
+    b, p = (noise[0] > 1 - special.expit(a)) * 1.0, special.expit(a)
+    _, given = pair(a, b, noise, dist.Bernoulli(logits=a))
+    u = np.where(b == 1, 1 - p + noise[1] * p, noise[1] * (1 - p))
+    np.testing.assert_allclose(given, a + special.logit(u), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_relaxations_are_finite_at_the_ends(dtype):
+    """Logits far out and noise at the ends of its range: the sign is the draw's, and nothing is infinite."""
+    tip = np.finfo(dtype)
+    a = np.array([-80, -30, 0, 30, 80], dtype)[:, None, None]
+    v = np.array([tip.tiny, 0.5, 1 - tip.epsneg], dtype)[:, None]
+    b = np.array([0, 1], dtype)
+    noise = np.broadcast_to(v, (2, 5, 3, 2))
+    _, given = pair(a, b, noise, dist.Bernoulli(logits=a))
+    assert given.dtype == dtype and np.all(np.isfinite(given))
+    assert np.all(np.where(b == 1, given >= 0, given <= 0))
+    logits = np.array([[0, -80, 3], [200, 0, -200]], dtype)
+    chosen = np.array([[0, 1, 0], [0, 0, 1]], dtype)
+    for high in (tip.tiny, 1 - tip.epsneg):
+        noise = np.full((7, 2), high, dtype)
+        _, z = pair(
+            logits - special.logsumexp(logits, -1, keepdims=True), chosen, noise, dist.OneHotCategorical(logits=logits)
+        )
+        assert np.all(np.isfinite(z)) and np.all(np.argmax(z + 1e-3 * chosen, -1) == np.argmax(chosen, -1))

@@ -19,7 +19,8 @@ def same(model, guide="meanfield", at=None, exact=("z",), draws=200_000, constan
     record = ppl.gradient(model, guide=guide, params=at, estimators=wanted, particles=4)
     if not constant:
         record = ppl.gradient(model, guide=guide, params=at, estimators=wanted, particles=draws)
-    plain = ppl.gradient(model, guide=guide, params=at, particles=draws)
+    sampled = dict.fromkeys(exact, "pathwise")
+    plain = ppl.gradient(model, guide=guide, params=at, estimators=sampled, particles=draws)
     for name, g in plain.grad.items():
         error = np.sqrt((plain.variance[name] + (0 if constant else record.variance[name])) / draws)
         assert np.all(np.abs(record.grad[name] - g) <= 4.5 * error + 1e-9), name
@@ -144,3 +145,20 @@ def test_a_fit_of_exact_terms_has_no_error():
     assert fit.elbo_se == 0 and fit["z"].mean == pytest.approx(1.0, abs=0.03)
     assert fit.elbo == pytest.approx(-0.5 * np.log(4 * np.pi) - 1.0, abs=1e-3)
     assert "exact in z" in fit.explain() and "linear or quadratic" in fit.explain()
+
+
+def test_what_costs_little_is_exact_unasked():
+    """A prior over the joint draw of a full-rank guide beside a likelihood of many rows, which is not Gaussian."""
+
+    def model(x, y):
+        w = ppl.sample("w", dist.Normal(0, 1).expand([3]).to_event(1))
+        with ppl.plate("rows", len(x)):
+            ppl.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(500, 3)), rng.integers(0, 2, 500)
+    fit = ppl.infer(model, x, y, guide="fullrank", progress=False)
+    assert "exact in _joint" in fit.explain()
+    # Of a few rows the prior is a large part, and is drawn.
+    fit = ppl.infer(model, x[:1], y[:1], guide="fullrank", progress=False)
+    assert "exact in _joint" not in fit.explain()

@@ -19,6 +19,11 @@ def flatten(value: Any) -> tuple[tuple[Array, ...], Callable[[Any], Any]]:
         return (value,), lambda arrays: next(iter(arrays))
     if hasattr(value, "tree_flatten"):
         return value.tree_flatten()
+    if value is None:
+        return (), lambda arrays: None
+    if isinstance(value, dict):
+        leaves, build = flatten(tuple(value.values()))
+        return leaves, lambda arrays: dict(zip(value, build(arrays), strict=True))
     if isinstance(value, tuple):
         parts = [flatten(part) for part in value]
         leaves = tuple(leaf for part, _ in parts for leaf in part)
@@ -42,6 +47,8 @@ def same(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
     if isinstance(a, (bool, int, float, np.number, np.ndarray)):
         return np.shape(a) == np.shape(b) and bool(np.all(a == b))
     return bool(a == b)

@@ -1,7 +1,8 @@
 """Exact: the expectation is known in closed form, so its gradient has no noise of its own.
 
 Closed forms of KL and entropy are always used. Of a term that is linear or quadratic in a Gaussian draw, as the
-program says, the expectation is taken where a site or a call asks for it (`ppl/elbo/expectations.py`).
+program says, the expectation is taken where it costs little beside the whole program, or where a site or a call
+asks for it (`ppl/elbo/expectations.py`).
 """
 
 from __future__ import annotations

@@ -84,10 +84,10 @@ def pair(logits, b, noise, q):
     """(z, z given b) from the noise of `noise_shape`, differentiable in the logits; b is what was drawn."""
     if isinstance(q.core, Bernoulli):
         z = logits + logit(noise[0])
-        p, v = special.expit(logits), noise[1]
-        u = np.where(b == 1, 1.0 - p + v * p, v * (1.0 - p))
-        u = np.clip(u, 1e-15, 1.0 - 1e-15)
-        return z, logits + logit(u)
+        # logits + logit(u), u = 1 - p + v p where b is 1 and v (1 - p) where it is 0, without the differences.
+        above, below = np.log(noise[1]), np.log1p(-noise[1])
+        up, down = np.logaddexp(0.0, logits + above) - below, above - np.logaddexp(0.0, below - logits)
+        return z, np.where(b == 1, up, down)
     k = np.shape(logits)[-1]
     first, second = (np.moveaxis(noise[1 + i * k : 1 + (i + 1) * k], 0, -1) for i in (0, 1))
     # z is drawn given b too, from noise of its own; its Gumbel noise is then taken as given.
@@ -97,9 +97,9 @@ def pair(logits, b, noise, q):
 
 def _given(logits, b, v):
     """Gumbel variables given which is the largest."""
-    top = np.sum(np.where(b == 1, -np.log(v), 0.0), axis=-1)
-    e = np.expand_dims(top, -1)
-    return np.where(b == 1, -np.log(e), -np.log(-np.log(v) * np.exp(-logits) + e))
+    e = -np.log(v)
+    top = np.log(np.expand_dims(np.sum(np.where(b == 1, e, 0.0), axis=-1), -1))
+    return -np.where(b == 1, top, np.logaddexp(np.log(e) - logits, top))
 
 
 def relaxed_draw(base, noise):

@@ -16,6 +16,27 @@ from .row import (
     rows,
 )
 
+
+class _RoundedLogistic(stats.rv_discrete):
+    """The mass of a logistic number between half integers, by differences of whichever tail is the smaller."""
+
+    def _argcheck(self, mu, sigma, high):
+        return sigma > 0
+
+    def _get_support(self, mu, sigma, high):
+        return 0, high
+
+    def _pmf(self, k, mu, sigma, high):
+        law = stats.logistic(mu, sigma)
+        low, up = np.where(k > 0, k - 0.5, -np.inf), np.where(k < high, k + 0.5, np.inf)
+        return np.where(k > mu, law.sf(low) - law.sf(up), law.cdf(up) - law.cdf(low))
+
+    def _cdf(self, k, mu, sigma, high):
+        return np.where(k >= high, 1.0, stats.logistic(mu, sigma).cdf(np.floor(k) + 0.5))
+
+
+_ROUNDED = _RoundedLogistic(a=0, name="rounded_logistic", shapes="mu, sigma, high")
+
 DISCRETE = [
     *rows("Bernoulli", lambda **p: stats.bernoulli(probability(**p)), *PROBABILITY, *CERTAIN),
     *rows(
@@ -79,6 +100,14 @@ DISCRETE = [
         {"low": -3, "high": 4},
         {"low": 2, "high": 2},
         {"low": array(0, 3), "high": array([5], [9])},
+    ),
+    *rows(
+        "DiscretizedLogistic",
+        lambda loc, scale, high: _ROUNDED(*np.broadcast_arrays(loc, scale, high)),
+        {"loc": 127.5, "scale": 20.0, "high": 255},
+        {"loc": -0.7, "scale": 0.35, "high": 3},
+        {"loc": 8.5, "scale": 1.0, "high": 7},
+        {"loc": array(0.3, 6.2), "scale": array([0.8], [2.5]), "high": 7},
     ),
     *[
         Row(d, stats.rv_discrete(values=(np.arange(len(p)), p)), f"Categorical-{i}")
