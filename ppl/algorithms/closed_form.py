@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 
 from ..conjugacy import Block, Joint, Recognized, recognize, record
 from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, NormalWisharts, PowerGammas, Wisharts
+from ..conjugacy.free import vector_axes
 from ..conjugacy.recognition import MISSING
+from ..distributions import biject_to
 from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..errors import ConjugacyError, ModelError, PPLError
 from ..guides import Families, SiteFamily, values_of
@@ -27,19 +30,34 @@ def recognized(
     plate_sizes: Mapping[str, int] | None = None,
     hybrid: bool = False,
     blocks: Sequence[tuple[str, str]] = (),
+    points: Collection[str] = (),
 ) -> Recognized:
     """The model's products and blocks; ConjugacyError with every reason where some of it has no closed form.
 
-    In a `hybrid` latents without a closed form may stand beside those that have one, if they can be drawn smoothly.
+    In a `hybrid` latents without a closed form may stand beside those that have one, if they can be drawn smoothly;
+    `points` need no draws.
     """
     _check_plain(p, name)
     sizes = {q.name: q.size for q in p.graph.plates.values()} if plate_sizes is None else plate_sizes
-    found = recognize(record(p.model, p.args, p.kwargs, sizes), blocks=blocks)
+    recorded = record(p.model, p.args, p.kwargs, sizes)
+    found = recognize(recorded, blocks=blocks)
+    if {*found.free} <= {*points, *recorded.parameters}:
+        found = recognize(recorded, 1, blocks) if found.free else found
+    vectors = [
+        [s.fn.shape()[i] for i in _vector(s)]
+        for n in found.free
+        if n in recorded.sites and n not in points
+        for s in [recorded.sites[n]]
+        if s.type == "sample"
+    ]
+    longest = max(map(math.prod, vectors), default=0)
+    if 4 * longest > found.draws.size:  # a vector's covariances need draws beyond its length
+        found = recognize(recorded, 2 ** math.ceil(math.log2(4 * longest)), blocks)
     if not found.blocks and not found.free:
         raise ModelError(
             "a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"'
         )
-    if not found.whole and not (hybrid and _may_mix(p, found)):
+    if not found.whole and not (hybrid and _may_mix(p, found, points)):
         reasons = "; ".join(str(r) for r in found.blocked[:4])
         more = f"; and {len(found.blocked) - 4} more" if len(found.blocked) > 4 else ""
         raise ConjugacyError(
@@ -49,6 +67,11 @@ def recognized(
             site=found.blocked[0].site,
         )
     return found
+
+
+def _vector(site: Any) -> tuple[int, ...]:
+    """The axes of a free site that are one normal vector."""
+    return vector_axes(site) if not site.fn.is_discrete and biject_to(site.fn.support).is_identity else ()
 
 
 def has_closed_forms(p: Problem) -> bool:
@@ -64,17 +87,19 @@ def has_closed_forms(p: Problem) -> bool:
         return False
 
 
-def _may_mix(p: Problem, found: Recognized) -> bool:
-    """Are there blocks beside the free latents, and have these a bijection from the real line?"""
-    whole = not any(r.why == MISSING for r in found.blocked) and found.blocks
+def _may_mix(p: Problem, found: Recognized, points: Collection[str]) -> bool:
+    """Are there blocks or points beside the free latents, and have these a bijection from the real line?"""
+    learned = found.recorded.parameters
+    whole = not any(r.why == MISSING for r in found.blocked) and (found.blocks or points or learned)
     known = all(a.kind == "latent" or a.node is not None for a, _ in found.free_factors)
-    smooth = all(n in p.sites and not p.sites[n].fn.is_discrete for n in found.free)
+    smooth = all(n in learned or (n in p.sites and not p.sites[n].fn.is_discrete) for n in found.free)
     return bool(whole and known and smooth and not any(q.subsampled for q in p.graph.plates.values()))
 
 
 def check_latent(found: Recognized, name: str) -> None:
     """These have no point estimates."""
-    learned = next((b.name for b in found.blocks.values() if b.is_parameter), None)
+    free = [n for n in found.free if n in found.recorded.parameters]
+    learned = next((b.name for b in found.blocks.values() if b.is_parameter), *free[:1] or [None])
     if learned is not None:
         raise ConjugacyError(
             f"the learned parameter '{learned}'",
@@ -234,9 +259,10 @@ def finished(
     """The solution with the guide of the families that were found."""
     latent = [b for b in found.blocks.values() if not b.is_parameter]
     own = (() if b.name in points else families_of(b) for b in latent)
-    guide = Families(
-        (*(f for fs in own for f in fs), *(SiteFamily(b.name, "point") for b in latent if b.name in points))
-    )
+    sites = [found.recorded.sites[n] for n in found.free if n not in found.recorded.parameters]
+    vectors = [SiteFamily(s.name, "normal", at) for s in sites if s.name not in points and (at := _vector(s))]
+    at_points = [n for n in (*(b.name for b in latent), *(s.name for s in sites)) if n in points]
+    guide = Families((*(f for fs in own for f in fs), *(SiteFamily(n, "point") for n in at_points), *vectors))
     exact = replace(p, dtype=np.dtype(np.float64))
     d = derive(exact, guide, seed=seed)
     by_text = _by_text(d, terms, entropy)
@@ -281,8 +307,19 @@ def _described(found: Recognized, points: Collection[str]) -> list[str]:
     each = "; ".join(f"{', '.join(names)}: {family}" for family, names in by_family.items())
     if not found.free:
         return [f"closed-form updates of everything: {each}"] if each else []
-    rest = f"{', '.join(found.free)}: Normals on the unconstrained axis, by quasi-Newton steps on fixed draws"
-    return [f"closed-form updates of some sites: {each}", rest, *(f"no closed form: {r}" for r in found.blocked[:MOST])]
+    fixed = [n for n in found.free if n in points or n in found.recorded.parameters]
+    sites = [found.recorded.sites[n] for n in found.free if n not in fixed]
+    real = [s.name + " (one vector)" * bool(_vector(s)) for s in sites if biject_to(s.fn.support).is_identity]
+    others = [s.name for s in sites if not biject_to(s.fn.support).is_identity]
+    rest = [f"{', '.join(real)}: Normals, by natural gradients in their mean parameters, on fixed draws"] * bool(real)
+    climbed = f"{', '.join(others)}: Normals on the unconstrained axis, by quasi-Newton steps on fixed draws"
+    rest += [climbed] * bool(others)
+    rest += [f"{', '.join(fixed)}: points, by quasi-Newton steps"] * bool(fixed)
+    return [
+        f"closed-form updates of some sites: {each}",
+        *rest,
+        *(f"no closed form: {r}" for r in found.blocked[:MOST]),
+    ]
 
 
 def _in_words(b: Block) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,34 @@ from ..errors import ConjugacyError, ModelError
 from .cavi import Climb
 from .closed_form import GUIDE, finished, parameters, recognized
 from .deterministic import check_executor
+from .hybrid import Hybrid
 from .stages import Solution
 
 WHY_NO_WEIGHTS = "points have no spread to weigh; ELBO is a bound on log p(data, points)"
 RESTARTS = 4
+
+
+def values_of_points(
+    p: Problem,
+    found: Recognized,
+    points: Collection[str],
+    natural: Mapping[tuple[str, str], Any],
+    free: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """The guide's parameters, and the points: modes of their natural parameters, or where they were climbed to."""
+    values = {**parameters({n: b for n, b in found.blocks.items() if n not in points}, natural), **free}
+    for n in points:
+        b = found.blocks.get(n)
+        if b is None:
+            if n in found.recorded.parameters:
+                values[n] = np.asarray(biject_to(found.recorded.parameters[n].constraint)(values.pop(f"{n}.loc")))
+            continue
+        x = np.reshape(b.family.mode({s: np.asarray(natural[n, s]) for s in b.family.statistics}), b.shape)
+        if b.is_parameter:
+            values[n] = x
+        else:
+            values[f"{n}.loc"] = np.asarray(biject_to(p.sites[n].fn.support).inv(x))
+    return values
 
 
 @dataclass(frozen=True)
@@ -72,9 +97,10 @@ class EM:
     ) -> Solution:
         """E- and M-steps in turn until the bound stands still."""
         check_executor(self.name, executor)
-        found = recognized(p, self.name)
+        found = recognized(p, self.name, hybrid=True, points=tuple(self.maximize or ()))
         points = self._points(found)
-        ascent = Ascent(Execution(found, row_plate(found), points))
+        ascent = Ascent(Execution(found, None if found.free else row_plate(found), points))
+        ascent = Hybrid(ascent) if found.free else ascent
         init = None if self.init == "auto" else dict(self.init)
         own = {n: x.init for n, x in found.recorded.parameters.items()}
         several = any(isinstance(b.family, Categories) for b in found.blocks.values()) and init is None
@@ -88,20 +114,12 @@ class EM:
         finally:
             climb.close()
         state = climb.state
-        natural = ascent.naturals(state)
-        values = parameters({n: b for n, b in found.blocks.items() if n not in points}, natural)
-        for n in points:
-            b = found.blocks[n]
-            x = np.reshape(b.family.mode({s: np.asarray(natural[n, s]) for s in b.family.statistics}), b.shape)
-            if b.is_parameter:
-                values[n] = x
-            else:
-                values[f"{n}.loc"] = np.asarray(biject_to(p.sites[n].fn.support).inv(x))
+        values = values_of_points(p, found, points, ascent.naturals(state), state.free)
         return finished(
             p,
             found,
             values,
-            bound=state.bound,
+            bound=state.bound if {*found.free} <= points else None,
             terms=state.terms,
             entropy=state.entropy,
             history=climb.history,
@@ -115,14 +133,16 @@ class EM:
 
     def _points(self, found: Recognized) -> frozenset[str]:
         """The blocks that are points."""
-        learned = {b.name for b in found.blocks.values() if b.is_parameter}
+        learned = set(found.recorded.parameters)
         named = set(self.maximize or ())
-        unknown = named - set(found.blocks)
+        unknown = named - set(found.blocks) - set(found.free)
         if unknown:
             raise ModelError(
-                f"maximize={sorted(unknown)}", f"latent sites or parameters: {sorted(found.blocks)}", "another name"
+                f"maximize={sorted(unknown)}",
+                f"latent sites or parameters: {sorted([*found.blocks, *found.free])}",
+                "another name",
             )
-        for n in named | learned:
+        for n in (named | learned) & set(found.blocks):
             if not hasattr(found.blocks[n].family, "mode"):
                 raise ConjugacyError(
                     f"'{n}' among the points, which are categories",
