@@ -20,6 +20,7 @@ from ..guides import Families, SiteFamily, values_of
 from ..model import RowTable
 from .stages import Solution
 
+NO_WEIGHTS = "points have no spread to weigh; ELBO is a bound on log p(data, points)"
 MOST = 6  # reasons that are shown
 GUIDE = "conjugate"  # what an algorithm with closed-form updates names as its guide
 
@@ -142,6 +143,31 @@ def parameters(blocks: Mapping[str, Block], natural: Mapping[tuple[str, str], An
                 eta = dict(zip(("freedom", "inverse scale"), b.family.natural(eta), strict=True))
             out.update(values_of(family_of(b), eta, b.full_shape, b.discrete))
     return out
+
+
+def values_of_points(
+    p: Problem,
+    found: Recognized,
+    points: Collection[str],
+    natural: Mapping[tuple[str, str], Any],
+    free: Mapping[str, np.ndarray],
+    blocks: Mapping[str, Block] | None = None,
+) -> dict[str, np.ndarray]:
+    """The guide's parameters, and the points: modes of their natural parameters, or where they were climbed to."""
+    blocks = found.blocks if blocks is None else blocks
+    values = {**parameters({n: b for n, b in blocks.items() if n not in points}, natural), **free}
+    for n in points:
+        b = found.blocks.get(n)
+        if b is None:
+            if n in found.recorded.parameters:
+                values[n] = np.asarray(biject_to(found.recorded.parameters[n].constraint)(values.pop(f"{n}.loc")))
+            continue
+        x = np.reshape(b.family.mode({s: np.asarray(natural[n, s]) for s in b.family.statistics}), b.shape)
+        if b.is_parameter:
+            values[n] = x
+        else:
+            values[f"{n}.loc"] = np.asarray(biject_to(p.sites[n].fn.support).inv(x))
+    return values
 
 
 def _of_joint(b: Joint, eta: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

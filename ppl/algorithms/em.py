@@ -1,58 +1,36 @@
-"""Expectation maximisation, exact or variational, with closed-form steps."""
+"""Expectation maximisation, exact or variational, with closed-form steps where there are any."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..conjugacy import Ascent, Execution, Recognized, row_plate
 from ..conjugacy.families import Categories
-from ..distributions import biject_to
 from ..elbo import Problem
 from ..errors import ConjugacyError, ModelError
 from .cavi import Climb
-from .closed_form import GUIDE, finished, parameters, recognized
+from .closed_form import GUIDE, NO_WEIGHTS, finished, recognized, values_of_points
 from .deterministic import check_executor
 from .hybrid import Hybrid
 from .stages import Solution
+from .svi import check_rate, stochastic
 
-WHY_NO_WEIGHTS = "points have no spread to weigh; ELBO is a bound on log p(data, points)"
 RESTARTS = 4
-
-
-def values_of_points(
-    p: Problem,
-    found: Recognized,
-    points: Collection[str],
-    natural: Mapping[tuple[str, str], Any],
-    free: Mapping[str, np.ndarray],
-) -> dict[str, np.ndarray]:
-    """The guide's parameters, and the points: modes of their natural parameters, or where they were climbed to."""
-    values = {**parameters({n: b for n, b in found.blocks.items() if n not in points}, natural), **free}
-    for n in points:
-        b = found.blocks.get(n)
-        if b is None:
-            if n in found.recorded.parameters:
-                values[n] = np.asarray(biject_to(found.recorded.parameters[n].constraint)(values.pop(f"{n}.loc")))
-            continue
-        x = np.reshape(b.family.mode({s: np.asarray(natural[n, s]) for s in b.family.statistics}), b.shape)
-        if b.is_parameter:
-            values[n] = x
-        else:
-            values[f"{n}.loc"] = np.asarray(biject_to(p.sites[n].fn.support).inv(x))
-    return values
 
 
 @dataclass(frozen=True)
 class EM:
-    """Expectation maximisation: points for some unknowns, distributions for the others, both in closed form.
+    """Expectation maximisation: points for some unknowns, distributions for the others.
 
     E-step: `eta <- grad F` for each latent block, exact where there is one block, variational where there are
-    several. M-step: the point with the largest `<eta, t(x)>`, the mode of the same family. Learned parameters
-    alone give maximum likelihood; sites named in `maximize` are put at their posterior mode, with their priors.
+    several. M-step: the point with the largest `<eta, t(x)>`, the mode of the same family; points that no family
+    has (weights of a logistic regression or a network, degrees of freedom) take quasi-Newton steps. Learned
+    parameters alone give maximum likelihood; sites named in `maximize` are put at their posterior mode, with their
+    priors.
+
+    Where a plate is subsampled, a step sees a minibatch: the variational parameters of its rows are brought to
+    their optimum, and the expected statistics, counted for all rows, are averaged with falling step sizes.
 
     Parameters
     ----------
@@ -64,13 +42,17 @@ class EM:
         seeded starts beside that from the parameters' own `init`; by default 4 where categories are latent.
     init
         values of some sites or parameters to start from.
+    kappa, delay, local_sweeps
+        as of `ppl.SVI`, where a plate is subsampled.
 
     Raises
     ------
     ConjugacyError
-        where a step has no closed form; the message names the site and the factor.
+        where an E-step of discrete sites, or any step on minibatches, has no closed form; the message names the
+        site and the factor.
 
-    Source: Dempster, Laird and Rubin (1977); Neal and Hinton, A view of the EM algorithm (1998).
+    Source: Dempster, Laird and Rubin (1977); Neal and Hinton, A view of the EM algorithm (1998); on minibatches
+    Cappe and Moulines, On-line expectation-maximization algorithm for latent data models (2009).
 
     >>> import numpy as np, ppl, ppl.distributions as dist
     >>> def model(y):
@@ -88,17 +70,27 @@ class EM:
     tolerance: float = 1e-10
     restarts: int | None = None
     init: Any = "auto"
+    kappa: float = 0.7
+    delay: float = 1.0
+    local_sweeps: int = 10
 
     name = "em"
     guide = GUIDE
+
+    def __post_init__(self) -> None:
+        check_rate(self.kappa, self.delay)
 
     def run(
         self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", progress: Any = None, **_: Any
     ) -> Solution:
         """E- and M-steps in turn until the bound stands still."""
         check_executor(self.name, executor)
-        found = recognized(p, self.name, hybrid=True, points=tuple(self.maximize or ()))
+        minibatches = any(q.subsampled for q in p.graph.plates.values())
+        sizes = {} if minibatches else None
+        found = recognized(p, self.name, sizes, hybrid=not minibatches, points=tuple(self.maximize or ()))
         points = self._points(found)
+        if minibatches:
+            return stochastic(self, p, found, seed=seed, progress=progress, points=points)
         ascent = Ascent(Execution(found, None if found.free else row_plate(found), points))
         ascent = Hybrid(ascent) if found.free else ascent
         init = None if self.init == "auto" else dict(self.init)
@@ -128,7 +120,7 @@ class EM:
             notes=climb.notes,
             seed=seed,
             points=points,
-            no_weights=WHY_NO_WEIGHTS,
+            no_weights=NO_WEIGHTS,
         )
 
     def _points(self, found: Recognized) -> frozenset[str]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..conjugacy import Ascent, Execution, Shard, State, recognize, record, row_plate
+from ..conjugacy import Ascent, Execution, Recognized, Shard, State, recognize, record, row_plate
 from ..conjugacy.families import Categories
 from ..elbo import Problem, minibatches
 from ..errors import ConjugacyError, ModelError, NumericalError
 from ..model import RowTable
-from .closed_form import GUIDE, check_latent, family_of, finished, parameters, recognized
+from .closed_form import GUIDE, NO_WEIGHTS, check_latent, family_of, finished, parameters, recognized, values_of_points
 from .deterministic import check_executor
 from .interrupts import BetweenSteps
 from .noise import Stream, generator
@@ -74,16 +74,7 @@ class SVI:
     guide = GUIDE
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.kappa <= 1.0 or self.delay < 0.0:
-            raise ModelError(
-                f"kappa={self.kappa}, delay={self.delay}",
-                "kappa from 0 to 1, and delay of 0 or more",
-                "kappa=0.7, delay=1",
-            )
-
-    def rate(self, step: int) -> float:
-        """rho_t; the first step goes all the way."""
-        return 1.0 if step == 0 else float(min(1.0, (step + self.delay) ** -self.kappa))
+        check_rate(self.kappa, self.delay)
 
     def run(
         self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", progress: Any = None, **_: Any
@@ -92,86 +83,116 @@ class SVI:
         check_executor(self.name, executor)
         found = recognized(p, self.name, {})
         check_latent(found, "SVI")
-        plates = [q for q in found.recorded.plates.values() if q.subsampled]
-        if len(plates) > 1:
-            names = ", ".join(q.name for q in plates)
-            got, hint = f"several subsampled plates: {names}", 'subsample_size in one of them, or algorithm="bbvi"'
-            raise ConjugacyError(got, "one, the others at full size", hint, plate=names)
-        if plates and plates[0].subsample_size < 2:
-            raise ModelError("minibatches of one row", "at least two rows", "subsample_size=100", plate=plates[0].name)
-        rows = row_plate(found)
-        if plates and rows != plates[0].name:
-            raise ConjugacyError(
-                f"elements of the subsampled plate '{plates[0].name}' that depend on each other",
-                "rows that are independent given the rest",
-                'the whole plate, with algorithm="cavi"',
-                plate=plates[0].name,
-            )
-        ascent = Ascent(Execution(found, rows))
-        stream = Minibatches(ascent, plates[0] if plates else None, seed)
-        bar = progress(self.steps) if progress else None
-        history: list[float] = []
-        state, notes = self._start(ascent, stream.first(), seed)
-        reason, held = f"{self.steps} steps were taken", BetweenSteps()
-        try:
-            with held.listening():
-                for step, batch in zip(range(self.steps), stream, strict=False):
-                    with held:
-                        state = self._stepped(ascent, state, batch, step, history)
-                        if bar is not None:
-                            bar.update(history)
-        except KeyboardInterrupt:
-            reason = INTERRUPTED
-        finally:
-            if bar is not None:
-                bar.close()
-        converged, words = _settled(np.array(history))
-        whole = Whole(p, ascent, state, stream)
-        return finished(
-            p,
-            found,
-            whole.values,
-            bound=sum(whole.terms.values()) + sum(whole.entropy.values()),
-            terms=whole.terms,
-            entropy=whole.entropy,
-            history=history,
-            reason=f"{reason}, and {words}" if reason is not INTERRUPTED else reason,
-            converged=converged and reason is not INTERRUPTED,
-            notes=notes,
-            seed=seed,
+        return stochastic(self, p, found, seed=seed, progress=progress)
+
+
+def stochastic(
+    how: Any, p: Problem, found: Recognized, *, seed: int, progress: Any, points: frozenset[str] = frozenset()
+) -> Solution:
+    """Steps over minibatches, then one pass over all rows; `how` has the settings of `SVI`.
+
+    Of `points` the natural parameters are averaged like those of the others, and their mode is taken (Cappe and
+    Moulines 2009).
+    """
+    plates = [q for q in found.recorded.plates.values() if q.subsampled]
+    if len(plates) > 1:
+        names = ", ".join(q.name for q in plates)
+        got, hint = f"several subsampled plates: {names}", 'subsample_size in one of them, or algorithm="bbvi"'
+        raise ConjugacyError(got, "one, the others at full size", hint, plate=names)
+    if plates and plates[0].subsample_size < 2:
+        raise ModelError("minibatches of one row", "at least two rows", "subsample_size=100", plate=plates[0].name)
+    rows = row_plate(found)
+    if plates and rows != plates[0].name:
+        raise ConjugacyError(
+            f"elements of the subsampled plate '{plates[0].name}' that depend on each other",
+            "rows that are independent given the rest",
+            'the whole plate, with algorithm="cavi"',
+            plate=plates[0].name,
+        )
+    ascent = Ascent(Execution(found, rows, points))
+    stream = Minibatches(ascent, plates[0] if plates else None, seed)
+    bar = progress(how.steps) if progress else None
+    history: list[float] = []
+    state, notes = _start(how, ascent, stream.first(), seed)
+    reason, held = f"{how.steps} steps were taken", BetweenSteps()
+    try:
+        with held.listening():
+            for step, batch in zip(range(how.steps), stream, strict=False):
+                with held:
+                    state = _stepped(how, ascent, state, batch, step, history)
+                    if bar is not None:
+                        bar.update(history)
+    except KeyboardInterrupt:
+        reason = INTERRUPTED
+    finally:
+        if bar is not None:
+            bar.close()
+    converged, words = _settled(np.array(history))
+    whole = Whole(p, ascent, state, stream)
+    return finished(
+        p,
+        found,
+        whole.values,
+        bound=sum(whole.terms.values()) + sum(whole.entropy.values()),
+        terms=whole.terms,
+        entropy=whole.entropy,
+        history=history,
+        reason=f"{reason}, and {words}" if reason is not INTERRUPTED else reason,
+        converged=converged and reason is not INTERRUPTED,
+        notes=notes,
+        seed=seed,
+        points=points,
+        no_weights=NO_WEIGHTS if points else "",
+    )
+
+
+def rate(how: Any, step: int) -> float:
+    """rho_t; the first step goes all the way."""
+    return 1.0 if step == 0 else float(min(1.0, (step + how.delay) ** -how.kappa))
+
+
+def check_rate(kappa: float, delay: float) -> None:
+    """Step sizes must fall, and not start above one."""
+    if not 0.0 <= kappa <= 1.0 or delay < 0.0:
+        raise ModelError(
+            f"kappa={kappa}, delay={delay}", "kappa from 0 to 1, and delay of 0 or more", "kappa=0.7, delay=1"
         )
 
-    def _start(self, ascent: Ascent, batch: list | None, seed: int) -> tuple[State, list[str]]:
-        """The best of several starts, compared by sweeps over the first minibatch."""
-        init = None if self.init == "auto" else self.init
-        several = any(isinstance(b.family, Categories) for b in ascent.execution.blocks.values()) and init is None
-        count = self.restarts if self.restarts is not None else RESTARTS if several else 1
-        starts = []
-        for number in range(count):
-            first = state = ascent.start(generator(seed, number, Stream.STARTS), init, number % 2 == 0, batch)
-            for _ in range(PILOT if count > 1 else 0):
-                state = ascent.step(replace(state, local=first.local), batch, 1.0, self.local_sweeps)
-            starts.append((first, state))
-        if count == 1:
-            return starts[0][0], []
-        bounds = [s.bound if np.isfinite(s.bound) else -np.inf for _, s in starts]
-        best = starts[int(np.argmax(bounds))]
-        after = f"their bounds are {min(bounds):.2f} to {max(bounds):.2f} after {PILOT} sweeps over the first minibatch"
-        return replace(best[1], local=best[0].local), [f"the best of {count} starts: {after}"]
 
-    def _stepped(self, ascent: Ascent, state: State, batch: list | None, step: int, history: list[float]) -> State:
-        local = state.local
-        after = ascent.step(state, batch, self.rate(step) if state.eta else 1.0, self.local_sweeps)
-        if not np.isfinite(after.bound):
-            raise NumericalError(
-                f"a bound that is not finite, in step {step + 1}",
-                "updates that are proper distributions",
-                "proper priors, or smaller steps by delay=10",
-                state=state,
-                history=np.array(history),
-            )
-        history.append(after.bound)
-        return replace(after, local=local) if batch is not None else after  # a minibatch begins anew
+def _start(how: Any, ascent: Ascent, batch: list | None, seed: int) -> tuple[State, list[str]]:
+    """The best of several starts, compared by sweeps over the first minibatch."""
+    init = None if how.init == "auto" else how.init
+    own = {n: x.init for n, x in ascent.execution.found.recorded.parameters.items()}
+    several = any(isinstance(b.family, Categories) for b in ascent.execution.blocks.values()) and init is None
+    count = how.restarts if how.restarts is not None else RESTARTS if several else 1
+    starts = []
+    for number in range(count):
+        rng = generator(seed, number, Stream.STARTS)
+        first = state = ascent.start(rng, init, number % 2 == 0, batch, own)
+        for _ in range(PILOT if count > 1 else 0):
+            state = ascent.step(replace(state, local=first.local), batch, 1.0, how.local_sweeps)
+        starts.append((first, state))
+    if count == 1:
+        return starts[0][0], []
+    bounds = [s.bound if np.isfinite(s.bound) else -np.inf for _, s in starts]
+    best = starts[int(np.argmax(bounds))]
+    after = f"their bounds are {min(bounds):.2f} to {max(bounds):.2f} after {PILOT} sweeps over the first minibatch"
+    return replace(best[1], local=best[0].local), [f"the best of {count} starts: {after}"]
+
+
+def _stepped(how: Any, ascent: Ascent, state: State, batch: list | None, step: int, history: list[float]) -> State:
+    local = state.local
+    after = ascent.step(state, batch, rate(how, step) if state.eta else 1.0, how.local_sweeps)
+    if not np.isfinite(after.bound):
+        raise NumericalError(
+            f"a bound that is not finite, in step {step + 1}",
+            "updates that are proper distributions",
+            "proper priors, or smaller steps by delay=10",
+            state=state,
+            history=np.array(history),
+        )
+    history.append(after.bound)
+    return replace(after, local=local) if batch is not None else after  # a minibatch begins anew
 
 
 @dataclass(eq=False)
@@ -214,7 +235,7 @@ class Whole:
     def __post_init__(self) -> None:
         e, state, plate = self.ascent.execution, self.state, self.stream.plate
         if plate is None:
-            self.values = parameters(e.blocks, self.ascent.naturals(state))
+            self.values = self._values(e.blocks, self.ascent.naturals(state))
             self.terms, self.entropy = state.terms, state.entropy
             return
         share = plate.subsample_size / plate.size
@@ -228,9 +249,13 @@ class Whole:
         self.terms = {n: float(x) for n, x in e.terms(means, {k: x * share for k, x in sums.items()}).items()}
         self.entropy = {**{n: state.entropy[n] for n in e.globals}, **entropy}
         own = {n: b for n, b in e.blocks.items() if n not in e.local}
-        self.values = parameters(own, {k: np.asarray(x) for k, x in state.eta.items()})
+        self.values = self._values(own, {k: np.asarray(x) for k, x in state.eta.items()})
         for n in e.local:
             self.values.update(self._tables(n))
+
+    def _values(self, blocks: Mapping[str, Any], natural: Mapping) -> dict[str, np.ndarray]:
+        points = self.ascent.execution.points
+        return values_of_points(self.p, self.ascent.execution.found, points, natural, {}, blocks)
 
     def _cuts(self) -> Iterator[np.ndarray]:
         """All rows, in minibatches; an axis of one row at the end would be none."""
