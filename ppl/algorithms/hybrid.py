@@ -30,6 +30,8 @@ class Hybrid:
     def execution(self) -> Any:
         return self.ascent.execution
 
+    nested = False
+
     def start(self, rng: np.random.Generator, init: Any = None, few: bool = True, defaults: Any = None) -> State:
         """As of the ascent."""
         return self.ascent.start(rng, init, few, defaults=defaults)
