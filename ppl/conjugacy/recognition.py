@@ -200,6 +200,14 @@ def recognize(
         if not more:
             break
         free.update(dict.fromkeys(more))
+    for x, y in dict.fromkeys(joint.values()):
+        if x in free or y in free:
+            raise ConjugacyError(
+                f"a block of ({x.name}, {y.name}) where some term has no closed form: {blocked[0]}",
+                "products of statistics of the block",
+                "no blocks= for them",
+                site=x.name,
+            )
     made = {n: _block(n, atom, s, events, powers) for n, (atom, s) in sites.items() if atom not in free}
     blocks = _joined(made, joint, matched)
     axis = Label(draws)
