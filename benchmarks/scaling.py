@@ -129,7 +129,7 @@ def setup_and_step(model: Callable, data: tuple) -> dict:
 
     begun = cpu()
     objective, where = derived(model, data)
-    algorithm = ppl.BBVI(particles=1)
+    algorithm = ppl.BBVI(particles=1, optimizer=ppl.optim.Adam(0.05))
     step = algorithm._step(objective, 0, where)
     setup = cpu() - begun
     state = algorithm.init_state(where, objective.derivation)

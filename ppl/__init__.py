@@ -29,7 +29,7 @@ from .errors import (
 from .fit import Fit, load, prior_predictive
 from .graph import graph
 from .infer import infer
-from .model import deterministic, factor, handlers, module, param, plate, sample, scan, training
+from .model import deterministic, factor, handlers, module, param, plate, sample, scan, state, training
 from .version import __version__
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "prior_predictive",
     "sample",
     "scan",
+    "state",
     "stop_gradient",
     "training",
 ]

@@ -27,7 +27,7 @@ from .fit import Fit, continued, evaluate, judge, keeping, kept
 from .guides import check_guide
 from .model.calls import refuse_own_names, seed_of
 
-EXECUTORS = ("auto", "numpy", "eager")
+EXECUTORS = ("auto", "numpy", "eager", "jax")
 UNCHANGED = ("point", "conjugate")  # guides of algorithms that fit the sites as they are written
 WORDS = ("not trusted", "usable", "trusted")
 WHY_CAVI = "algorithm: CAVI, because discrete sites have exact updates in closed form here, and no noise"
@@ -53,8 +53,8 @@ def infer(
     *args, **kwargs
         its arguments.
     guide
-        the variational family: "meanfield", "fullrank", "lowrank", a function with the model's
-        arguments, or None for the automatic one.
+        the variational family: "meanfield", "fullrank", "lowrank", "amortized" (networks for the latents of
+        plates, from what is observed there), a function with the model's arguments, or None for the automatic one.
     algorithm
         a name ("bbvi"), an object (`ppl.BBVI(steps=1000)`), or "auto": `BBVI`, and where its fit is not
         trusted a full-rank guide, then `DADVI`; the best of them is kept. `explain()` says which, and why.
@@ -63,7 +63,9 @@ def infer(
     progress
         show a bar when the run takes longer than a second.
     executor
-        "numpy", "eager", or "auto": eager only where control flow depends on a draw.
+        "numpy", "eager", "jax" (compiled by JAX; the steps of `BBVI` have noise of JAX's keys, `DADVI`, `Laplace` and
+        `MAP` find what NumPy finds), or "auto": eager where control flow depends on a draw, JAX for the steps of
+        `BBVI` where it is installed and a step costs much.
 
     Raises
     ------
@@ -127,7 +129,7 @@ def infer(
     if algorithm != "auto":
         return fit
     fit = _noting(fit, f"algorithm: {type(chosen).__name__}, because {_why(fit)}")
-    chooses = guide is None and fit.executor == "numpy" and may_try_others(setup)
+    chooses = guide is None and fit.executor != "eager" and may_try_others(setup)
     if chooses and fit.verdict.word == "not trusted" and not fit.solution.interrupted:
         fit = _second_opinion(fit, chosen, setup, seed, executor, bar)
     if first is None:

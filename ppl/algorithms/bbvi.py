@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from ..array import BranchOnDraw, Program, compile_program, needed, paused_collector
+from ..array.jax_executor import require_jax
 from ..elbo import (
     ELBO,
     Derivation,
@@ -37,14 +39,17 @@ from ..elbo.pilot import piloted
 from ..errors import ModelError
 from ..model import rows_in_use
 from ..model.calls import check_names
-from ..optim import Adam
+from ..optim import Adam, rate_at
 from . import noise
+from .compiled import CompiledSteps
 from .coordinates import Coordinates, pull_to_coordinates
 from .response import doubts
 from .stages import INTERRUPTED, Info, Keep, Run, Settings, Solution, State, run_stages
 from .start import good_start
 from .tables import tables_at
+from .training import HeldOut, run_training, steps_per_epoch, training_step
 
+COMPILED = 50_000_000  # counted operations of a step from which compiling is worth its wait
 BLOCK = 50  # steps whose noise is drawn at once
 
 
@@ -59,8 +64,8 @@ class BBVI:
     particles
         draws per step; None: 24 where that costs little, fewer for large models.
     optimizer
-        `ppl.optim.Adam()`; its step size is where the first stage starts, in posterior
-        standard deviations; later stages take a third of the one before.
+        one of `ppl.optim`; None is `Adam(0.05)`, in training `Adam(1e-3)`. Its step size is where the first stage
+        starts, in posterior standard deviations; later stages take a third of the one before.
     bound
         what is climbed: `ppl.ELBO()`, `ppl.IWAE(k)` or `ppl.Renyi(alpha)`. A step draws `particles` estimates
         of it, each of k samples. `fit.elbo` is the ELBO in any case.
@@ -83,6 +88,22 @@ class BBVI:
         ended), and refuses one of another model, guide, seed or data; `ppl.load` reads it too.
     checkpoint_every
         seconds between two writings, and at least twenty times what one takes; 0: after every step.
+    epochs
+        how often to go through all rows of a subsampled plate, in place of `steps`.
+    clip
+        the largest norm of a gradient in training (of the bound for the full data); longer ones are shortened to it.
+    held_out
+        the model's arguments `(args, kwargs)` on data that no step sees: their bound is estimated now and then,
+        for the callback and `fit.held_out`.
+    evaluate_every
+        how many steps lie between two such estimates; None: an epoch.
+    patience
+        training ends after so many of them without a new best one, and the best parameters are the answer.
+
+    **Training.** Where a model has networks, states (`ppl.state`) or held-out data, and with `epochs=` or a schedule
+    as step size, there are no stages: the steps go at the optimizer's own rate, in epochs over rows that the seed
+    shuffles, until they are done; where `steps` says how many, and not `epochs`, they end before that when the
+    bound has stopped rising.
 
     >>> BBVI(steps=500).particles is None
     True
@@ -90,7 +111,7 @@ class BBVI:
 
     steps: int = 20_000
     particles: int | None = None
-    optimizer: Any = field(default_factory=lambda: Adam(0.05))
+    optimizer: Any = None
     bound: Any = field(default_factory=ELBO)
     weights: Mapping[str, Any] | None = None
     init: Any = "auto"
@@ -99,6 +120,11 @@ class BBVI:
     dtype: Any = None
     checkpoint: str | PathLike | None = None
     checkpoint_every: float = 30.0
+    epochs: float | None = None
+    clip: float | None = None
+    held_out: Any = None
+    evaluate_every: int | None = None
+    patience: int | None = None
 
     name = "bbvi"
 
@@ -119,21 +145,13 @@ class BBVI:
 
         `run` is where an earlier run stood, to go on from there; `keep` is given the run now and then.
         """
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise ModelError(f"steps={self.steps!r}", "a whole number of at least 1", "BBVI(steps=2000)")
-        if self.particles is not None and (not isinstance(self.particles, int) or self.particles < 1):
-            raise ModelError(f"particles={self.particles!r}", "a whole number of at least 1, or None", "particles=8")
-        if not hasattr(self.optimizer, "update"):
-            raise ModelError(f"optimizer={self.optimizer!r}", "an optimizer", "ppl.optim.Adam(0.05)")
-        if not isinstance(self.init, dict) and self.init != "auto":
-            raise ModelError(f"init={self.init!r}", "'auto', a fit, or a dict of parameter values", "init=fit.params")
-        check_bound(self.bound)
+        self._check()
         if self.dtype is not None:
             p = replace(p, dtype=np.dtype(self.dtype))
         _check_executor(executor)
         eager = executor == "eager"
-        own = self._has_own_objective(p)
-        if objective is None or own or p.trains_apart or objective.derivation.program.dtype != p.dtype:
+        own, apart = self._has_own_objective(p), p.trains_apart or callable(guide)
+        if objective is None or own or apart or objective.derivation.program.dtype != p.dtype:
             closed = isinstance(self.bound, ELBO)
             d, eager = _derive(p, guide, seed, executor, closed=closed, relaxed=True, training=True)
             own |= d.trains_apart
@@ -142,11 +160,47 @@ class BBVI:
                     "bound=, weights= or a relaxation where control flow depends on a draw", "the ELBO", "np.where"
                 )
             objective = replace(objective_of(d, self.bound, weights=self.weights), plain=not own)
-        d = objective.derivation
-        if own:
-            found = self._steps(p, guide, objective, eager, seed, progress, starts, run, keep)
-            return self._of_the_elbo(p, guide, objective, found, seed)
-        return self._steps(p, guide, objective, eager, seed, progress, starts, run, keep)
+        executor = "eager" if eager else executor
+        trains = not eager and (self.trains(objective.derivation) if run is None else run.trained)
+        algorithm = replace(self, optimizer=self.the_optimizer(trains))
+        if not eager:
+            algorithm = replace(algorithm, particles=self.particles_for(objective, trains))
+        found = algorithm._steps(p, guide, objective, executor, trains, seed, progress, starts, run, keep)
+        return algorithm._of_the_elbo(p, guide, objective, found, seed) if own else found
+
+    def _check(self) -> None:
+        """Settings that make no sense are refused."""
+        whole = {"steps": self.steps, "particles": self.particles}
+        whole |= {"evaluate_every": self.evaluate_every, "patience": self.patience}
+        examples = {"steps": "BBVI(steps=2000)", "particles": "particles=8"}
+        for name, x in whole.items():
+            if (x is not None or name == "steps") and (not isinstance(x, int) or x < 1):
+                expected = "a whole number of at least 1" + ("" if name == "steps" else ", or None")
+                raise ModelError(f"{name}={x!r}", expected, examples.get(name, f"{name}=5"))
+        for name, x in (("epochs", self.epochs), ("clip", self.clip)):
+            if x is not None and not (isinstance(x, int | float) and 0 < x < np.inf):
+                raise ModelError(f"{name}={x!r}", "a positive number, or None", f"{name}=10")
+        if self.patience is not None and self.held_out is None:
+            raise ModelError("patience= without held-out data", "held_out=", "held_out=((test_images,), {})")
+        if self.optimizer is not None and not hasattr(self.optimizer, "update"):
+            raise ModelError(f"optimizer={self.optimizer!r}", "an optimizer", "ppl.optim.Adam(0.05)")
+        if not isinstance(self.init, dict) and self.init != "auto":
+            raise ModelError(f"init={self.init!r}", "'auto', a fit, or a dict of parameter values", "init=fit.params")
+        check_bound(self.bound)
+
+    def trains(self, d: Derivation) -> bool:
+        """Is it for training: without stages, at the optimizer's own rate?"""
+        scheduled = callable(getattr(self.optimizer, "step_size", None))
+        asked = self.epochs is not None or self.clip is not None or self.held_out is not None
+        return bool(d.networks or d.updates or scheduled or asked)
+
+    def the_optimizer(self, trains: bool) -> Any:
+        """The optimizer of a run, for training or in stages."""
+        return self.optimizer or Adam(1e-3 if trains else 0.05)
+
+    def steps_for(self, plates: Mapping[str, Any]) -> int:
+        """How many steps to take at most."""
+        return self.steps if self.epochs is None else max(round(self.epochs * steps_per_epoch(plates)), 1)
 
     def _piloted(self, objective: Objective, starts: Mapping[str, np.ndarray], seed: int) -> Objective:
         """The objective with its control variates chosen at the start, for the number of draws of a step."""
@@ -175,17 +229,21 @@ class BBVI:
         p: Problem,
         guide: Any,
         objective: Objective,
-        eager: bool,
+        executor: str,
+        trains: bool,
         seed: int,
         progress: Callable | None,
         starts: Mapping[str, np.ndarray] | None,
         run: Run | None,
         keep: Keep | None,
     ) -> Solution:
-        d = objective.derivation
+        d, eager = objective.derivation, executor == "eager"
+        held_out = None if self.held_out is None else HeldOut(p, guide, d, self.held_out, seed)
         if run is not None:
+            executor = "numpy" if executor == "auto" else executor
             objective = objective if eager else self._piloted(objective, run.start, seed)
-            return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+            settings = self._settings(p, guide, objective, seed, executor, trains)
+            return self._ended(settings, run, progress, keep, held_out)
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
@@ -206,34 +264,61 @@ class BBVI:
                     stop_reason=INTERRUPTED,
                 )
             notes.append(f"started from {how}")
-        where = Coordinates.at(d, starts, tables=not eager)
-        if where.size == 0 and not where.tables:
+        where = Coordinates.at(d, starts, tables=executor in ("auto", "numpy"), absolute=trains)
+        if where.size == 0 and not where.tables and not d.updates:
             return _unmoved(where, objective)
         objective = objective if eager else self._piloted(objective, where.starts, seed)
+        if executor == "auto":
+            executor, why = self._executor_for(objective)
+            notes += [why] if why else []
+            where = where if executor == "numpy" else Coordinates.at(d, starts, absolute=trains)
         state = self.init_state(where, d)._replace(baselines=() if eager else objective.start)
-        run = Run(where, state, where.starts, notes=tuple(notes), doubts=rivals)
-        return self._ended(self._settings(p, guide, objective, seed, eager), run, progress, keep)
+        run = Run(where, state, where.starts, notes=tuple(notes), doubts=rivals, trained=trains)
+        settings = self._settings(p, guide, objective, seed, executor, trains)
+        return self._ended(settings, run, progress, keep, held_out)
 
-    def _ended(self, settings: Settings, run: Run, progress: Callable | None, keep: Keep | None) -> Solution:
+    def _ended(
+        self, settings: Settings, run: Run, progress: Callable | None, keep: Keep | None, held_out: HeldOut | None
+    ) -> Solution:
         """The run to its end, and what there is to say against its guide."""
+        if run.trained:
+            return run_training(settings, run, held_out, progress, keep)
         solution = run_stages(settings, run, progress, keep)
         return replace(solution, doubts=(*solution.doubts, *doubts(solution, settings.seed)))
 
-    def _settings(self, p: Problem, guide: Any, objective: Objective, seed: int, eager: bool) -> Settings:
-        d = objective.derivation
-        steps = partial(self._eager_step, p, guide, d, seed) if eager else partial(self._step, objective, seed)
-        return Settings(self, steps, objective, "eager" if eager else "numpy", seed, self.particles_for(objective))
+    def _executor_for(self, objective: Objective) -> tuple[str, str]:
+        """The executor by the counted cost of a step, and why it is not NumPy's."""
+        work = self.particles_for(objective) * objective.cost
+        rows = any(x.rows for x in objective.derivation.parameters.values())
+        if work < COMPILED or rows or find_spec("jax") is None:
+            return "numpy", ""
+        return "jax", f"executor: jax, because a step counts {work:.2g} operations, which are worth compiling"
+
+    def _settings(
+        self, p: Problem, guide: Any, objective: Objective, seed: int, executor: str, trains: bool
+    ) -> Settings:
+        if executor == "jax":
+            steps = CompiledSteps(self, objective, seed, trains)
+        elif executor == "eager":
+            steps = partial(self._eager_step, p, guide, objective.derivation, seed)
+        else:
+            steps = partial(training_step, self, objective, seed) if trains else partial(self._step, objective, seed)
+        return Settings(self, steps, objective, executor, seed, self.particles_for(objective))
 
     # -- one step --------------------------------------------------------------------------
     def init_state(self, where: Coordinates, d: Derivation) -> State:
         """The state at the starting point."""
-        x = np.zeros(where.size)
-        return State(0, x, self.optimizer.init(x), self.optimizer.step_size, 0, tables_at(where, d, self.optimizer))
+        x = where.origin.astype(d.program.dtype if where.absolute else float)
+        states = {n: d.narrowed(p.init) for n, p in d.parameters.items() if not p.learned}
+        tables, rate = tables_at(where, d, self.optimizer), rate_at(self.optimizer, 0)
+        return State(0, x, self.optimizer.init(x), rate, 0, tables, states=states)
 
-    def particles_for(self, objective: Objective) -> int:
+    def particles_for(self, objective: Objective, trains: bool = False) -> int:
         """Draws per step: as many as cost little, at least two where a score needs a baseline."""
         if self.particles is not None:
             return self.particles
+        if trains:
+            return 2 if objective.plan.any_score else 1
         work = max(objective.values.work * objective.unit, 1)
         allowed = int(40_000 // work)
         # An antithetic pair is worth more than twice one draw, up to where arrays cost more than calls.
@@ -322,8 +407,10 @@ def _unmoved(where: Coordinates, objective: Objective) -> Solution:
 
 
 def _check_executor(executor: str) -> None:
-    if executor not in ("auto", "numpy", "eager"):
-        raise ModelError(f"executor={executor!r}", "'auto', 'numpy' or 'eager'", "executor='auto'")
+    if executor not in ("auto", "numpy", "eager", "jax"):
+        raise ModelError(f"executor={executor!r}", "'auto', 'numpy', 'eager' or 'jax'", "executor='auto'")
+    if executor == "jax":
+        require_jax()
 
 
 def _derive(p: Problem, guide: Any, seed: int, executor: str, **how: Any) -> tuple[Derivation, bool]:
@@ -331,7 +418,7 @@ def _derive(p: Problem, guide: Any, seed: int, executor: str, **how: Any) -> tup
         try:
             return derive(p, guide, seed=seed, **how), False
         except BranchOnDraw:
-            if executor == "numpy":
+            if executor in ("numpy", "jax"):
                 raise
     return derive(p, guide, seed=seed, eager=True, **how), True
 
@@ -341,7 +428,7 @@ def _check_parameters(d: Derivation, objective: Objective) -> None:
     program = objective.surrogate if objective.apart else objective.values
     live = needed(program, program.outputs[:1])
     for name, i in d.parameter_inputs.items():
-        if i not in live:
+        if i not in live and d.parameters[name].learned:
             raise ModelError(
                 f"parameter '{name}', on which no term of the bound depends",
                 "every parameter to matter",

@@ -36,6 +36,7 @@ class Coordinates:
     gaussian: tuple[str, ...]  # factors "<name>" with parameters "<name>.loc" and ".scale" or ".scale_tril"
     standardized: bool = True
     tables: tuple[str, ...] = ()
+    absolute: bool = False
 
     @classmethod
     def at(
@@ -46,11 +47,13 @@ class Coordinates:
         standardized: bool = True,
         rows: Mapping[str, np.ndarray] | None = None,
         tables: bool = False,
+        absolute: bool = False,
     ) -> Coordinates:
         """Coordinates whose zero is the given starting point (by default the parameters' own).
 
         Parameters with rows are part of the vector at full size, or cut to `rows`, or (`tables`)
-        stand beside it.
+        stand beside it. States (`ppl.state`) are in no coordinates. `absolute`: the vector is the unconstrained
+        values themselves, and begins at `origin`; tables have their zero at the start all the same.
         """
         values = {n: np.array((starts or {}).get(n, p.init), dtype=float) for n, p in d.parameters.items()}
         if rows is not None:
@@ -63,7 +66,15 @@ class Coordinates:
             and (f"{f.name}.scale" in values or f"{f.name}.scale_tril" in values)
         )
         beside = tuple(n for n, p in d.parameters.items() if p.rows) if tables else ()
-        return cls(values, {n: p.constraint for n, p in d.parameters.items()}, gaussian, standardized, beside)
+        learned = {n: p.constraint for n, p in d.parameters.items() if p.learned}
+        return cls(values, learned, gaussian, standardized and not absolute, beside, absolute)
+
+    @property
+    def origin(self) -> np.ndarray:
+        """The vector at the start."""
+        if not self.absolute:
+            return np.zeros(self.size)
+        return np.concatenate([np.zeros(0), *(np.ravel(self._inner[n]) for n in self.shapes)])
 
     @cached_property
     def _inner(self) -> dict[str, Any]:
@@ -100,9 +111,10 @@ class Coordinates:
         names = (*self.shapes, *self.tables)
         pieces = dict(zip(names, raw, strict=False))
         starts = {**self.starts, **dict(zip(self.tables, raw[len(names) :], strict=False))}
-        return {
+        found = {
             name: self._value(name, constraint, pieces[name], starts) for name, constraint in self.constraints.items()
         }
+        return {name: found.get(name, x) for name, x in self.starts.items()}
 
     def _value(self, name: str, constraint: Any, raw: Any, starts: Mapping[str, Any]) -> Any:
         factor, _, kind = name.rpartition(".")
@@ -116,6 +128,8 @@ class Coordinates:
                 return tril @ biject_to(constraint)(raw + self._identity(name))
             if kind == "loc":
                 return starts[name] + (scale * raw if scale is not None else tril @ raw)
+        if self.absolute and name not in self.tables:
+            return biject_to(constraint)(raw)
         inner = self._inner[name] if starts[name] is self.starts[name] else biject_to(constraint).inverse(starts[name])
         return biject_to(constraint)(raw + inner)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..elbo import Objective, Problem, choose, derive
 from ..errors import ModelError
 from .coordinates import Coordinates
-from .deterministic import DENSE, FixedDraws, check_executor, gaussian_sites, lost_digits, require_finite, whole
+from .deterministic import DENSE, FixedDraws, compiler_of, gaussian_sites, lost_digits, require_finite, whole
 from .laplace import joint_values
 from .lbfgs import minimize
 from .noise import Stream, generator, whitened
@@ -78,7 +78,7 @@ class DADVI:
 
     def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", **_: Any) -> Solution:
         """Optimise, double the draws, and turn the Hessian into covariances."""
-        check_executor(self.name, executor)
+        executor, compiler = compiler_of(self.name, executor)
         for field, value in (("draws", self.draws), ("most", self.most)):
             if value is not None and (not isinstance(value, int) or value < 2):
                 raise ModelError(f"{field}={value!r}", "a whole number of at least 2", f"{field}=64")
@@ -94,7 +94,7 @@ class DADVI:
         bound = _bound(objective, values, fresh)
         while True:
             where = Coordinates.at(d, values)
-            f = self._function(objective, where, count, seed)
+            f = self._function(objective, where, count, seed, compiler)
             x, value, taken, _ = minimize(
                 f, np.zeros(f.size), where.metric, logarithmic=where.logarithmic, tolerance=1e-6
             )
@@ -121,17 +121,19 @@ class DADVI:
             enough,
             steps,
             objective,
-            "numpy",
+            executor,
             (f"the bound on the {count} fixed draws is {history[-1] - bound:.3g} nats above that on fresh draws",),
             doubts=rivals,
         )
-        return self._with_response(p, solution, count, seed)
+        return self._with_response(p, solution, count, seed, compiler)
 
-    def _function(self, objective: Objective, where: Coordinates, count: int, seed: int) -> FixedDraws:
+    def _function(
+        self, objective: Objective, where: Coordinates, count: int, seed: int, compiler: Callable
+    ) -> FixedDraws:
         noise = whitened(generator(seed, 0, Stream.FIXED), objective.derivation.factors, count)
-        return FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise)
+        return FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise, compiler)
 
-    def _with_response(self, p: Problem, found: Solution, count: int, seed: int) -> Solution:
+    def _with_response(self, p: Problem, found: Solution, count: int, seed: int, compiler: Callable) -> Solution:
         """The joint Gaussian with the covariances of the linear response; or what they say of the mean-field guide."""
         where = Coordinates.at(found.derivation, found.values)
         if not gaussian_sites(found.derivation):
@@ -139,7 +141,7 @@ class DADVI:
         if where.size > 2 * DENSE:
             note = f"no linear response: {where.size} parameters are too many for a Hessian"
             return replace(found, notes=(*found.notes, note))
-        response = linear_response(self._function(found.objective, where, count, seed), where)
+        response = linear_response(self._function(found.objective, where, count, seed, compiler), where)
         narrow = response.narrow
         if not response.positive:
             reason = f"{found.stop_reason}, but the bound has no curvature beyond rounding {response.weakest}"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..array import Ref, batch, compile_program, prune, pushforward
+from ..array.jax_executor import compile_with_jax, require_jax
 from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..elbo.blame import FAR, refusal
 from ..errors import GuideError, ModelError
@@ -59,6 +60,7 @@ class FixedDraws:
     values_of: Callable[..., dict[str, Any]]
     raw: Sequence[np.ndarray]
     noise: Mapping[str, np.ndarray]
+    compiler: Callable = compile_program
 
     @cached_property
     def _program(self) -> Any:
@@ -72,7 +74,7 @@ class FixedDraws:
 
     @cached_property
     def _run(self) -> Callable:
-        return compile_program(self._program)
+        return self.compiler(self._program)
 
     @property
     def size(self) -> int:
@@ -94,7 +96,7 @@ class FixedDraws:
             return (lambda *_: [np.zeros((1, self.size))]), 1
         count = int(np.clip(AT_ONCE // max(moved.work, 1), 1, self.size))
         flags = [False] * (len(moved.inputs) - 1) + [True]
-        return compile_program(batch(moved, flags, count)), count
+        return self.compiler(batch(moved, flags, count)), count
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         """The matrix of second derivatives, by Hessian-vector products."""
@@ -166,14 +168,25 @@ class Best(NamedTuple):
     value: float
 
 
-def check_executor(name: str, executor: str) -> None:
-    """Fixed draws have one program: no other executor than NumPy's."""
-    if executor not in ("auto", "numpy"):
+def check_executor(name: str, executor: str, allowed: Sequence[str] = ("auto", "numpy")) -> None:
+    """Refuse an executor that an algorithm has not."""
+    if executor not in allowed:
+        why = " ('eager' is what control flow on a draw needs)" if executor == "eager" else ""
+        shown = " or ".join(map(repr, allowed))
         raise ModelError(
-            f"executor={executor!r} for algorithm '{name}' ('eager' is what control flow on a draw needs)",
-            "'auto' or 'numpy', and np.where in the place of control flow",
+            f"executor={executor!r} for algorithm '{name}'{why}",
+            f"{shown}, and np.where in the place of control flow" if why else shown,
             'algorithm="bbvi"',
         )
+
+
+def compiler_of(name: str, executor: str) -> tuple[str, Callable]:
+    """The executor of an algorithm with fixed draws, which have one program, and what compiles it."""
+    check_executor(name, executor, ("auto", "numpy", "jax"))
+    if executor != "jax":
+        return "numpy", compile_program
+    require_jax()
+    return executor, compile_with_jax
 
 
 def require_curvature(hessian: np.ndarray, flat: Objective, pilot: Mapping[str, Any], seed: int, what: str) -> None:

@@ -17,7 +17,7 @@ from .deterministic import (
     FLAT,
     FixedDraws,
     along,
-    check_executor,
+    compiler_of,
     gaussian_sites,
     inverse_root,
     lost_digits,
@@ -67,7 +67,7 @@ class Laplace:
 
     def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", **_: Any) -> Solution:
         """The mode from the optimum of a mean-field pilot, and the curvature there."""
-        check_executor(self.name, executor)
+        executor, compiler = compiler_of(self.name, executor)
         flat = whole(p, "meanfield", seed, "Laplace's approximation")
         d = flat.derivation
         found, _, rivals = good_start(p, "meanfield", d, flat, seed)
@@ -96,7 +96,7 @@ class Laplace:
         }
         what = "a log density without a maximum at finite places"
         require_finite(exact, found, noise, what)
-        f = FixedDraws(exact, values_of, [np.zeros(where.shapes[n]) for n in free], noise)
+        f = FixedDraws(exact, values_of, [np.zeros(where.shapes[n]) for n in free], noise, compiler)
         top = f.newton(np.zeros(f.size), steps=self.steps)
         raw = np.split(top.x, np.cumsum(list(sizes.values()))[:-1])
         values = values_of(*(r.reshape(where.shapes[n]) for r, n in zip(raw, free, strict=True)))
@@ -119,7 +119,7 @@ class Laplace:
             curved.positive and top.converged and not lost,
             top.steps,
             Objective(joint, choose(joint)),
-            "numpy",
+            executor,
             doubts=(*lost, *rivals),
         )
 

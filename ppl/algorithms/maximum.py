@@ -15,7 +15,7 @@ from .deterministic import (
     DENSE,
     FixedDraws,
     along,
-    check_executor,
+    compiler_of,
     gaussian_sites,
     inverse_root,
     require_curvature,
@@ -54,7 +54,7 @@ class MAP:
 
     def run(self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", **_: Any) -> Solution:
         """Quasi-Newton steps from the optimum of a mean-field pilot, in its spreads, then Newton steps."""
-        check_executor(self.name, executor)
+        executor, compiler = compiler_of(self.name, executor)
         flat = whole(p, "meanfield", seed, "a maximum")
         objective = whole(p, "point", seed, "a maximum")
         d = objective.derivation
@@ -70,7 +70,7 @@ class MAP:
         noise = {f.name: _middle(f) for f in d.factors}
         what = "a log density without a maximum at finite places"
         require_finite(objective, where.starts, noise, what)
-        plain = FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise)
+        plain = FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise, compiler)
         first = minimize(plain, np.zeros(where.size), lambda x: unit**2, steps=FIRST_STEPS, tolerance=1e-9)
         x, taken, converged = first.x, first.steps, first.converged
         how, weakest = f"{taken} quasi-Newton steps", plain(x)[1] * unit
@@ -80,6 +80,7 @@ class MAP:
                 lambda *raw: where.values(*(r * u for r, u in zip(raw, where.split(unit), strict=True))),
                 where.split(np.zeros(where.size)),
                 noise,
+                compiler,
             )
             top = scaled.newton(x / unit, steps=self.steps)
             x, taken, converged = top.x * unit, taken + top.steps, top.converged
@@ -99,7 +100,7 @@ class MAP:
             sizes = {n.removesuffix(".loc"): s.stop - s.start for n, s in where.slices.items()}
             uphill = along(flat.derivation, weakest, sizes)
             reason = f"no mode was reached in {how}: is there one? The density still grows, or is flat, {uphill}"
-        return Solution(found, np.array([-plain(x)[0]]), reason, converged and not edge, taken, objective, "numpy")
+        return Solution(found, np.array([-plain(x)[0]]), reason, converged and not edge, taken, objective, executor)
 
 
 def _middle(f: FactorFacts) -> np.ndarray:

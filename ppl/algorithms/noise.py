@@ -36,6 +36,7 @@ class Stream(IntEnum):
     ORDER = 8
     WEIGHTS = 9
     STATES = 10
+    EPOCHS = 11
 
 
 def generator(seed: int, block: int, stream: Stream) -> np.random.Generator:

@@ -27,7 +27,7 @@ from ..optim import Moments
 from . import noise
 from .coordinates import Coordinates
 from .interrupts import BetweenSteps
-from .tables import VISITS, Table, tables_at
+from .tables import VISITS, Table, each, tables_at
 
 WINDOW = 50  # steps whose averages are kept
 SHORT = 20_000_000  # counted cost up to which a run is short
@@ -52,13 +52,30 @@ class State(NamedTuple):
     skipped: int = 0
     tables: Mapping[str, Table] = MappingProxyType({})
     baselines: tuple[np.ndarray, ...] = ()  # states of control variates
+    states: Mapping[str, np.ndarray] = MappingProxyType({})  # of `ppl.state`
 
 
 class Info(NamedTuple):
-    """What a step is worth looking at for: the bound's estimate, and whether it was finite."""
+    """What a step is worth looking at for: the bound's estimate, and whether it was finite.
+
+    In training also the step size, the gradient's norm, the epochs so far, and now and then the bound on
+    held-out data; NaN elsewhere.
+
+    >>> Info(-3.0, True, rate=0.001).metrics
+    {'elbo': -3.0, 'rate': 0.001}
+    """
 
     elbo: float
     finite: bool
+    rate: float = np.nan
+    gradient_norm: float = np.nan
+    epoch: float = np.nan
+    held_out: float = np.nan
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What there is, by name: for a writer that takes a name, a number and a step."""
+        return {n: x for n, x in self._asdict().items() if n != "finite" and not np.isnan(x)}
 
 
 @dataclass(frozen=True)
@@ -163,11 +180,28 @@ class Run:
     history: np.ndarray = field(default_factory=lambda: np.zeros(0))
     notes: tuple[str, ...] = ()  # how it was started
     doubts: tuple[str, ...] = ()  # and what that said against the answer
+    trained: bool = False  # without stages (`training.py`): the answer is the best on held-out data, if any
+    held_out: tuple[tuple[int, float], ...] = ()  # the bound on held-out data, after some steps
+    kept_states: Mapping[str, np.ndarray] | None = None  # states at that answer
 
     def apart(self) -> Run:
-        """The same with tables of its own: steps change these in place."""
-        tables = {n: t.copy() for n, t in self.state.tables.items()}
-        return replace(self, state=self.state._replace(tables=tables))
+        """The same with arrays of its own, where steps change them in place."""
+        state = self.state._replace(tables={n: t.copy() for n, t in self.state.tables.items()})
+        if self.trained:
+            state = state._replace(x=state.x.copy(), optimizer=each(state.optimizer, np.copy))
+        return replace(self, state=state)
+
+    @property
+    def values(self) -> dict[str, np.ndarray]:
+        """Parameter values at the best there is."""
+        states = self.state.states if self.kept_states is None else self.kept_states
+        return {**self.where.concrete(*self.best), **states}
+
+    @property
+    def values_now(self) -> dict[str, np.ndarray]:
+        """Parameter values after the last step of training."""
+        tables = {n: t.x for n, t in self.state.tables.items()}
+        return {**self.where.concrete(self.state.x, tables), **self.state.states}
 
     @property
     def predicted_gain(self) -> float:
@@ -184,6 +218,8 @@ class Run:
     @property
     def best(self) -> Point:
         """The best there is."""
+        if self.trained:
+            return self.answer or Point(self.state.x, {n: t.x for n, t in self.state.tables.items()})
         if self.converged:
             return _mean(self.windows, self.state)
         return _last(self.answer, [*self.windows, *self.sums.windows], self.state)
@@ -212,11 +248,11 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
                 run, why = _advance(settings, step, run, held, keep)
                 if bar is not None:
                     bar.update(run.history)
-                if _hopeless(run.state, run.history) and (again := _begun_again(settings, run)) is not None:
+                if hopeless(run.history) and (again := _begun_again(settings, run)) is not None:
                     run = again
-                elif _hopeless(run.state, run.history):
+                elif hopeless(run.history):
                     what = f"a gradient that is not finite, {PATIENCE} steps in a row up to step {run.state.step}"
-                    raise _refusal(run.where.concrete(*run.best), what, run.history, settings)
+                    raise refused(run.values, what, run.history, settings)
                 if why:
                     break
                 if run.sums.taken == WINDOW:
@@ -244,13 +280,13 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
         went = f"the last stage went on for {run.state.step - begun.state.step} steps"
         reason = f"{AGREED}, and {went}" if converged else f"stages agreed, but {went} and left the answer"
         reason += f" ({INTERRUPTED})" if why == INTERRUPTED else ""
-    values = run.where.concrete(*run.best)
-    start, climbs = dict(run.start), settings.executor == "numpy" and objective.climbs
+    values = run.values
+    start, climbs = dict(run.start), settings.executor != "eager" and objective.climbs
     if climbs and _start_is_better(objective, start, values, settings.seed):
         values = start
         reason = f"the start is kept: the stochastic steps, which stopped because {reason}, did not improve on it"
     if why != INTERRUPTED and not all(np.all(np.abs(x) < FAR) for x in values.values()):
-        raise _refusal(values, f"a bound without a maximum at finite places: {reason}", run.history, settings)
+        raise refused(values, f"a bound without a maximum at finite places: {reason}", run.history, settings)
     return Solution(
         values,
         run.history,
@@ -276,6 +312,12 @@ def _advance(settings: Settings, step: Callable, run: Run, held: BetweenSteps, k
     """Steps to the end of the window, or of all, or until the run is to be kept; and why it ends here, if it does."""
     algorithm, state, (elbo, total, count, taken), history, why = settings.algorithm, run.state, run.sums, [], ""
     try:
+        portion = min(WINDOW - taken, algorithm.steps - state.step)
+        if hasattr(step, "several") and algorithm.callback is None and portion > 0:
+            with held:
+                state, history, finite, x, _ = step.several(state, portion)
+                taken, count = taken + portion, count + int(np.sum(finite))
+                total, elbo = total + x, elbo + float(np.sum(history[finite]))
         while taken < WINDOW and state.step < algorithm.steps:
             with held:
                 with np.errstate(all="ignore"):  # what is not finite is counted, not printed
@@ -317,7 +359,7 @@ def _closed(settings: Settings, run: Run) -> Run:
     return replace(run, where=where, state=state, windows=(), answer=answer)
 
 
-def _hopeless(state: State, history: np.ndarray) -> bool:
+def hopeless(history: np.ndarray) -> bool:
     """Were the last steps all without a finite bound?"""
     return len(history) >= PATIENCE and not np.any(np.isfinite(history[-PATIENCE:]))
 
@@ -485,10 +527,10 @@ def _error(windows, state: State, where: Coordinates, optimizer: Any) -> float:
     return float(np.sqrt(sum(np.sum(s) for s in squares) / sum(s.size for s in squares)))
 
 
-def _refusal(values: Mapping[str, np.ndarray], what: str, history: np.ndarray, settings: Settings) -> NumericalError:
+def refused(values: Mapping[str, np.ndarray], what: str, history: np.ndarray, settings: Settings) -> NumericalError:
     """The error that a run ends with at these values."""
     objective = settings.objective
-    if settings.executor != "numpy":
+    if settings.executor == "eager":
         expected = "finite log densities where the guide draws"
         return NumericalError(what, expected, EXTREME, state=values, history=history)
     d = objective.derivation

@@ -43,7 +43,7 @@ class Table(NamedTuple):
         key = rows_key(self.axes, indices, self.x.shape)
         visits = self.visits[key] + 1
         rate = rate * (1.0 + EARLY / np.sqrt(visits))
-        x, moments = optimizer.update(g / self.scale, _each(self.optimizer, lambda s: s[key]), self.x[key], rate)
+        x, moments = optimizer.update(g / self.scale, each(self.optimizer, lambda s: s[key]), self.x[key], rate)
         self.x[key] = x
         for whole, part in zip(_leaves(self.optimizer), _leaves(moments), strict=True):
             whole[key] = part
@@ -53,7 +53,7 @@ class Table(NamedTuple):
 
     def copy(self) -> Table:
         """The same in arrays of its own."""
-        optimizer, average, visits = _each(self.optimizer, np.copy), self.average.copy(), self.visits.copy()
+        optimizer, average, visits = each(self.optimizer, np.copy), self.average.copy(), self.visits.copy()
         return self._replace(x=self.x.copy(), optimizer=optimizer, average=average, visits=visits)
 
     @property
@@ -88,7 +88,7 @@ def _table(where: Coordinates, d: Derivation, optimizer: Any, name: str, x: np.n
     shape = where.table_shape(name)
     by_row = tuple(n if i <= axes[-1][0] else 1 for i, n in enumerate(shape))
     x = np.zeros(shape) if x is None else np.array(x)
-    state = _each(optimizer.init(x), lambda s: s if np.ndim(s) else np.full(by_row, s))
+    state = each(optimizer.init(x), lambda s: s if np.ndim(s) else np.full(by_row, s))
     scale = float(np.prod([d.plates[plate].scale for _, plate in axes]))
     return Table(axes, scale, x, state, np.zeros(shape), np.zeros(by_row))
 
@@ -98,7 +98,7 @@ def _leaves(state: Any) -> tuple:
     return () if state is None else tuple(state) if isinstance(state, tuple) else (state,)
 
 
-def _each(state: Any, f: Any) -> Any:
+def each(state: Any, f: Any) -> Any:
     """The state with a function applied to each of its arrays."""
     if not isinstance(state, tuple):
         return state if state is None else f(state)

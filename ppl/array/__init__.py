@@ -13,7 +13,7 @@ from . import functions, gaps, passes, quantiles, specials, statistics
 from .batching import batch, unrolled
 from .derivatives import discontinuous, gradient, pull_through, supported
 from .forward import hessian_product, pushforward
-from .gaps import gammaln_gap, xlogx_gap
+from .gaps import binet, binet_bend, binet_gap, binet_slope, gammaln_gap, xlogx_gap
 from .numpy_executor import compile_program, source
 from .operations import agreeing, logsumexp, softplus, stop_gradient, triangular_solve
 from .program import Program, Ref, Step, compose, needed, prune, reachable, refs, run, substitute
@@ -44,6 +44,10 @@ __all__ = [
     "Tape",
     "agreeing",
     "batch",
+    "binet",
+    "binet_bend",
+    "binet_gap",
+    "binet_slope",
     "compile_program",
     "compose",
     "discontinuous",

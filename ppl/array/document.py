@@ -27,7 +27,8 @@ KINDS = {
     "elementwise": "where agreeing select clip isclose isin nan_to_num round around fix astype cast softplus sinc i0 "
     "real imag real_if_close isreal iscomplex isposinf isneginf copy interp searchsorted digitize place_among polyval "
     "gammainc_slope log_gamma_quantile gamma_shift logit_beta_quantile beta_shift log_wald_quantile "
-    "von_mises_quantile von_mises_shift von_mises_cdf xlogx_gap gammaln_gap tanh_root",
+    "von_mises_quantile von_mises_shift von_mises_cdf xlogx_gap gammaln_gap tanh_root "
+    "binet binet_slope binet_bend binet_gap",
     "shape": "linalg.diagonal linalg.matrix_transpose",
 }
 HEAD = """# What can be recorded

@@ -21,6 +21,7 @@ from .derivatives import PARTIALS
 from .operations import softplus
 from .recording import SHAPES, elementwise_signature, operation
 
+LARGE = 1e5  # shapes from which on quantiles are expanded around those of a normal
 MANY = 100_000  # terms and levels after which a sum or a continued fraction is given up
 # Weights of a derivative by five points, at -2, -1, 1 and 2 steps.
 FIVE_POINTS = ((-2.0, 1.0 / 12.0), (-1.0, -2.0 / 3.0), (1.0, 2.0 / 3.0), (2.0, -1.0 / 12.0))
@@ -68,10 +69,36 @@ def by_five_points(slope, i):
 def log_gamma_quantile(a, p):
     """log x where special.gammainc(a, x) = p, also where x is below the smallest double.
 
-    There `P(a, x) = x^a / Gamma(a + 1)` to the last digit.
+    There `P(a, x) = x^a / Gamma(a + 1)` to the last digit. For large shapes, in whose tails SciPy's digits run out, by
+    the expansion around the normal quantile.
     """
     small = (np.log(p) + special.gammaln(a + 1.0)) / a
-    return np.where(small < -100.0, small, np.log(special.gammaincinv(a, p)))
+    result = np.where(small < -100.0, small, np.log(special.gammaincinv(a, p)))
+    large = (a >= LARGE) & (a < np.inf)
+    if np.any(large):
+        result[large] = _large_shapes(a[large], np.inf, p[large])
+    return result
+
+
+def _large_shapes(a, b, p):
+    """Quantiles of log x - log y of gamma draws x and y, large ones, by Cornish and Fisher's expansion (1938).
+
+    To 1e-10 standard deviations, six of them out, for shapes from 1e5 on. Of y that is infinite: of log x.
+    """
+    z = special.ndtri(p)
+    ratio = np.log(a) if b is np.inf else np.log(a / b)
+    mean = ratio - 0.5 * (1.0 / a - 1.0 / b) - (1.0 / a**2 - 1.0 / b**2) / 12.0
+    # The cumulants: derivatives of log Gamma.
+    second, fourth = (special.polygamma(n, a) + special.polygamma(n, b) for n in (1, 3))
+    third, fifth = (special.polygamma(n, a) - special.polygamma(n, b) for n in (2, 4))
+    sd = np.sqrt(second)
+    skew, tails, lean = third / sd**3, fourth / sd**4, fifth / sd**5
+    z2 = z * z
+    w = z + skew * (z2 - 1.0) / 6.0
+    w = w + tails * z * (z2 - 3.0) / 24.0 - skew**2 * z * (2.0 * z2 - 5.0) / 36.0
+    w = w + lean * (z2 * (z2 - 6.0) + 3.0) / 120.0 - skew * tails * (z2 * (z2 - 5.0) + 2.0) / 24.0
+    w = w + skew**3 * (z2 * (12.0 * z2 - 53.0) + 17.0) / 324.0
+    return np.where(np.isfinite(z), mean + sd * w, z)
 
 
 @_elementwise(special.gammaincinv)
@@ -173,8 +200,25 @@ def _shift_by_fraction(a, x, log_x):
 # -- beta ----------------------------------------------------------------------------------------------------
 @_elementwise(special.betaincinv)
 def logit_beta_quantile(a, b, p):
-    """log x - log(1 - x) where special.betainc(a, b, x) = p, also where x or 1 - x is below the smallest double."""
-    x, rest = special.betaincinv(a, b, p), special.betaincinv(b, a, 1.0 - p)
+    """log x - log(1 - x) where special.betainc(a, b, x) = p, also where x or 1 - x is below the smallest double.
+
+    Where one shape is 1e6 times the other, as the gamma quantile that it then is; where both are large, and SciPy's
+    digits run out, by the expansion around the normal quantile.
+    """
+    few, many = np.minimum(a, b), np.maximum(a, b)
+    large = (few >= LARGE) & (many < np.inf)
+    steep = (few < LARGE) & (many > 1e6 * np.maximum(few, 1.0)) & (many < np.inf)
+    result = np.full(a.shape, np.nan)
+    for here, formula in ((large, _large_shapes), (steep, _steep_beta), (~steep & ~large, _beta_by_scipy)):
+        if np.any(here):
+            result[here] = formula(a[here], b[here], p[here])
+    return result
+
+
+def _beta_by_scipy(a, b, p):
+    # SciPy's inverse is wrong at shapes of exactly 1000, and right a last digit beside them.
+    a, b = (np.where(shape == 1000.0, np.nextafter(shape, np.inf), shape) for shape in (a, b))
+    x, rest = special.betaincinv(a, b, p), special.betainccinv(b, a, p)
     whole = special.betaln(a, b)
     low, high = (np.log(p) + np.log(a) + whole) / a, (np.log1p(-p) + np.log(b) + whole) / b
     result = np.where(x < 0.5, np.log(x) - np.log1p(-x), np.log1p(-rest) - np.log(rest))
@@ -184,13 +228,34 @@ def logit_beta_quantile(a, b, p):
     return np.where(small, low, np.where(large, -high, result))
 
 
+def _steep_beta(a, b, p):
+    """`y = -log(1 - x)` of the small x is a gamma draw, to a millionth of a millionth.
+
+    Its log density is `(a - 1) log y - (b + (a - 1) / 2) y + (a - 1) y^2 / 24 - ...`, whose squares are below 1e-12 a.
+    """
+    upper = a > b
+    few, many = np.where(upper, b, a), np.where(upper, a, b)
+    rate = many + 0.5 * (few - 1.0)
+    log_y = np.where(upper, _log_upper_gamma_quantile(few, p), log_gamma_quantile.run(few, p)) - np.log(rate)
+    y = np.exp(log_y)
+    logit = np.where(y > 1e-10, np.log(np.expm1(np.maximum(y, 1e-10))), log_y)
+    return np.where(upper, -logit, logit)
+
+
+def _log_upper_gamma_quantile(a, p):
+    """log x where special.gammaincc(a, x) = p."""
+    small = (np.log1p(-p) + special.gammaln(a + 1.0)) / a
+    return np.where(small < -100.0, small, np.log(special.gammainccinv(a, p)))
+
+
 @_elementwise(special.betaincinv)
 def beta_shift(a, b, t):
     """How t = log x - log(1 - x) moves with the first shape a, at a fixed level of the beta distribution function.
 
     In the second shape it is `-beta_shift(b, a, -t)`, for 1 - x has the shapes exchanged. By the continued fraction
     of DLMF 8.17.22, differentiated, on the side of the mean where it converges fast; by quadrature where both shapes
-    are large and it does not; and where one is 1e9 times the other, as the gamma quantile that it then is.
+    are large and it does not, and in closed form where they are larger still; and where one is 1e9 times the other, as
+    the gamma quantile that it then is.
     """
     # The smaller of x and 1 - x is a gamma draw over the larger shape, to a part in 1e8.
     result = np.where(a > b, 1.0 / a, np.nan)
@@ -198,8 +263,12 @@ def beta_shift(a, b, t):
     small = steep & (a < b)
     result[small] = gamma_shift.run(a[small], t[small] + np.log(b[small]))
     large = ~steep & (np.minimum(a, b) >= 10.0)
-    if np.any(large):
-        result[large] = _shift_by_quadrature(a[large], b[large], t[large])
+    huge = np.minimum(a, b) > 1e9
+    if np.any(huge):
+        result[huge] = _shift_of_huge_shapes(a[huge], b[huge], t[huge])
+    if np.any(large & ~huge):
+        here = large & ~huge
+        result[here] = _shift_by_quadrature(a[here], b[here], t[here])
     rest = ~steep & ~large
     if np.any(rest):
         result[rest] = _shift_by_beta_fraction(a[rest], b[rest], t[rest])
@@ -229,6 +298,18 @@ def _shift_by_quadrature(a, b, t):
     at = 0.5 * v * (1.0 + NODES[:, None])
     heights = -softplus.run(-(t + side * at)) - gap
     return side * 0.5 * v * (NODE_WEIGHTS @ (np.exp(-fallen(at)) * heights))
+
+
+def _shift_of_huge_shapes(a, b, t):
+    """`log(x / m) / ((a + b) (x - m))`, m the mean a / (a + b): so moves what holds the height of the density.
+
+    That is the quantile but for a part 1 / a.
+    """
+    far = t - np.log(a / b)
+    m, rest = a / (a + b), b / (a + b)
+    up = np.expm1(np.where(far == 0.0, 1.0, far))
+    share = -np.log1p(rest * np.expm1(-far)) * (1.0 + m * up) / (rest * up)
+    return np.where(far == 0.0, 1.0, share) / a
 
 
 def _digamma_gap(a, b):

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import operations as op
 from .batching import Batched, call_batched
-from .gaps import gammaln_gap, xlogx_gap
+from .gaps import binet, binet_bend, binet_gap, binet_slope, gammaln_gap, xlogx_gap
 from .program import Input, Program, Ref, Step, refs, substitute
 from .recording import Tape, _dtype, call_recording, paused_collector, program_of
 
@@ -35,7 +35,7 @@ OF_ONE_ARRAY = frozenset(
 )
 ROWWISE = OF_ONE_ARRAY | {
     *(op.softplus.run, op.stop_gradient.run, op.where.run, op.agreeing.run),
-    *(xlogx_gap.run, gammaln_gap.run),
+    *(xlogx_gap.run, gammaln_gap.run, binet_gap.run, binet.run, binet_slope.run, binet_bend.run),
 }
 
 

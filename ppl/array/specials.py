@@ -11,7 +11,7 @@ from scipy import special
 from . import operations as op
 from .batching import RULES, _elementwise_rule
 from .derivatives import PARTIALS, like
-from .quantiles import beta_shift, by_five_points, gamma_shift
+from .quantiles import _kind, beta_shift, by_five_points, gamma_shift
 from .recording import SHAPES, elementwise_signature, operation
 
 
@@ -30,18 +30,20 @@ GAMMA_BEND = by_five_points(gamma_shift, 0)  # the derivative of gamma_shift in 
 # -- the incomplete gamma function in its shape ------------------------------------------------------------
 @operation
 def gammainc_slope(a, x):
-    """The derivative of special.gammainc(a, x) in a: minus the density of log x times its `gamma_shift`."""
+    """The derivative of special.gammainc(a, x) in a: minus the density of log x times its `gamma_shift`.
+
+    Computed in double precision; single where an argument is single and none is more. Plain numbers have no say.
+    """
     with np.errstate(all="ignore"):
-        a, x = np.broadcast_arrays(np.asarray(a), np.asarray(x))
-        kind = np.result_type(a, x, np.float32)
-        a, x = a.astype(float), x.astype(float)
+        kind = _kind(a, x)
+        a, x = (np.asarray(part, float) for part in np.broadcast_arrays(a, x))
         inside = (a > 0) & (x > 0) & (x < np.inf) & (a < np.inf)
         at, log_x = np.where(inside, a, 1.0), np.log(np.where(inside, x, 1.0))
         slope = -np.exp(at * log_x - np.exp(log_x) - special.gammaln(at)) * gamma_shift(at, log_x)
         return np.where(inside, slope, np.where((a > 0) & (x >= 0), 0.0, np.nan)).astype(kind)[()]
 
 
-SHAPES[gammainc_slope.run] = lambda a, x: elementwise_signature(special.gammainc, a, x)
+SHAPES[gammainc_slope.run] = lambda a, x: (elementwise_signature(special.gammainc, a, x)[0], _kind(a, x))
 RULES[gammainc_slope.run] = _elementwise_rule(gammainc_slope)
 
 

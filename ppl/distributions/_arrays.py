@@ -101,13 +101,18 @@ def quiet() -> np.errstate:
     return np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
 
 
-def first_offender(valid: Array, value: Array, event_dim: int) -> tuple[str, str]:
-    """Where the first invalid batch element is, in words, and what stands there."""
+def first_offender(constraint: Any, valid: Array, value: Array) -> tuple[str, str, str]:
+    """Of a value outside a set: where the first offending element is, in words, what stands there, and a remark.
+
+    `valid` says which batch elements are inside. Where no element alone is at fault, it is the whole event.
+    """
     index = tuple(int(i) for i in np.argwhere(~np.asarray(valid))[0])
-    shape = np.shape(valid) + np.shape(value)[np.ndim(value) - event_dim :]
-    bad = np.broadcast_to(value, shape)[index]
+    event_dim = constraint.event_dim
+    bad = np.broadcast_to(value, np.shape(valid) + np.shape(value)[np.ndim(value) - event_dim :])[index]
+    place, why = constraint.fault(bad) if event_dim else ((), "")
+    bad, index = bad[place], index + place
     text = str(bad) if np.ndim(bad) == 0 else np.array2string(bad, threshold=8, precision=4).replace("\n", "")
-    return (f" at index {index}" if index else ""), text
+    return (f" at index {index}" if index else ""), text, f": {why}" if why else ""
 
 
 def above(x: Array, limit: float, value, otherwise: float) -> Array:

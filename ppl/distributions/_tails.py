@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import special
 
-from ppl.array import agreeing, softplus
+from ppl.array import agreeing, binet, binet_slope, softplus
 from ppl.distributions._arrays import Array, float_type
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -71,6 +71,28 @@ def _unless_tiny(mass: Array, far: Array) -> Array:
     return agreeing(mass - tiny, np.log(np.maximum(mass, tiny)), far)
 
 
+def log_gamma_entropy(a: Array) -> Array:
+    """The entropy of the logarithm of a gamma draw, `log Gamma(a) + a - a digamma(a)`, without terms of size a log a.
+
+    Entropies of gamma draws, their ratios and powers are sums of it and of mean logarithms.
+    """
+    return binet(a) - a * binet_slope(a) - 0.5 * np.log(a) + (0.5 + _HALF_LOG_2PI)
+
+
+def t_entropy(df: Array, n: int = 1) -> Array:
+    """The entropy of a standard Student's t draw of n elements."""
+    half = 0.5 * df
+    scale = 0.5 * n * (np.log(df) - special.digamma(half) + (1.0 + math.log(math.pi)))
+    return log_gamma_entropy(half) - log_gamma_entropy(half + 0.5 * n) + scale
+
+
+def circular_variance(k: Array) -> Array:
+    """`1 - I_1(k) / I_0(k)`, by its asymptotic series where the ratio has come near 1 (DLMF 10.40.1)."""
+    far, near = 1.0 / np.maximum(k, 500.0), np.minimum(k, 1000.0)
+    series = far * (1.0 / 2.0 + far * (1.0 / 8.0 + far * (1.0 / 8.0 + far * (25.0 / 128.0 + far * (13.0 / 32.0)))))
+    return agreeing(k - 700.0, series, 1.0 - special.i1e(near) / special.i0e(near))
+
+
 # -- the normal ----------------------------------------------------------------------------------
 
 
@@ -109,6 +131,25 @@ def narrow_quantile(a: Array, width: Array, q: Array) -> Array:
     share, s = q * narrow(a, width), q * width * (1.0 - 0.5 * a * width * (1.0 - q))
     for _ in range(2):
         s = s - (narrow(a, s) - share) * np.exp(s * (a + 0.5 * s))
+    return s
+
+
+FAR = 8.0  # from where on quantiles of a normal tail are counted from its edge
+
+
+def beyond_edge(a: Array, q: Array, rest: Array, width: Array | None = None) -> Array:
+    """The s with `q = 1 - rest` of the mass beyond a (or from there to a + width) below a + s, for a from `FAR` on.
+
+    `-log S(a + s) + log S(a) = s (a + s / 2) + log mills(a) - log mills(a + s)`, by Newton's method from above; far out
+    a quantile counted from 0 has lost the digits of s.
+    """
+    a = np.maximum(a, FAR)
+    left = 0.0 if width is None else np.exp(-width * (a + 0.5 * width)) * (mills(a + width) / mills(a))
+    fallen = agreeing(q - rest, -np.log(rest + q * left), -np.log1p(q * (left - 1.0)))
+    s = 2.0 * fallen / (a + np.sqrt(a * a + 2.0 * fallen))
+    for _ in range(4):
+        ratio = mills(a + s)
+        s = s - (s * (a + 0.5 * s) - np.log(ratio / mills(a)) - fallen) * ratio
     return s
 
 

@@ -15,6 +15,7 @@ densities of single numbers are right to 1e-7 of the larger of themselves and 1,
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -74,6 +75,11 @@ _ELSEWHERE = {
     "lam": "rate",
     "nu": "df",
     "alpha": "concentration",
+    "shape": "concentration",
+    "kappa": "concentration",
+    "beta": "rate",
+    "a": "concentration1",
+    "b": "concentration0",
     "n": "total_count",
 }
 
@@ -104,8 +110,9 @@ class Distribution:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__init__" in vars(cls):  # an argument of another name is refused in words
-            cls.__init__ = in_words(cls.__init__, cls.__name__, f"the arguments of {cls.__name__}", _ELSEWHERE)
+        # An argument of another name is refused in words, by the name of this class where it inherits its arguments.
+        init = inspect.unwrap(cls.__init__)
+        cls.__init__ = in_words(init, cls.__name__, f"the arguments of {cls.__name__}", _ELSEWHERE)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -283,12 +290,19 @@ class Distribution:
         """A most probable value, of shape batch_shape + event_shape.
 
         Where the density is highest towards an end of the support it is that end, as 0 for `Exponential`: a limit,
-        which an open support does not hold.
+        which an open support does not hold. So it is where the density grows without bound there, as for a `Gamma`
+        concentration below 1; of several such ends it is one where it grows fastest. Where there is no such end among
+        the values, as for an `LKJ` concentration below 1, it is NaN.
         """
-        return self._typed(broadcast(self._mode(), self.shape()))
+        with quiet():
+            return self._typed(broadcast(self._mode(), self.shape()))
 
     def enumerate_support(self, expand: bool = True) -> Array:
-        """All values along a new first axis; with `expand=False` the batch axes have length 1."""
+        """All values along a new first axis; with `expand=False` the batch axes have length 1.
+
+        Where elements of the batch have values of their own, as binomials of different counts, these are the values of
+        all, and those that an element does not take have mass 0.
+        """
         values = self._enumerate()
         lead, event = np.shape(values)[:1], np.shape(values)[1:]
         values = np.reshape(values, lead + (1,) * len(self.batch_shape) + event)
@@ -315,11 +329,14 @@ class Distribution:
 
         `rng` is a NumPy generator, which moves on, or an integer seed.
         A draw that no double holds, as of a tiny shape, is the nearest that one does: positive ones lie between
-        2.2e-308 and 1.8e308. Counts above 2^62 are refused (a ModelError); those of BetaNegativeBinomial end there.
+        2.2e-308 and 1.8e308. Numbers are drawn in double precision whatever that of the parameters is, as rounding to
+        single would take some out of an open support, and counts in int64; a program casts what it draws to its working
+        precision. Counts above 2^62 are refused (a ModelError); those of BetaNegativeBinomial end there.
         """
         rng = np.random.default_rng(rng)
         draws = self._draw(rng, as_shape(sample_shape))
-        return draws if hasattr(draws, "dtype") else np.asarray(draws)[()]
+        draws = draws if hasattr(draws, "dtype") else np.asarray(draws)[()]
+        return draws.astype(np.float64) if draws.dtype == np.float32 else draws
 
     # -- other distributions made from this one --------------------------------------------------
 
@@ -375,9 +392,9 @@ class Distribution:
         inside = self.support(value)
         if np.all(inside):
             return
-        place, bad = first_offender(inside, value, self.event_dim)
+        place, bad, why = first_offender(self.support, inside, value)
         raise SupportError(
-            got=f"the value {bad}{place} for {self._family}",
+            got=f"the value {bad}{place} for {self._family}{why}",
             expected=str(self.support),
             hint="a family whose support holds the data, or dropping or masking the entry",
             site=site,
@@ -398,13 +415,19 @@ class Distribution:
                 self._require(constraint(value), name, constraint)
 
     def _require(self, valid: Array, name: str, expected: object) -> None:
-        """Raise SupportError unless `valid` holds everywhere; `expected` says what the argument must be."""
+        """Raise SupportError unless `valid` holds everywhere; `expected` says what the argument must be.
+
+        Other arguments in it, as in "above low={low}", are told at the place of the first offender.
+        """
         if is_recorded(valid) or (bool(valid) if np.ndim(valid) == 0 else np.all(valid)):
             return
         constraint = self.arg_constraints.get(name, constraints.real)
-        place, bad = first_offender(valid, self._arguments[name], constraint.event_dim)
+        place, bad, why = first_offender(constraint, valid, self._arguments[name])
+        if isinstance(expected, str) and "{" in expected:
+            others = {n: x for n, x in self._arguments.items() if f"{{{n}}}" in expected}
+            expected = expected.format(**{n: first_offender(constraints.real, valid, x)[1] for n, x in others.items()})
         raise SupportError(
-            got=f"{self._family}({name}={bad}){place}",
+            got=f"{self._family}({name}={bad}){place}{why}",
             expected=f"{name} to be {expected}",
             hint=_cure(constraint, name),
         )
@@ -656,6 +679,11 @@ class Independent(Wrapper):
         self._check_event_shape(value)
         return sum_last(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)
 
+    def check_value(self, value: Array, site: str | None = None) -> None:
+        """Raise SupportError when an element of a concrete value is outside the base's support."""
+        self._check_event_shape(as_numbers(value, f"{self._family} with the value"), site)
+        self.base_dist.check_value(value, site)
+
     def log_prob_inside(self, value: Array) -> Array:
         """The sum of the base's, over the reinterpreted axes."""
         return sum_last(self.base_dist.log_prob_inside(value), self.reinterpreted_batch_ndims)
@@ -723,6 +751,8 @@ class MaskedDistribution(Wrapper):
 
 
 def _cure(constraint: Constraint, name: str) -> str:
+    if isinstance(constraint, constraints.Independent):
+        constraint = constraint.base
     if constraint == constraints.positive:
         return f"np.exp({name}) for a free number, or a small positive floor"
     if constraint == constraints.unit_interval:

@@ -11,7 +11,19 @@ from scipy import special
 from ppl.array import agreeing, is_recorded, logit_beta_quantile, von_mises_cdf, von_mises_quantile
 from ppl.distributions import constraints
 from ppl.distributions._arrays import broadcast, float_type, is_infinite, quiet, within_unit
-from ppl.distributions._tails import beyond, fallen, log_betainc, log_of, log_rest, narrow_quantile, normal_averages
+from ppl.distributions._tails import (
+    FAR,
+    beyond,
+    beyond_edge,
+    circular_variance,
+    fallen,
+    log_betainc,
+    log_gamma_entropy,
+    log_of,
+    log_rest,
+    narrow_quantile,
+    normal_averages,
+)
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -37,11 +49,11 @@ class Uniform(Distribution):
     def __init__(self, low: Array = 0.0, high: Array = 1.0, *, validate_args: bool | None = None) -> None:
         super().__init__({"low": low, "high": high}, validate_args=validate_args)
         if validate_args is not False:
-            self._require(self.low < self.high, "high", f"above low={self.low}")
+            self._require(self.low < self.high, "high", "above low={low}")
             with quiet():
                 width = self.high - self.low
             if not is_recorded(width):
-                self._require(np.isfinite(width), "high", f"at a finite distance from low={self.low}")
+                self._require(np.isfinite(width), "high", "at a finite distance from low={low}")
 
     @property
     def support(self) -> Constraint:
@@ -115,13 +127,13 @@ class Beta(Distribution):
         return log_betainc(special.betainc(a, b, x), a, b, np.log(x), np.log1p(-x))
 
     def _isf_exp(self, log_q):
-        return special.betainccinv(self.concentration1, self.concentration0, np.exp(log_q))
+        return special.expit(-logit_beta_quantile(self.concentration0, self.concentration1, np.exp(log_q)))
 
     def _cdf(self, x):
         return special.betainc(self.concentration1, self.concentration0, np.clip(x, 0.0, 1.0))
 
     def _icdf(self, q):
-        return special.betaincinv(self.concentration1, self.concentration0, q)
+        return special.expit(logit_beta_quantile(self.concentration1, self.concentration0, q))
 
     def _mean(self):
         return self.concentration1 / (self.concentration1 + self.concentration0)
@@ -139,9 +151,8 @@ class Beta(Distribution):
 
     def _entropy(self):
         a, b = self.concentration1, self.concentration0
-        digamma = special.digamma
-        spread = (a - 1.0) * digamma(a) + (b - 1.0) * digamma(b) - (a + b - 2.0) * digamma(a + b)
-        return special.betaln(a, b) - spread
+        logs = special.digamma(a) + special.digamma(b) - 2.0 * special.digamma(a + b)
+        return log_gamma_entropy(a) + log_gamma_entropy(b) - log_gamma_entropy(a + b) + logs
 
 
 class TruncatedNormal(Distribution):
@@ -181,7 +192,7 @@ class TruncatedNormal(Distribution):
         bounds = {name: b for name, b in (("low", self.low), ("high", self.high)) if b is not None}
         super().__init__({"loc": loc, "scale": scale, **bounds}, validate_args=validate_args)
         if validate_args is not False and len(bounds) == 2:
-            self._require(np.less(self.low, self.high), "high", f"above low={self.low}")
+            self._require(np.less(self.low, self.high), "high", "above low={low}")
 
     @property
     def support(self) -> Constraint:
@@ -228,22 +239,28 @@ class TruncatedNormal(Distribution):
         return draw if self.high is None else np.minimum(draw, self.high)
 
     def _quantile(self, q):
-        if self.low is None:
-            below = 0.0 if self.high is None else special.log_ndtr(self._standard(self.high))
-            return self.loc + self.scale * special.ndtri_exp(np.log(q) + below)
-        low = self._standard(self.low)
-        if self.high is None:
-            return self.loc - self.scale * special.ndtri_exp(np.log1p(-q) + special.log_ndtr(-low))
+        low, high = (None if end is None else self._standard(end) for end in (self.low, self.high))
+        if low is None and high is None:
+            return self.loc + self.scale * special.ndtri_exp(np.log(q))
+        if low is None:
+            near = self.loc + self.scale * special.ndtri_exp(np.log(q) + special.log_ndtr(high))
+            return agreeing(-high - FAR, self.high - self.scale * beyond_edge(-high, 1.0 - q, q), near)
+        if high is None:
+            near = self.loc - self.scale * special.ndtri_exp(np.log1p(-q) + special.log_ndtr(-low))
+            return agreeing(low - FAR, self.low + self.scale * beyond_edge(low, q, 1.0 - q), near)
         # From the lower bound, or mirrored from the upper one: whichever lies in the lower tail.
-        high, width, size = self._standard(self.high), (self.high - self.low) / self.scale, 1.0 + np.abs(low)
-        side = low + high
+        width, size, side = (self.high - self.low) / self.scale, 1.0 + np.abs(low), low + high
         from_end = agreeing(side, 1.0 - q, q)
         middle, half = -0.5 * np.abs(side), 0.5 * width
         log_above = special.log_ndtr(middle + half)
         ratio = np.exp(special.log_ndtr(middle - half) - log_above)
         z = special.ndtri_exp(log_above + np.log(from_end + (1.0 - from_end) * ratio))
-        step = narrow_quantile(low, np.minimum(width * size, 0.2) / size, q)
-        return agreeing(width * size - 0.1, self.loc + self.scale * agreeing(side, -z, z), self.low + self.scale * step)
+        near = self.loc + self.scale * agreeing(side, -z, z)
+        edge = agreeing(side, low, -high)
+        step = self.scale * beyond_edge(edge, agreeing(side, q, 1.0 - q), from_end, width)
+        wide = agreeing(edge - FAR, agreeing(side, self.low + step, self.high - step), near)
+        narrow = narrow_quantile(low, np.minimum(width * size, 0.2) / size, q)
+        return agreeing(width * size - 0.1, wide, self.low + self.scale * narrow)
 
     def _log_between(self, low, high):
         """The log probability of an interval, and -inf of one that is empty."""
@@ -302,7 +319,7 @@ class LogUniform(Distribution):
     def __init__(self, low: Array, high: Array, *, validate_args: bool | None = None) -> None:
         super().__init__({"low": low, "high": high}, validate_args=validate_args)
         if validate_args is not False:
-            self._require(np.less(self.low, self.high), "high", f"above low={self.low}")
+            self._require(np.less(self.low, self.high), "high", "above low={low}")
 
     @property
     def support(self) -> Constraint:
@@ -360,9 +377,9 @@ class Triangular(Distribution):
     ) -> None:
         super().__init__({"low": low, "high": high, "peak": peak}, validate_args=validate_args)
         if validate_args is not False:
-            self._require(np.less(self.low, self.high), "high", f"above low={self.low}")
+            self._require(np.less(self.low, self.high), "high", "above low={low}")
             inside = np.less_equal(self.low, self.peak) & np.less_equal(self.peak, self.high)
-            self._require(inside, "peak", f"from low={self.low} to high={self.high}")
+            self._require(inside, "peak", "from low={low} to high={high}")
 
     @property
     def support(self) -> Constraint:
@@ -371,7 +388,7 @@ class Triangular(Distribution):
     def from_noise(self, noise: Array) -> Array:
         # The rising side up to its end, then the falling side; a side of no width is never divided by.
         rise, fall, width = self.peak - self.low, self.high - self.peak, self.high - self.low
-        narrow = float(np.finfo(float_type(noise)).tiny) ** (1.0 / 3.0) * np.abs(width)
+        narrow = float(np.finfo(float_type(width)).tiny) ** (1.0 / 3.0) * np.abs(width)
         up = np.sqrt(np.minimum(noise * (width / np.maximum(rise, narrow)), 1.0))
         down = np.sqrt(np.minimum((1.0 - noise) * (width / np.maximum(fall, narrow)), 1.0))
         return self.low + rise * up + fall * (1.0 - down)
@@ -578,7 +595,7 @@ class VonMises(Distribution):
     _mode = _mean
 
     def _variance(self):
-        return 1.0 - special.i1e(self.concentration) / special.i0e(self.concentration)
+        return circular_variance(self.concentration)
 
     def _entropy(self):
         spread = self.concentration * self._variance()

@@ -9,7 +9,7 @@ from scipy import special
 
 from ppl.array import softplus
 from ppl.distributions import constraints
-from ppl.distributions._arrays import as_array, broadcast
+from ppl.distributions._arrays import as_array, as_integer, broadcast
 from ppl.distributions._counting import log_ways, one_of, pick, split_log_factorial
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
@@ -58,7 +58,7 @@ class Multinomial(WithProbabilities):
     def _draw(self, rng, sample_shape):
         probs = np.asarray(self.probs, float)
         probs = probs / np.sum(probs, axis=-1, keepdims=True)
-        return rng.multinomial(broadcast(self.total_count, sample_shape + self.batch_shape), probs)
+        return rng.multinomial(broadcast(as_integer(self.total_count), sample_shape + self.batch_shape), probs)
 
     def _mean(self):
         return np.expand_dims(self.total_count, -1) * self.probs
@@ -105,7 +105,7 @@ class DirichletMultinomial(Distribution):
         a = broadcast(np.asarray(self.concentration, float), self.shape(sample_shape))
         # Logs of gamma draws, of one shape more and brought back: those of small shapes do not underflow.
         logs = np.log(rng.standard_gamma(a + 1.0)) - rng.standard_exponential(a.shape) / a
-        count = broadcast(self.total_count, sample_shape + self.batch_shape)
+        count = broadcast(as_integer(self.total_count), sample_shape + self.batch_shape)
         return rng.multinomial(count, special.softmax(logs, axis=-1))
 
     def _mean(self):

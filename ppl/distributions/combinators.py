@@ -11,7 +11,7 @@ import numpy as np
 
 from ppl.array import is_recorded
 from ppl.distributions import constraints
-from ppl.distributions._arrays import Shape, as_array, as_shape, broadcast, float_type, sum_last
+from ppl.distributions._arrays import Shape, as_array, as_shape, broadcast, first_offender, float_type, sum_last
 from ppl.distributions.base import Distribution, Independent, MaskedDistribution, Wrapper
 from ppl.distributions.constraints import Array, Constraint
 from ppl.distributions.transforms import (
@@ -23,7 +23,7 @@ from ppl.distributions.transforms import (
     Transform,
     compose,
 )
-from ppl.errors import ModelError, ShapeError
+from ppl.errors import ModelError, ShapeError, SupportError
 
 __all__ = [
     "Delta",
@@ -74,6 +74,19 @@ class Delta(Distribution):
     def noise_shape(self) -> Shape:
         return self.batch_shape
 
+    def check_value(self, value: Array, site: str | None = None) -> None:
+        """Raise SupportError where a concrete value is another than the point."""
+        super().check_value(value, site)
+        same = np.asarray(value) == self.v if not is_recorded(value) and not is_recorded(self.v) else True
+        if not np.all(same):
+            place, bad, _ = first_offender(constraints.real, same, value)
+            raise SupportError(
+                got=f"the value {bad}{place} for Delta",
+                expected=f"the point v={first_offender(constraints.real, same, self.v)[1]}",
+                hint="obs= the value of v, or Normal(v, scale) for what is near it",
+                site=site,
+            )
+
     def from_noise(self, noise: Array) -> Array:
         return broadcast(self.v, np.shape(noise) + self.event_shape)
 
@@ -106,6 +119,15 @@ class Delta(Distribution):
         if self.event_dim:
             raise self._unknown("icdf")
         return broadcast(self.v, np.broadcast_shapes(np.shape(q), self.batch_shape))
+
+
+def point_log_density(d: Distribution) -> Array:
+    """The log density of a `Delta` at its own point, under its wrappers; nothing is compared."""
+    if isinstance(d, Independent):
+        return sum_last(point_log_density(d.base_dist), d.reinterpreted_batch_ndims)
+    if isinstance(d, MaskedDistribution):
+        return np.where(d.parameters["mask"], point_log_density(d.base_dist), 0.0)
+    return broadcast(d.parameters["log_density"], d.batch_shape)
 
 
 class Unit(Distribution):
@@ -208,7 +230,14 @@ class TransformedDistribution(Wrapper):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        transforms = (transforms,) if isinstance(transforms, Transform) else tuple(transforms)
+        transforms = tuple(transforms) if isinstance(transforms, (list, tuple)) else (transforms,)
+        strange = next((t for t in transforms if not isinstance(t, Transform)), None)
+        if strange is not None:
+            raise ModelError(
+                got=f"TransformedDistribution with {strange!r:.60} as a transform",
+                expected="a transform, which knows its inverse and its Jacobian, or a list of them",
+                hint="dist.transforms.ExpTransform() for np.exp, SigmoidTransform() for a logistic function",
+            )
         self._transform = compose(transforms)
         need = self._transform.domain.event_dim - base_distribution.event_dim
         self.base_dist = base_distribution.to_event(need) if need > 0 else base_distribution

@@ -7,6 +7,7 @@ through the inverse cdf: they jump as parameters move, so they are not `reparame
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -142,12 +143,14 @@ class Binomial(WithProbability):
         return constraints.integer_interval(0, self.total_count)
 
     def _log_density(self, x):
-        failures = self.total_count - x
+        return of_counts(x, self.total_count, self._log_mass)
+
+    def _log_mass(self, x, failures):
         return self._log_odds_density(x, failures) + log_choose(x, failures)
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
-        return rng.binomial(broadcast(self.total_count, shape), broadcast(self.probs, shape))
+        return rng.binomial(broadcast(as_integer(self.total_count), shape), broadcast(self.probs, shape))
 
     def _cdf(self, x):
         k, n = np.floor(x), self.total_count
@@ -186,7 +189,7 @@ class Binomial(WithProbability):
         return self.total_count * self.probs * self._failure
 
     def _enumerate(self):
-        return np.arange(common_count(self) + 1)
+        return np.arange(largest_count(self) + 1)
 
 
 class BetaBinomial(Distribution):
@@ -227,14 +230,17 @@ class BetaBinomial(Distribution):
         return constraints.integer_interval(0, self.total_count)
 
     def _log_density(self, x):
-        a, b, failures = self.concentration1, self.concentration0, self.total_count - x
+        return of_counts(x, self.total_count, self._log_mass)
+
+    def _log_mass(self, x, failures):
+        a, b = self.concentration1, self.concentration0
         # Three ratios of gamma functions; beta functions of n + a + b would cancel.
         return log_ways(x, a) + log_ways(failures, b) - log_ways(self.total_count, a + b)
 
     def _draw(self, rng, sample_shape):
         shape = self.shape(sample_shape)
         probs = rng.beta(broadcast(self.concentration1, shape), broadcast(self.concentration0, shape))
-        return rng.binomial(broadcast(self.total_count, shape), probs)
+        return rng.binomial(broadcast(as_integer(self.total_count), shape), probs)
 
     def _mean(self):
         return self.total_count * self.concentration1 / (self.concentration1 + self.concentration0)
@@ -253,7 +259,7 @@ class BetaBinomial(Distribution):
         return as_integer(np.where(peaked, inner, np.where(a < b, 0, n)))
 
     def _enumerate(self):
-        return np.arange(common_count(self) + 1)
+        return np.arange(largest_count(self) + 1)
 
 
 class Geometric(WithProbability):
@@ -591,7 +597,7 @@ class DiscreteUniform(Distribution):
     def __init__(self, low: Array = 0, high: Array = 1, *, validate_args: bool | None = None) -> None:
         super().__init__({"low": low, "high": high}, validate_args=validate_args)
         if validate_args is not False:
-            self._require(np.less_equal(self.low, self.high), "high", f"not below low={self.low}")
+            self._require(np.less_equal(self.low, self.high), "high", "not below low={low}")
 
     @property
     def support(self) -> Constraint:
@@ -601,7 +607,9 @@ class DiscreteUniform(Distribution):
         return self._icdf(noise)
 
     def _log_density(self, x):
-        return -np.log(self.high - self.low + 1.0)
+        # Of the values enumerated over a batch some are beyond an element's own bounds.
+        inside = (x >= self.low) & (x <= self.high)
+        return np.where(inside, -np.log(self.high - self.low + 1.0), -np.inf)
 
     def _cdf(self, x):
         return np.clip((np.floor(x) - self.low + 1.0) / (self.high - self.low + 1.0), 0.0, 1.0)
@@ -624,15 +632,13 @@ class DiscreteUniform(Distribution):
         return np.log(self.high - self.low + 1.0)
 
     def _enumerate(self):
-        bounds = self.low, self.high
-        if any(is_recorded(b) or np.size(b) != 1 for b in bounds):
+        if is_recorded(self.low) or is_recorded(self.high):
             raise ModelError(
-                got="enumerate_support of DiscreteUniform with bounds that differ or depend on draws",
-                expected="the same plain bounds over the whole batch",
+                got="enumerate_support of DiscreteUniform with bounds that depend on draws",
+                expected="plain bounds, numbers or arrays",
                 hint="Categorical with probability 0 outside the bounds",
             )
-        low, high = (int(np.reshape(b, ())) for b in bounds)
-        return np.arange(low, high + 1)
+        return np.arange(int(np.min(self.low)), int(np.max(self.high)) + 1)
 
 
 class DiscretizedLogistic(Distribution):
@@ -850,13 +856,25 @@ class OneHotCategorical(WithProbabilities):
 # -- helpers ---------------------------------------------------------------------------------------
 
 
-def common_count(d: Distribution) -> int:
-    """The one total count of the batch, for enumeration."""
+def of_counts(x: Array, total_count: Array, log_mass: Callable[[Array, Array], Array]) -> Array:
+    """The log mass of x successes and the failures; -inf where a recorded x is above its own of several counts.
+
+    As it is where counts that differ are enumerated together.
+    """
+    failures = total_count - x
+    if not is_recorded(x) or is_recorded(total_count) or np.ndim(total_count) == 0:
+        return log_mass(x, failures)
+    inside = failures >= 0
+    return np.where(inside, log_mass(np.where(inside, x, 0), np.where(inside, failures, total_count)), -np.inf)
+
+
+def largest_count(d: Distribution) -> int:
+    """The largest total count of the batch, for enumeration: beyond an element's own the mass is 0."""
     count = d.parameters["total_count"]
-    if is_recorded(count) or np.min(count) != np.max(count):
+    if is_recorded(count):
         raise ModelError(
-            got=f"enumerate_support of {d!r} with total counts that differ or depend on draws",
-            expected="the same plain total_count over the whole batch",
-            hint="one site per total_count",
+            got=f"enumerate_support of {d!r} with total counts that depend on draws",
+            expected="a plain total_count, a number or an array",
+            hint="counts that are data, or another family",
         )
-    return int(np.max(count))
+    return int(np.max(count, initial=0))

@@ -404,7 +404,7 @@ class LKJCholesky(_Correlations):
 
     `log p(L) = sum_i (n - 1 - i + 2 (concentration - 1)) log L_ii - log c`, i = 1..n-1, in the elements below the
     diagonal. `concentration` 1 is uniform over correlation matrices, larger ones favour weak correlations. Below 1
-    the density has no bound, so no mode. (Lewandowski, Kurowicka and Joe 2009.)
+    the density has no bound, and the mode is NaN. (Lewandowski, Kurowicka and Joe 2009.)
 
     >>> d = LKJCholesky(3, 2.0)
     >>> L = d.sample(0)
@@ -447,8 +447,8 @@ class LKJ(_Correlations):
     """Correlation matrices R with density `det(R)^(concentration - 1)`, the same for every pair of variables.
 
     `log p(R) = (concentration - 1) log det R - log c`, in the elements below the diagonal. `concentration` 1 is
-    uniform over correlation matrices, larger ones favour weak correlations. Below 1 the density has no bound, so
-    no mode. Every correlation is `2 Beta(b, b) - 1`, `b = concentration + n / 2 - 1`.
+    uniform over correlation matrices, larger ones favour weak correlations. Below 1 the density has no bound, and
+    the mode is NaN. Every correlation is `2 Beta(b, b) - 1`, `b = concentration + n / 2 - 1`.
     (Lewandowski, Kurowicka and Joe 2009.)
 
     >>> LKJ(2, 1.0).variance.round(4)

@@ -147,6 +147,14 @@ class _Mixture(Distribution):
     def _cdf(self, x):
         return np.sum(self.mixing_distribution.probs * self._each(lambda c: c.cdf(self._spread(x)), 0), axis=-1)
 
+    def _log_cdf(self, x):
+        tails = self._each(lambda c: c.log_cdf(self._spread(x)), 0)
+        return logsumexp(self.mixing_distribution.logits + tails, axis=-1)
+
+    def _log_survival(self, x):
+        tails = self._each(lambda c: c.log_survival(self._spread(x)), 0)
+        return logsumexp(self.mixing_distribution.logits + tails, axis=-1)
+
     def _average(self, values):
         weights = append_axes(self.mixing_distribution.probs, self.event_dim)
         return np.sum(weights * values, axis=-1 - self.event_dim)

@@ -22,6 +22,7 @@ from ppl.distributions._arrays import (
     quiet,
     within_range,
 )
+from ppl.distributions._tails import log_gamma_entropy, t_entropy
 from ppl.distributions._triangular import (
     ROOT_KINDS,
     Root,
@@ -333,9 +334,7 @@ class MultivariateStudentT(Distribution):
         return per_event(self._widening, 1) * self._root.variance
 
     def _entropy(self):
-        half, n = 0.5 * self.df, self.event_shape[0]
-        spread = (half + 0.5 * n) * (special.digamma(half + 0.5 * n) - special.digamma(half))
-        return self._root.half_log_det + self._log_volume() + spread
+        return self._root.half_log_det + t_entropy(self.df, self.event_shape[0])
 
 
 class ZeroSumNormal(Distribution):
@@ -526,9 +525,8 @@ class Dirichlet(Distribution):
 
     def _entropy(self):
         a, total = self.concentration, np.sum(self.concentration, axis=-1)
-        k = self.event_shape[0]
-        spread = np.sum((a - 1.0) * special.digamma(a), axis=-1)
-        return self._log_normalizer() + (total - k) * special.digamma(total) - spread
+        of_parts = np.sum(log_gamma_entropy(a) + special.digamma(a), axis=-1)
+        return of_parts - log_gamma_entropy(total) - self.event_shape[0] * special.digamma(total)
 
 
 # -- shared ------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from ppl.distributions._arrays import (
     scaled_exp1,
     within_positive,
 )
-from ppl.distributions._tails import log_betainc, log_gammainc, log_gammaincc, log_t_cdf
+from ppl.distributions._tails import log_betainc, log_gamma_entropy, log_gammainc, log_gammaincc, log_t_cdf, t_entropy
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 
@@ -285,7 +285,7 @@ class Gamma(Distribution):
         return special.gammainc(self.concentration, self.rate * np.maximum(x, 0.0))
 
     def _icdf(self, q):
-        return special.gammaincinv(self.concentration, q) / self.rate
+        return np.exp(log_gamma_quantile(self.concentration, q)) / self.rate
 
     def _mean(self):
         return self.concentration / self.rate
@@ -297,8 +297,7 @@ class Gamma(Distribution):
         return self.concentration / (self.rate * self.rate)
 
     def _entropy(self):
-        a = self.concentration
-        return a - np.log(self.rate) + special.gammaln(a) + (1.0 - a) * special.digamma(a)
+        return log_gamma_entropy(self.concentration) + special.digamma(self.concentration) - np.log(self.rate)
 
 
 class Chi2(Distribution):
@@ -342,7 +341,7 @@ class Chi2(Distribution):
         return special.gammainc(0.5 * self.df, 0.5 * np.maximum(x, 0.0))
 
     def _icdf(self, q):
-        return 2.0 * special.gammaincinv(0.5 * self.df, q)
+        return 2.0 * np.exp(log_gamma_quantile(0.5 * self.df, q))
 
     def _mean(self):
         return self.df
@@ -355,7 +354,7 @@ class Chi2(Distribution):
 
     def _entropy(self):
         half = 0.5 * self.df
-        return half + math.log(2.0) + special.gammaln(half) + (1.0 - half) * special.digamma(half)
+        return log_gamma_entropy(half) + special.digamma(half) + math.log(2.0)
 
 
 class InverseGamma(Distribution):
@@ -415,8 +414,7 @@ class InverseGamma(Distribution):
         return self.rate * self.rate * shape
 
     def _entropy(self):
-        a = self.concentration
-        return a + np.log(self.rate) + special.gammaln(a) - (1.0 + a) * special.digamma(a)
+        return log_gamma_entropy(self.concentration) - special.digamma(self.concentration) + np.log(self.rate)
 
 
 class Weibull(Distribution):
@@ -616,9 +614,7 @@ class HalfStudentT(Distribution):
         return self.scale * self.scale * above(self.df, 2.0, spread, np.inf)
 
     def _entropy(self):
-        half = 0.5 * self.df
-        spread = (half + 0.5) * (special.digamma(half + 0.5) - special.digamma(half))
-        return spread + 0.5 * np.log(self.df) + log_beta_half(half) + np.log(0.5 * self.scale)
+        return t_entropy(self.df) + np.log(0.5 * self.scale)
 
 
 class LogLogistic(Distribution):
@@ -675,7 +671,7 @@ class LogLogistic(Distribution):
 
     def _mode(self):
         s = self.scale
-        return np.exp(self.loc) * -above(-s, -1.0, lambda s: -np.power((1.0 + s) / (1.0 - s), -s), 0.0)
+        return np.exp(self.loc) * above(-s, -1.0, lambda s: np.power((1.0 + s) / (1.0 - s), -s), 0.0)
 
     def _variance(self):
         first, second = self._moment(1), self._moment(2)
@@ -751,9 +747,9 @@ class FisherSnedecor(Distribution):
         return above(self.df2, 4.0, shape, np.inf)
 
     def _entropy(self):
-        a, b, digamma = 0.5 * self.df1, 0.5 * self.df2, special.digamma
-        spread = (1.0 - a) * digamma(a) - (1.0 + b) * digamma(b) + (a + b) * digamma(a + b)
-        return special.betaln(a, b) + np.log(self.df2 / self.df1) + spread
+        a, b = 0.5 * self.df1, 0.5 * self.df2
+        log_mean = special.digamma(a) - special.digamma(b) + np.log(self.df2 / self.df1)
+        return log_gamma_entropy(a) + log_gamma_entropy(b) - log_gamma_entropy(a + b) + log_mean
 
 
 class Rayleigh(Distribution):

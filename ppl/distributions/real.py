@@ -19,7 +19,7 @@ from scipy import special
 from ppl.array import agreeing, logit_beta_quantile, softplus
 from ppl.distributions import constraints
 from ppl.distributions._arrays import above, broadcast, cotangent, draw_student, exp_within, log_beta_half
-from ppl.distributions._tails import log_skew_cdf, log_t_cdf
+from ppl.distributions._tails import log_skew_cdf, log_t_cdf, t_entropy
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array
 
@@ -198,9 +198,7 @@ class StudentT(Distribution):
         return np.where(self.df > 1.0, finite, np.nan)
 
     def _entropy(self):
-        half = 0.5 * self.df
-        spread = (half + 0.5) * (special.digamma(half + 0.5) - special.digamma(half))
-        return spread + 0.5 * np.log(self.df) + log_beta_half(half) + np.log(self.scale)
+        return t_entropy(self.df) + np.log(self.scale)
 
 
 class Laplace(Distribution):
@@ -430,8 +428,7 @@ class SkewNormal(Distribution):
         return log_skew_cdf((self.loc - x) / self.scale, -self.alpha)
 
     def _cdf(self, x):
-        z = (x - self.loc) / self.scale
-        return special.ndtr(z) - 2.0 * special.owens_t(z, self.alpha)
+        return np.exp(self._log_cdf(x))
 
     def _standard_mean(self):
         return math.sqrt(2.0 / math.pi) * (self.alpha / np.sqrt(1.0 + self.alpha * self.alpha))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.array import agreeing, is_recorded
 from ppl.distributions import constraints
-from ppl.distributions._arrays import is_infinite, quiet
+from ppl.distributions._arrays import float_type, is_infinite, quiet
 from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import Array, Constraint
 from ppl.distributions.real import Cauchy
@@ -23,8 +23,10 @@ class TruncatedDistribution(Distribution):
     from the lower tail or from the upper one, whichever the interval lies in. So they are exact as far out as the
     base's log_cdf and log_survival are: at any distance for Normal, LogNormal, HalfNormal, Cauchy, Logistic, Laplace,
     Gumbel, Exponential, Weibull, Rayleigh, Gompertz and Pareto; down to a mass of 1e-300 for StudentT, Gamma and Beta;
-    for others down to 1e-16 in the upper tail. Draws are explicit in the base's icdf, and move with all parameters
-    and both bounds.
+    for others down to 1e-16 in the upper tail; a mixture is as exact as its components. Draws are explicit in the
+    base's icdf, and move with all parameters and both bounds (of a normal, beyond 1e4 scales, `TruncatedNormal` keeps
+    more of their digits); of a base without an icdf, as a mixture or a skew normal, they come by bisection of the cdf,
+    and have no path.
 
     The base has a cdf, a continuous support and no event axes (a ModelError otherwise).
 
@@ -74,7 +76,7 @@ class TruncatedDistribution(Distribution):
                 inside = (bound >= ends[0]) & (bound <= ends[1]) & np.isfinite(bound)
                 self._require(inside, name, f"finite, and at the edge of the base's support or inside: {support}")
         if self.low is not None and self.high is not None:
-            self._require(np.less(self.low, self.high), "high", f"above low={self.low}")
+            self._require(np.less(self.low, self.high), "high", "above low={low}")
 
     @property
     def support(self) -> Constraint:
@@ -100,7 +102,7 @@ class TruncatedDistribution(Distribution):
 
     def has(self, name: str) -> bool:
         """Whether `name` is known for this distribution, which may need it known for the base."""
-        known = {"icdf": "icdf", "sample": "icdf", "from_noise": "icdf", "mode": "mode"}
+        known = {"icdf": "icdf", "from_noise": "icdf", "mode": "mode"}
         return self.base_dist.has(known[name]) if name in known else super().has(name)
 
     def _tails(self):
@@ -121,7 +123,7 @@ class TruncatedDistribution(Distribution):
         return top if gap is None else top + np.log(-np.expm1(gap))
 
     def _log_density(self, x):
-        return self.base_dist._log_density(x) - self._log_mass()
+        return self.base_dist.log_prob_inside(x) - self._log_mass()
 
     def from_noise(self, noise: Array) -> Array:
         base, (side, top, gap) = self.base_dist, self._tails()
@@ -134,7 +136,30 @@ class TruncatedDistribution(Distribution):
                 half = math.log(0.5)
                 upper, lower = base._isf_exp(agreeing(side, log_q, half)), base._icdf_exp(agreeing(side, half, log_q))
                 draw = agreeing(side, upper, lower)
-        draw = draw if self.low is None else np.maximum(draw, self.low)  # against rounding
+        return self._inside(draw)
+
+    def _draw(self, rng, sample_shape):
+        """Where the base has no quantile function the cdf is inverted by bisection, in the distance from a bound."""
+        if self.base_dist.has("icdf"):
+            return super()._draw(rng, sample_shape)
+        if self.low is None and self.high is None:
+            return self.base_dist.expand(self.batch_shape).sample(rng, sample_shape)
+        kind = float_type(self.base_dist.sample(0))
+        end, side = (self.high, -1.0) if self.low is None else (self.low, 1.0)
+        level, most = rng.random(self.shape(sample_shape)), np.log(np.finfo(kind).max)
+        if self.low is not None and self.high is not None:
+            most = np.log(self.high - self.low)
+        short, long = np.full(level.shape, np.log(np.finfo(kind).tiny)), np.broadcast_to(most, level.shape)
+        with quiet():
+            for _ in range(70):
+                middle = 0.5 * (short + long)
+                below = self.cdf(end + side * np.exp(middle)) * side > level * side
+                short, long = np.where(below, short, middle), np.where(below, middle, long)
+            return self._inside((end + side * np.exp(0.5 * (short + long))).astype(kind))
+
+    def _inside(self, draw):
+        """A draw against rounding at the bounds."""
+        draw = draw if self.low is None else np.maximum(draw, self.low)
         return draw if self.high is None else np.minimum(draw, self.high)
 
     def _icdf(self, q):

@@ -5,7 +5,7 @@ ModelGraph + guide --derive--> Derivation(terms, program) --choose--> Plan --Obj
 
 from .bounds import ELBO, IWAE, FreeBits, Renyi, check_bound, weight_at
 from .choose import Choice, Plan, choose, exact_reason
-from .derivation import Derivation, FactorFacts, Problem, Term, derive, problem
+from .derivation import Derivation, FactorFacts, Problem, Term, derive, network_of, problem
 from .eager import EagerObjective
 from .enumeration import listed
 from .measure import GradientRecord, gradient
@@ -37,6 +37,7 @@ __all__ = [
     "gradient",
     "listed",
     "minibatches",
+    "network_of",
     "objective_of",
     "problem",
     "weight_at",

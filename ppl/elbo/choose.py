@@ -100,7 +100,8 @@ class Plan:
 def choose(d: Derivation, overrides: Mapping[str, str] | None = None, *, multiple: bool = False) -> Plan:
     """The estimator of every term, with the reason; `multiple`: for a bound of several samples."""
     bits = {f.name: 1 << i for i, f in enumerate(d.factors)}
-    parameter_bits = {n: 1 << (len(bits) + i) for i, n in enumerate(d.parameter_inputs)}
+    learned = (n for n in d.parameter_inputs if d.parameters[n].learned)
+    parameter_bits = {n: 1 << (len(bits) + i) for i, n in enumerate(learned)}
     inputs = {d.parameter_inputs[n]: bit for n, bit in parameter_bits.items()}
     positive = [i for n, i in d.parameter_inputs.items() if constraints.within(d.parameters[n].constraint, NONNEGATIVE)]
     seen = flow(d.program, bits, inputs, positive)

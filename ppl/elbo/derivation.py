@@ -9,7 +9,7 @@ entropy. Each term has its plates' scale; what it depends on is read off the pro
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -115,6 +115,7 @@ class Derivation:
     arguments: dict[str, tuple[Argument, ...]]  # of the sites' families
     states: States | None = None  # the finite sites that are summed out
     networks: tuple[str, ...] = ()  # modules whose weights are learned
+    updates: Mapping[str, int] = field(default_factory=dict)  # outputs with what states are after a step
     trains_apart: bool = False  # is it of a step of a fit, where the model is another one than elsewhere?
 
     @property
@@ -148,6 +149,11 @@ class Derivation:
         for name, i in self.parameter_inputs.items():
             out[i] = self.narrowed(self.rows_of(name, values[name], indices))
         return out
+
+    @property
+    def states_kept(self) -> tuple[str, ...]:
+        """Names of what is kept from step to step and not learned (`ppl.state`)."""
+        return tuple(n for n, x in self.parameters.items() if not x.learned)
 
     def other_inputs(self, indices: Mapping[str, Any], noise: Mapping[str, Any]) -> list:
         """The inputs that are no parameters, in order."""
@@ -214,8 +220,13 @@ class Problem:
 
 
 @paused_collector()
-def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0) -> Problem:
-    """Record the model by itself; what the user does with the arguments later changes nothing."""
+def problem(
+    model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: bool = False, seed: int = 0, other: bool = False
+) -> Problem:
+    """Record the model by itself; what the user does with the arguments later changes nothing.
+
+    `other`: on other data than those of the fit, which may be fewer than a minibatch without a word.
+    """
     args, kwargs = own_argument(args), own_argument(dict(kwargs))
     free: set[str] = set()  # sites that no handler gives a value
 
@@ -232,7 +243,8 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
         )
     if not eager:
         _check_flat(graph)
-    _note_small_plates(recorded.sites)
+    if not other:
+        _note_small_plates(recorded.sites)
     shapes = {
         s.name: unconstrained_shape(s)
         for s in recorded.of_kind(observed=False)
@@ -241,7 +253,7 @@ def problem(model: Callable, args: tuple, kwargs: Mapping[str, Any], *, eager: b
     narrow = recorder.saw_float32 or float32_in((args, dict(kwargs)))
     dtype = np.dtype(np.float32 if narrow else np.float64)
     decision = Decision() if eager else _decide(recorded, free, graph)
-    apart = recorder.asked_training or "modules" in recorder.run
+    apart = recorder.asked_training or not {"modules", "states"}.isdisjoint(recorder.run)
     return Problem(model, args, kwargs, graph, shapes, recorded.sites, dtype, decision=decision, trains_apart=apart)
 
 
@@ -352,7 +364,7 @@ def derive(
         training=training,
     )
     recorder.ways = {} if pointwise else {n: e.way for n, e in asked.items() if e.way is not None}
-    assembly.run_guide(recorder, p.args, p.kwargs)
+    assembly.run_guide(recorder, p.model, p.args, p.kwargs)
     recorded = record_model(p.model, p.args, p.kwargs, recorder)
     if not eager:  # a path need not have every site
         assembly.check()
@@ -375,7 +387,8 @@ def derive(
     reads = _reads_through(tape, bits, {id(x): at_states for x in summed.values()})
 
     def density(site: Site) -> str:
-        given = ", ".join(p for p in parents.get(site.name, ()) if p != f"{site.name}_unobserved")
+        read = [p for p in parents.get(site.name, ()) if p != f"{site.name}_unobserved"]
+        given = ", ".join(dict.fromkeys(network_of(p, recorder.networks) or p for p in read))
         return f"p({site.name} | {given})" if given else f"p({site.name})"
 
     for site in recorded.of_kind():
@@ -444,6 +457,7 @@ def derive(
         guides[f.name] = tuple(output(a) for a in arrays), rebuild
     branches = tuple(output(b) for b in tape.branches)
     arguments = {s.name: _arguments(s.fn, output) for s in recorded.of_kind()}
+    updates = {n: output(x) for n, x in recorder.updates.items()} if training else {}
     d = Derivation(
         program_of(tape, outputs),
         tuple(terms),
@@ -460,6 +474,7 @@ def derive(
         tuple(x.value for x in tape.inputs),
         {n: found for n, found in arguments.items() if found},
         networks=recorder.networks,
+        updates=updates,
         trains_apart=training and recorder.asked_training,
     )
     if summed:
@@ -469,6 +484,11 @@ def derive(
         return d
     by_estimator = {e: {f.name for f in facts if f.estimator == e} for e in ("exact", None)}
     return integrated(d, by_estimator["exact"], by_estimator[None])
+
+
+def network_of(name: str, networks: Sequence[str]) -> str:
+    """The network whose weight this is; "" where it is none's."""
+    return next((n for n in networks if name.startswith(f"{n}.")), "")
 
 
 def _arguments(d: Any, output: Callable) -> tuple[Argument, ...]:

@@ -418,7 +418,7 @@ class Objective:
         with paused_collector():
             if values_of is None:
                 own = [tape.input(np.zeros(d.program.inputs[i].shape), n) for n, i in d.parameter_inputs.items()]
-                scalar, bound, kept = self.on_tape(*self._inputs_and_states(tape, own, particles))
+                scalar, bound, kept = self.on_tape(*self.inputs_and_states(tape, own, particles))
                 return program_of(tape, [scalar, bound, *pull_through(tape, scalar, own), *kept], TRANSPARENT)
             x = tape.input(np.zeros(sum(map(np.size, raw))), "coordinates")
             beside = [tape.input(r, "rows") for r in rows]
@@ -430,12 +430,12 @@ class Objective:
             pieces = _split(x, raw)
             values = values_of(*pieces, *further)
             own = [values[n] for n in d.parameter_inputs]
-            scalar, bound, kept = self.on_tape(*self._inputs_and_states(tape, own, particles))
+            scalar, bound, kept = self.on_tape(*self.inputs_and_states(tape, own, particles))
             slopes = pull_through(tape, scalar, [*pieces, *beside])
             vector = _joined([reshape(g, (np.size(g),)) for g in slopes[: len(pieces)]])
             return program_of(tape, [scalar, bound, vector, *slopes[len(pieces) :], *kept], TRANSPARENT)
 
-    def _inputs_and_states(self, tape: Tape, own: Sequence[Any], particles: int) -> tuple[list, int, list]:
+    def inputs_and_states(self, tape: Tape, own: Sequence[Any], particles: int) -> tuple[list, int, list]:
         rest = self._with_rest(tape, own, particles)
         rest += [tape.input(np.ones((), tape.dtype), f"weight of {site}") for site in self.weighted]
         return rest, particles, [tape.input(np.zeros_like(x), "state") for x in self.start]

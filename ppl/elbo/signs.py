@@ -18,7 +18,8 @@ NONNEGATIVE = 1  # zero or more
 UNIT = 2  # from zero to one, which is nonnegative too
 UNKNOWN = 0
 
-_ALWAYS = {np.exp, np.abs, np.sqrt, np.cosh, op.softplus.run, np.arccosh, np.exp2, special.gamma, special.gammainc}
+_ALWAYS = {np.exp, np.abs, np.sqrt, np.cosh, op.softplus.run, np.arccosh, np.exp2}
+_ALWAYS |= {special.gamma, special.gammainc, special.erfcx}
 _IN_UNIT = {special.expit, special.ndtr}
 _KEEPING = {
     op.reshape.run, op.broadcast.run, op.transpose.run, op.index.run, op.draw_of.run, op.stop_gradient.run, op.cast.run,

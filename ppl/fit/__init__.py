@@ -1,6 +1,6 @@
 """Results: the fit, its marginals, predictions, table, verdict and explanation."""
 
-from .evaluate import Bound, evaluate
+from ..algorithms.evaluate import Bound, evaluate
 from .files import continued, keeping, kept, load
 from .fit import Fit
 from .marginals import Marginal

@@ -33,7 +33,7 @@ WORK = 20_000_000  # counted cost of all moves
 def drifts(solution: Solution, seed: int) -> tuple[str, ...]:
     """Sentences about the sites in whose direction the bound has no maximum."""
     d, objective = solution.derivation, solution.objective
-    if solution.executor != "numpy" or d.index_inputs or solution.interrupted or not objective.climbs:
+    if solution.executor == "eager" or d.index_inputs or solution.interrupted or not objective.climbs:
         return ()
     if objective.plan.any_score or len(d.factors) * 6 * DRAWS * objective.values.work > WORK:
         return ()

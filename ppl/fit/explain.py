@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..algorithms.evaluate import Bound
 from ..array import unrolled
 from ..elbo import Derivation, Plan, Problem, exact_reason, listed
 from ..elbo.estimators import exact
 from ..guides import CLOSED
-from .evaluate import Bound
 from .formulas import formulas
 from .summary import number
 

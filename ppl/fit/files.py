@@ -23,6 +23,7 @@ import numpy as np
 from .. import optim
 from ..algorithms import ALGORITHMS, Keep, Run, Solution, State, rewritten
 from ..algorithms.coordinates import Coordinates
+from ..algorithms.evaluate import Bound
 from ..algorithms.noise import Stream, draw, generator
 from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
 from ..algorithms.tables import Table, tables_at
@@ -33,16 +34,15 @@ from ..guides import Families
 from ..model.calls import refuse_own_names
 from ..version import __version__
 from . import store
-from .evaluate import Bound
 from .fit import Fit
 from .tree import check_shapes, check_tree, damaged, fits
 from .verdict import Verdict
 from .weights import Ratios, pointwise
 
-FORMAT = 1  # of the files
+FORMAT = 2  # of the files
 SHARE = 20  # how much longer a run goes on between two writings than one of them takes
 CUT_OFF = "the run was cut off: this is where it stood when it was last kept"
-FREE = ("steps", "callback", "checkpoint", "checkpoint_every")  # settings that may change on the way
+FREE = ("steps", "epochs", "callback", "checkpoint", "checkpoint_every")  # settings that may change on the way
 
 
 # -- writing -------------------------------------------------------------------------------------------
@@ -124,10 +124,14 @@ def _of_algorithm(algorithm: Any) -> dict | None:
     settings = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm) if f.init}
     if not isinstance(init := settings.get("init"), str):  # where it began says nothing about how it goes on
         settings["init"] = store.digest(getattr(init, "params", init))
+    if settings.get("held_out") is not None:
+        settings["held_out"] = store.digest(settings["held_out"])
     optimizer = settings.get("optimizer")
     if optimizer is not None:
         ours = optim.OPTIMIZERS.get(type(optimizer).__name__) is type(optimizer)
-        of = [type(optimizer).__name__, {f.name: getattr(optimizer, f.name) for f in dataclasses.fields(optimizer)}]
+        of = _of_record(optimizer)
+        of[1]["step_size"] = _of_schedule(of[1].get("step_size"))
+        ours &= not isinstance(of[1]["step_size"], store.Missing)
         settings["optimizer"] = of if ours else store.Missing(type(optimizer).__name__)
     bound = settings.get("bound")
     if bound is not None:
@@ -142,6 +146,18 @@ def _of_algorithm(algorithm: Any) -> dict | None:
     if settings.get("checkpoint") is not None:
         settings["checkpoint"] = os.fspath(settings["checkpoint"])
     return {"name": algorithm.name, "settings": {n: x for n, x in settings.items() if not callable(x)}}
+
+
+def _of_record(x: Any) -> list:
+    return [type(x).__name__, {f.name: getattr(x, f.name) for f in dataclasses.fields(x)}]
+
+
+def _of_schedule(size: Any) -> Any:
+    """A step size: a number, or one of our schedules by its name and fields."""
+    if not callable(size):
+        return size
+    ours = optim.SCHEDULES.get(type(size).__name__) is type(size)
+    return _of_record(size) if ours else store.Missing("a schedule")
 
 
 def _of_run(run: Run) -> dict:
@@ -160,6 +176,10 @@ def _of_run(run: Run) -> dict:
         "history": run.history,
         "notes": run.notes,
         "doubts": run.doubts,
+        "trained": run.trained,
+        "states": dict(state.states),
+        "kept_states": run.kept_states and dict(run.kept_states),
+        "held_out": run.held_out,
     }
 
 
@@ -295,7 +315,7 @@ def continued(
         hint = f"another checkpoint, or without the file '{os.fspath(path)}' if it is of no more use"
         raise DataError(f"a checkpoint that is of another run: {error.got}", error.expected, hint) from None
     s = saved.solution
-    left = algorithm.steps - s.steps
+    left = steps_of(algorithm, saved.problem) - s.steps
     if saved.finished and (s.run is None or s.converged or left <= 0 or (not s.interrupted and s.stop_reason == ASKED)):
         return _judged(saved)
     return go_on(saved.problem, saved.guide, s, algorithm, seed, progress)
@@ -312,6 +332,11 @@ def go_on(p: Problem, guide: Any, s: Solution, algorithm: Any, seed: int, progre
     if path is not None:
         save(fit, path)
     return fit
+
+
+def steps_of(algorithm: Any, p: Problem) -> int:
+    """How many steps an algorithm takes at most."""
+    return algorithm.steps_for(p.graph.plates) if hasattr(algorithm, "steps_for") else algorithm.steps
 
 
 def _check_same(saved: Saved, algorithm: Any, guide: Any, seed: int) -> None:
@@ -350,6 +375,8 @@ def _restored(
             f"format {FORMAT} or older",
             "a newer version of ppl",
         )
+    if tree["format"] == 1 and isinstance(tree.get("run"), dict):  # which knew of no training
+        tree["run"] = {**tree["run"], "trained": False, "states": {}, "kept_states": None, "held_out": ()}
     check_tree(tree)
     args, kwargs = _arguments(tree, model, args, kwargs)
     guide, seed, eager = _guide(tree, guide), tree["seed"], tree["executor"] == "eager"
@@ -375,7 +402,7 @@ def _restored(
         if run is None:
             got = "a checkpoint whose optimizer is of a class of its own"
             raise DataError(got, "the optimizer beside it", "ppl.infer(...) with the algorithm of the checkpoint")
-        values, history, notes = run.where.concrete(*run.best), run.history, run.notes
+        values, history, notes = run.values, run.history, run.notes
         reason, converged, steps, interrupted, doubts = CUT_OFF, False, run.state.step, True, run.doubts
     executor = tree["executor"]
     s = Solution(values, history, reason, converged, steps, objective, executor, tuple(notes), interrupted, run)
@@ -464,11 +491,11 @@ def _algorithm(tree: Mapping[str, Any] | None) -> Any:
     if tree is None or tree["name"] not in ALGORITHMS:
         return None
     kind, settings = ALGORITHMS[tree["name"]], dict(tree["settings"])
-    if "optimizer" in settings:
+    if settings.get("optimizer") is not None:
         if isinstance(settings["optimizer"], store.Missing):
             return None
         settings["optimizer"] = _optimizer(settings["optimizer"])
-    if isinstance(settings.get("weights"), store.Missing):
+    if isinstance(settings.get("weights"), store.Missing) or settings.get("held_out") is not None:
         return None
     if "bound" in settings:
         settings["bound"] = _bound_of(settings["bound"])
@@ -488,8 +515,15 @@ def _algorithm(tree: Mapping[str, Any] | None) -> Any:
 
 def _optimizer(held: Any) -> Any:
     """One of ours, from its name and its settings."""
-    if fits(held, tuple[str, dict[str, float]]) and held[0] in optim.OPTIMIZERS:
-        kind, settings = optim.OPTIMIZERS[held[0]], held[1]
+    if fits(held, tuple[str, dict[str, Any]]) and held[0] in optim.OPTIMIZERS:
+        kind, settings = optim.OPTIMIZERS[held[0]], dict(held[1])
+        schedule = settings.get("step_size")
+        if fits(schedule, tuple[str, dict[str, float | tuple[float, ...]]]) and schedule[0] in optim.SCHEDULES:
+            of, fields = optim.SCHEDULES[schedule[0]], schedule[1]
+            if set(fields) == {f.name for f in dataclasses.fields(of)}:
+                settings["step_size"] = of(**{n: tuple(x) if isinstance(x, list) else x for n, x in fields.items()})
+        if not all(fits(x, float) for n, x in settings.items() if n != "step_size" or not callable(x)):
+            raise damaged(f"the optimizer {held!r}")
         if set(settings) == {f.name for f in dataclasses.fields(kind)}:
             return kind(**settings)
     raise damaged(f"the optimizer {held!r}")
@@ -527,11 +561,16 @@ def _with_members(plan: Plan, members: Mapping[str, tuple[str, str]]) -> Plan:
 
 def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: bool) -> Run:
     """The run of a file, in the coordinates of this derivation."""
-    d, optimizer = objective.derivation, algorithm.optimizer
+    d, trained = objective.derivation, tree["trained"] and not eager
+    optimizer = algorithm.the_optimizer(trained) if hasattr(algorithm, "the_optimizer") else algorithm.optimizer
     shapes = {n: x.init.shape for n, x in d.parameters.items()}
     check_shapes("the parameters of a run", tree["origin"], shapes)
     check_shapes("the start of a run", tree["start"], shapes)
-    where = Coordinates.at(d, tree["origin"], tables=not eager)
+    where = Coordinates.at(d, tree["origin"], tables=not eager, absolute=trained)
+    states = {n: x.init.shape for n, x in d.parameters.items() if not x.learned}
+    for held in (tree["states"], tree["kept_states"]) if trained else ():
+        if held is not None:
+            check_shapes("states", held, states)
     step, x, moments, rate, skipped = tree["state"]
     tables = tables_at(where, d, optimizer)
     beside, size = {n: t.x.shape for n, t in tables.items()}, (where.size,)
@@ -549,13 +588,14 @@ def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: b
     if baselines:
         there, here = ({str(i): x for i, x in enumerate(xs)} for xs in (baselines, objective.start))
         check_shapes("states of control variates", there, {n: np.shape(x) for n, x in here.items()})
-    state = State(step, x, _moments(optimizer.init(x), moments), rate, skipped, tables, baselines)
+    moments = _moments(optimizer.init(x), moments)
+    state = State(step, x, moments, rate, skipped, tables, baselines, dict(tree["states"]))
     windows = tuple(Window(float(e), w) for e, w in zip(*tree["windows"], strict=True))
     answer = tree["answer"] and Point(*tree["answer"])
     start, sums, notes = tree["start"], Sums(*tree["sums"]), tuple(tree["notes"])
-    return Run(
-        where, state, start, windows, sums, answer, tree["converged"], tree["history"], notes, tuple(tree["doubts"])
-    )
+    of_training = trained, tuple(map(tuple, tree["held_out"])), tree["kept_states"]
+    converged, history, doubts = tree["converged"], tree["history"], tuple(tree["doubts"])
+    return Run(where, state, start, windows, sums, answer, converged, history, notes, doubts, *of_training)
 
 
 def _table(fresh: Table, x: np.ndarray, moments: Any, average: np.ndarray, visits: np.ndarray) -> Table:

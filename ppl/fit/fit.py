@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..algorithms import Bar, Solution
+from ..algorithms.evaluate import Bound, evaluate
 from ..algorithms.noise import Stream, draw, generator
 from ..array import compile_program, is_recorded, prune
-from ..elbo import Derivation, EagerObjective, FactorFacts, Finite, Problem, derive
+from ..elbo import Derivation, EagerObjective, FactorFacts, Finite, Problem, derive, network_of
 from ..elbo.flow import flow
-from ..errors import ModelError
+from ..errors import ModelError, PPLError
 from ..graph import ModelGraph
 from ..guides import Joint
 from ..model import RowTable
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 from ..model.missing import part_name
-from .evaluate import Bound, evaluate
 from .explain import explain
 from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_states, from_weighted, joined
 from .predictive import Draws, posterior_predictive
@@ -32,7 +32,9 @@ from .verdict import Verdict, judge
 from .weights import EXACT, Ratios, log_evidence, weigh
 
 if TYPE_CHECKING:
+    from .amortized import Gap
     from .heldout import Predictive
+    from .information import Information, LogLikelihood
 
 SUMMARY_DRAWS = 4000
 LARGEST_TABLE = 100_000  # numbers of a site that a table shows
@@ -90,6 +92,12 @@ class Fit:
     def history(self) -> np.ndarray:
         """The bound's estimate at every step."""
         return self.solution.history
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """The bound on held-out data in training: rows (step, bound)."""
+        run = self.solution.run
+        return np.array(run.held_out if run is not None else (), dtype=float).reshape(-1, 2)
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -330,6 +338,13 @@ class Fit:
         at = len(self.problem.sites[site].fn.batch_shape) + plate.dim
         return joined(site, parts, at, plate.size)
 
+    def guide_of(self, site: str) -> Any:
+        """q of a site of its own, at the parameters found; None where it depends on other draws."""
+        factor = self._factors.get(site)
+        if factor is None or self._guides[factor.name] is None or len(factor.sites) != 1:
+            return None
+        return self._full.guides[factor.name][1](self._guides[factor.name])
+
     @cached_property
     def _factors(self) -> dict[str, FactorFacts]:
         """The factor that decides each site."""
@@ -486,8 +501,147 @@ class Fit:
         check_call(self.problem.model, args, kwargs)
         num_samples, seed = self._asked(num_samples, seed)
         resample = self.verdict.corrected if resample is None else resample
+        amortized = self._on(args, kwargs, seed)
+        if amortized is not None:
+            draws = {**amortized._everything(num_samples, seed)}
+            return amortized._predict(draws, args, kwargs, num_samples, seed, (), False)
         draws = self._some(num_samples, seed, resample, "fit.predict(resample=True)")
         return self._predict(draws, args, kwargs, num_samples, seed, new, resample)
+
+    def posterior(self, *args: Any, seed: int | None = None, **kwargs: Any) -> Fit:
+        """The posterior on other data, of any size, by the networks of an amortised guide: no step is taken.
+
+        Arguments are the model's. What comes back is a Fit of these data: its marginals, draws, bound and verdict;
+        parameters, and the guide of what is outside plates, are those of this fit.
+
+        Raises
+        ------
+        GuideError
+            where the guide has parameters for each row of the data: only networks know others.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model(y):
+        ...     a, b = ppl.param("a", 0.0), ppl.param("b", 0.5)
+        ...     with ppl.plate("rows", len(y)):
+        ...         z = ppl.sample("z", dist.Normal(0, 1), guide=dist.Normal(a + b * y, 0.7))
+        ...         ppl.sample("y", dist.Normal(z, 1), obs=y)
+        >>> fit = ppl.infer(model, np.linspace(-2, 2, 9), progress=False)
+        >>> fit.posterior(np.array([1.0, 3.0]))["z"].mean.round(1)
+        array([0.5, 1.5])
+        """
+        refuse_own_names(self.problem.model, ("seed",), "fit.posterior")
+        check_call(self.problem.model, args, kwargs)
+        _, seed = self._asked(1, seed)
+        from .amortized import applied
+
+        return applied(self, args, kwargs, seed)
+
+    def log_likelihood(self, *args: Any, samples: int = 100, seed: int | None = None, **kwargs: Any) -> LogLikelihood:
+        """Estimates of log p(x) of every datum by importance weights, where all latents stand in the plate of the data.
+
+        log of the mean of `samples` weights p(x, z) / q(z | x): in expectation it rises with `samples` to log p(x)
+        (Burda, Grosse and Salakhutdinov 2016). Without arguments the data of the fit are used, with them others,
+        which an amortised guide takes. The result has `.value` of all data, its standard error `.se`, and `.each`.
+
+        Raises
+        ------
+        ModelError
+            where a latent or an observation stands outside the plate.
+        GuideError
+            for other data, where the guide has parameters for each row.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model(y):
+        ...     with ppl.plate("rows", len(y)):
+        ...         z = ppl.sample("z", dist.Normal(0, 1))
+        ...         ppl.sample("y", dist.Normal(z, 1), obs=y)
+        >>> fit = ppl.infer(model, np.array([0.0, 1.0, 2.0]), progress=False)
+        >>> exact = dist.Normal(0, 2**0.5).log_prob(np.array([0.0, 1.0, 2.0]))
+        >>> bool(np.allclose(fit.log_likelihood().each, exact, atol=0.02))
+        True
+        """
+        from .information import log_likelihood
+
+        refuse_own_names(self.problem.model, ("samples", "seed"), "fit.log_likelihood")
+        samples, seed = self._asked(samples, seed)
+        return log_likelihood(self._of(args, kwargs, seed), samples, seed)
+
+    def information(self, *args: Any, draws: int = 16, seed: int | None = None, **kwargs: Any) -> Information:
+        """Rate, distortion, mutual information I(z; x) between bounds, and active units, in nats per datum.
+
+        Of the data of the fit, or with arguments of other data, which an amortised guide takes. See `Information`.
+
+        Raises
+        ------
+        ModelError
+            where a latent stands outside the plate of the data, or its guide depends on another draw.
+
+        >>> import ppl, ppl.distributions as dist
+        >>> def model(y):
+        ...     with ppl.plate("rows", len(y)):
+        ...         z = ppl.sample("z", dist.Normal(0, 1))
+        ...         ppl.sample("y", dist.Normal(z, 1), obs=y)
+        >>> y = 2**0.5 * np.random.default_rng(0).normal(size=500)
+        >>> found = ppl.infer(model, y, progress=False).information()
+        >>> bool(abs(found.at_least.value - 0.5 * np.log(2)) < 0.1), found.active
+        (True, 1)
+        """
+        from .information import information
+
+        refuse_own_names(self.problem.model, ("draws", "seed"), "fit.information")
+        draws, seed = self._asked(draws, seed)
+        return information(self._of(args, kwargs, seed), draws, seed)
+
+    def _of(self, args: tuple, kwargs: dict, seed: int) -> Fit:
+        """The fit on other data, where there are any."""
+        from .amortized import applied
+
+        if not args and not kwargs:
+            return self
+        check_call(self.problem.model, args, kwargs)
+        return applied(self, args, kwargs, seed, judged=False)
+
+    def amortization_gap(self, *args: Any, steps: int = 1000, seed: int | None = None, **kwargs: Any) -> Gap:
+        """How much bound the networks of an amortised guide lose to guides of each datum's own.
+
+        Every latent of a plate gets a Normal of its own on the unconstrained axis, which begins with the moments
+        of the network's answer and is optimised for so many steps at most; the model's parameters stay. Without
+        arguments the data of the fit are used. `.gap` is the difference of the bounds, with its standard error
+        `.se`; `.fit` is the optimised fit. Where the network's family is richer than a Normal the gap may be negative.
+
+        Cremer, Li and Duvenaud 2018, "Inference suboptimality in variational autoencoders", section 3.
+
+        Raises
+        ------
+        GuideError
+            where the guide has parameters for each row, or the model latents outside plates.
+        """
+        refuse_own_names(self.problem.model, ("seed", "steps"), "fit.amortization_gap")
+        if not args and not kwargs:
+            args, kwargs = self.problem.args, dict(self.problem.kwargs)
+        check_call(self.problem.model, args, kwargs)
+        _, seed = self._asked(1, seed)
+        from .amortized import gap
+
+        return gap(self, args, kwargs, count_of("steps", steps), seed)
+
+    def _on(self, args: tuple, kwargs: dict, seed: int) -> Fit | None:
+        """This fit on other data, where its guide has networks and takes them; None elsewhere."""
+        same = args is self.problem.args or not self._amortized
+        if same or self.executor == "eager":
+            return None
+        from .amortized import applied
+
+        try:
+            return applied(self, args, kwargs, seed, judged=False)
+        except (PPLError, TypeError, AttributeError):  # observations that are None, say: the prior then
+            return None
+
+    @property
+    def _amortized(self) -> bool:
+        """May the guide be that of other data, too?"""
+        inline = any(s.guide is not None for s in self.problem.sites.values())
+        return self.guide == "amortized" or inline or callable(self.guide)
 
     def _predict(
         self,
@@ -530,7 +684,7 @@ class Fit:
         >>> len(fit.resume(steps=30, progress=False).history)
         100
         """
-        from .files import go_on
+        from .files import go_on, steps_of
 
         run, algorithm = self.solution.run, self.algorithm
         if algorithm is None:
@@ -547,8 +701,11 @@ class Fit:
             )
         done = run.state.step
         if steps is None:
-            steps = algorithm.steps - done if done < algorithm.steps and not run.converged else done
+            most = steps_of(algorithm, self.problem)
+            steps = most - done if done < most and not run.converged else done
         algorithm = replace(algorithm, steps=done + count_of("steps", steps), callback=callback)
+        if getattr(algorithm, "epochs", None) is not None:
+            algorithm = replace(algorithm, epochs=None)
         return go_on(self.problem, self.guide, self.solution, algorithm, self.seed, Bar if progress else None)
 
     def save(self, path: str | PathLike) -> None:
@@ -649,16 +806,22 @@ among the arguments |
         learned = [
             n for n in self.params if self.graph.nodes.get(n) is not None and self.graph.nodes[n].kind == "parameter"
         ]
+        inside: dict[str, list[int]] = {}  # of networks: how many numbers each weight has
+        for n in self.params:
+            if network := network_of(n, d.networks):
+                inside.setdefault(network, []).append(self.params[n].size)
+        alone = [n for n in learned if not network_of(n, d.networks)]
         parts = [head]
         if d.results:
             parts += ["", self.summary().text(most=10)]
             large = [f"fit['{n}'] has {size:,} numbers" for n in self.sites if (size := self._size(n)) > LARGEST_TABLE]
             parts += [f"(not shown: {', '.join(large)})"] * bool(large)
-        if learned:
+        if alone or inside:
             parts += [
                 "",
                 "Parameters",
-                *(f"  {n} = {np.array2string(self.params[n], precision=4, threshold=10)}" for n in learned),
+                *(f"  {n} = {np.array2string(self.params[n], precision=4, threshold=10)}" for n in alone),
+                *(f"  {n}: a network of {sum(x):,} weights in {len(x)} arrays" for n, x in inside.items()),
             ]
         return "\n".join(parts)
 

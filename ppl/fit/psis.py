@@ -54,10 +54,11 @@ def smooth(log_ratios: np.ndarray) -> Smoothed:
     k_hat = np.inf
     if x.size >= 5 * FEWEST and np.ptp(x[np.isfinite(x)]) < 1e-10:
         k_hat = -np.inf  # all weights are equal, but for rounding: the guide is the posterior
+    elif len(tail) >= FEWEST and x[tail[-1]] < cut + 1e-12:
+        k_hat = -np.inf  # so are the largest: they have a bound
     elif len(tail) >= FEWEST and x[tail[-1]] > x[tail[0]]:
         excess = np.exp(x[tail]) - np.exp(cut)
-        rounded = excess[len(tail) // 4] <= 0.0  # no tail that a double could tell
-        k_hat, scale = (-np.inf, 0.0) if rounded else generalized_pareto(excess)
+        k_hat, scale = generalized_pareto(excess)
         if np.isfinite(k_hat):
             at = (np.arange(len(tail)) + 0.5) / len(tail)
             x[tail] = np.minimum(np.log(pareto_quantile(at, k_hat, scale) + np.exp(cut)), 0.0)

@@ -8,8 +8,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from ..algorithms.evaluate import Bound
 from ..errors import DataError
-from .evaluate import Bound
 from .store import Missing
 from .verdict import Verdict
 
@@ -26,7 +26,7 @@ PROBLEM = {
     "guide": str | list | None | Missing,
     "form": dict[str, float | np.ndarray | None],
     "seed": int,
-    "executor": Literal["numpy", "eager"],
+    "executor": Literal["numpy", "eager", "jax"],
     "dtype": Literal["float32", "float64"],
     "shapes": dict[str, tuple[int, ...]],
     "terms": dict[str, float],
@@ -54,6 +54,10 @@ RUN = {
     "history": np.ndarray,
     "notes": tuple[str, ...],
     "doubts": tuple[str, ...],
+    "trained": bool,
+    "states": Arrays,
+    "kept_states": Arrays | None,
+    "held_out": tuple[tuple[int, float], ...],
 }
 
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..algorithms import Solution
+from ..algorithms.evaluate import Bound
 from .drift import drifts
-from .evaluate import Bound
 from .weights import EXACT, FAIR, Ratios
 
 GOOD = 0.5  # k-hat up to which the variance of the weights is finite

@@ -13,6 +13,7 @@ from .model_graph import (
     latent_input,
     model_graph,
     recorded_in,
+    some_value,
     union,
 )
 from .recorder import (
@@ -44,5 +45,6 @@ __all__ = [
     "own_argument",
     "record_model",
     "recorded_in",
+    "some_value",
     "union",
 ]

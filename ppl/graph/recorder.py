@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Argument, Recorded, Tape
+from ..array import Argument, Recorded, Tape, is_recorded
 from ..array.recording import concrete, tape_of
 from ..array.rows import Rows, is_row_source
-from ..distributions import constraints
+from ..distributions import Delta, Unit, constraints
+from ..distributions.combinators import point_log_density
 from ..errors import ModelError, PPLError, ShapeError
 from ..model import (
     Handler,
@@ -45,7 +46,7 @@ class Parameter:
     """A learned point parameter: its starting value at full size, and its recorded input.
 
     Where subsampled plates choose rows of it, `rows` says along which axes, and the input is the
-    rows in use: what is not in use costs a step nothing.
+    rows in use: what is not in use costs a step nothing. One that is not `learned` is a `ppl.state`.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Parameter:
     constraint: constraints.Constraint
     node: Recorded | None  # while it is being recorded
     rows: RowAxes = ()
+    learned: bool = True
 
 
 class Recorder(Handler):
@@ -89,7 +91,9 @@ class Recorder(Handler):
         self.plates: dict[str, PlateFrame] = {}
         self.indices: dict[str, Any] = {}
         self.parameters: dict[str, Parameter] = {}
+        self.updates: dict[str, Any] = {}  # of states
         self.saw_float32 = False  # in a parameter's starting value
+        self.is_guide = False
 
     def beginning(self) -> dict[str, Any]:
         return self.run
@@ -106,9 +110,22 @@ class Recorder(Handler):
             return replace(site, value=self._parameter_rows(site)) if site.value is None else site
         if site.type == "sample":
             site = _kept(site)
+            if site.value is None and not self.is_guide and isinstance(site.fn.core, Delta | Unit):
+                return self._determined(site)
             self.saw_float32 |= np.result_type(site.options.get("start", 0)) == np.float32
             return replace(site, value=self.latent(self, site)) if site.value is None else site
         return site
+
+    def _determined(self, site: Site) -> Site:
+        """A latent site of the model without any choice: a named value, and what its log density counts."""
+        counted = replace(site, is_observed=True, options={**site.options, "factor": True})
+        if isinstance(site.fn.core, Unit):
+            return replace(counted, value=np.zeros(site.fn.shape()))
+        weight = point_log_density(site.fn)
+        if is_recorded(weight) or np.any(weight):
+            name = f"{site.name}_log_density"
+            self.seen(replace(counted, name=name, fn=Unit(weight), value=np.zeros((*np.shape(weight), 0))))
+        return replace(site, type="deterministic", value=np.broadcast_to(site.fn.core.v, site.fn.shape()), fn=None)
 
     def seen(self, site: Site) -> None:
         before = self.sites.get(site.name)
@@ -139,6 +156,7 @@ class Recorder(Handler):
             lambda: full_parameter(site, self.rng),
             site.options["constraint"],
             lambda ndim: parameter_axes(site, ndim),
+            learned=not site.options.get("state", False),
         )
 
     def parameter(
@@ -147,6 +165,7 @@ class Recorder(Handler):
         init: Callable[[], Any],
         constraint: constraints.Constraint,
         axes: Callable[[int], RowAxes] = lambda ndim: (),
+        learned: bool = True,
     ) -> Recorded:
         """The recorded value of a parameter, or of its rows in use: an input of its own, made on first use.
 
@@ -158,7 +177,7 @@ class Recorder(Handler):
                 value = self._checked(name, np.asarray(value), constraint)
             rows = axes(value.ndim)
             used = rows_in_use(value, rows, {plate: concrete(self.indices[plate]) for _, plate in rows})
-            self.parameters[name] = Parameter(name, value, constraint, self.tape.input(used, name), rows)
+            self.parameters[name] = Parameter(name, value, constraint, self.tape.input(used, name), rows, learned)
         return self.parameters[name].node
 
     def _checked(self, name: str, value: np.ndarray, constraint: constraints.Constraint) -> np.ndarray:
@@ -263,10 +282,15 @@ def each_argument(x: Any, change: Callable[[Any], Any]) -> Any:
         return type(x)(*(each_argument(v, change) for v in x))
     if isinstance(x, list | tuple):
         return type(x)(each_argument(v, change) for v in x)
-    if dataclasses.is_dataclass(x) and not isinstance(x, type):
+    if dataclasses.is_dataclass(x) and not isinstance(x, type) and not is_network(x):
         fields = {f.name: each_argument(getattr(x, f.name), change) for f in dataclasses.fields(x) if f.init}
         return dataclasses.replace(x, **fields)
     return change(x)
+
+
+def is_network(x: Any) -> bool:
+    """Has it `init` and `apply`, as `ppl.module` asks for? Such an argument is code, not data."""
+    return callable(getattr(x, "init", None)) and callable(getattr(x, "apply", None))
 
 
 class Masked(np.ma.MaskedArray):

@@ -13,7 +13,7 @@ from . import automatic
 from .factor import Factor, check_support, single_site
 from .families import Families
 
-AUTOMATIC = ("meanfield", "fullrank", "lowrank", "point")
+AUTOMATIC = ("meanfield", "fullrank", "lowrank", "point", "amortized")
 
 
 def check_guide(guide: Any) -> None:
@@ -41,9 +41,15 @@ class Assembly:
         self._sites: dict[str, Site] = {}
         joint = guide in ("fullrank", "lowrank")
         self._joint = automatic.Joint(guide, graph, dict(shapes)) if joint else None
+        self._amortized: Any = None
 
-    def run_guide(self, recorder: Recorder, args: tuple, kwargs: Mapping[str, Any]) -> None:
-        """Run a guide function; its sites become factors."""
+    def run_guide(self, recorder: Recorder, model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
+        """Run a guide function; its sites become factors. For the amortised guide, look at what the model observes."""
+        if self.guide == "amortized":
+            from .amortized import Amortized
+
+            self._amortized = Amortized()
+            self._amortized.look(recorder, model, args, kwargs)
         if not callable(self.guide):
             return
         guided = Recorder(
@@ -54,8 +60,9 @@ class Assembly:
             noise=recorder.noise,
             training=recorder.training,
         )
+        guided.is_guide = True
         guided.run["seed"] = recorder.run["seed"]
-        guided.rng, guided.parameters = recorder.rng, recorder.parameters
+        guided.rng, guided.parameters, guided.updates = recorder.rng, recorder.parameters, recorder.updates
         guided.plates, guided.indices, guided.ways = recorder.plates, recorder.indices, recorder.ways
         with guided, ours_first():
             self.guide(*map(as_argument, args), **{k: as_argument(v) for k, v in kwargs.items()})
@@ -114,6 +121,8 @@ class Assembly:
                 return self._add(factor, site)
         if self._joint is not None and site.name in self._joint.slices:
             return self._add(self._joint.latent(recorder, site), site)
+        if self._amortized is not None:
+            return self._add(self._amortized.factor(recorder, site), site)
         family = automatic.point if self.guide == "point" else automatic.mean_field
         return self._add(family(recorder, site), site)
 

@@ -5,6 +5,7 @@
 | "meanfield" | one Normal per continuous site, on the unconstrained axis | `<site>.loc`, `<site>.scale` |
 | "fullrank" | one Gaussian over all continuous sites outside subsampled plates | `_joint.loc`, `_joint.scale_tril` |
 | "lowrank" | the same, W W' + diag(scale^2) of rank sqrt(n) | `_joint.loc`, `_joint.cov_factor`, `_joint.scale` |
+| "amortized" | networks for the local sites of plates from what is observed there | see `amortized.py` |
 | "point" | a point for each continuous site: no spread, no Jacobian | `<site>.loc` |
 | all but "point" | Bernoulli and Categorical sites keep their own family | `<site>.probs` |
 

@@ -12,6 +12,7 @@ from .module import Module, module, training
 from .primitives import deterministic, factor, full_parameter, param, parameter_axes, parameter_rows, plate, sample
 from .scan import scan
 from .site import PlateFrame, RowAxes, RowNumbers, RowTable, Site, plate_shape, row_axes, rows_in_use, rows_key
+from .state import state
 
 __all__ = [
     "Handler",
@@ -38,5 +39,6 @@ __all__ = [
     "rows_key",
     "sample",
     "scan",
+    "state",
     "training",
 ]

@@ -174,7 +174,7 @@ def test_the_bound_never_falls(name):
 def test_the_exact_bound_is_the_mean_over_draws(name):
     model, args = MODELS[name]
     fit = cavi(model, *args, tolerance=1e-8, steps=50)
-    from ppl.fit.evaluate import evaluate
+    from ppl.algorithms.evaluate import evaluate
 
     drawn = evaluate(fit.problem, fit.guide, fit.solution.objective, fit.params, executor="numpy", seed=1)
     assert abs(drawn.elbo - fit.elbo) < 4.5 * drawn.se + 1e-9 * abs(fit.elbo)

@@ -51,7 +51,7 @@ def staged(where_at, steps=20_000):
     """A run whose iterates are noise about `where_at(rate)`, at a bound that does not move."""
     p = problem(normal_normal, (), {})
     d = derive(p, located)
-    algorithm, rng = ppl.BBVI(steps=steps), np.random.default_rng(0)
+    algorithm, rng = ppl.BBVI(steps=steps, optimizer=ppl.optim.Adam(0.05)), np.random.default_rng(0)
 
     def steps_of(where):
         def step(state):

@@ -195,6 +195,7 @@ ELEMENTWISE = {
         np.log, np.log1p, np.sqrt, np.cbrt, np.reciprocal, np.log2, np.log10, special.gammaln, special.loggamma,
         special.digamma, special.gamma, special.rgamma, special.entr, special.cbrt, special.log1p, special.spence,
         special.exp1, special.expi, special.k0, special.k1, special.k0e, special.k1e, special.y0, special.y1,
+        A.binet, A.binet_slope, A.binet_bend,
     ),
     ("unit",): (
         np.tan, np.arcsin, np.arccos, np.arctanh, special.logit, special.erfinv, special.erfcinv, special.ndtri,
@@ -211,7 +212,7 @@ ELEMENTWISE = {
         special.xlogy, special.xlog1py, special.rel_entr, special.kl_div, special.poch, special.boxcox,
         special.boxcox1p,
         special.inv_boxcox, special.inv_boxcox1p, special.pseudo_huber, special.gammainc, special.gammaincc,
-        A.xlogx_gap, A.gammaln_gap,
+        A.xlogx_gap, A.gammaln_gap, A.binet_gap,
     ),
     ("above one", "unit"): (special.binom,),
     ("unit", "real"): (specials.tanh_root,),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mpmath import mp
 
-from ppl.array import gammaln_gap, xlogx_gap
+from ppl.array import binet, binet_bend, binet_slope, gammaln_gap, xlogx_gap
 
 EXACT = {
     xlogx_gap: lambda x, y: x * mp.log(x / y) - x + y,
@@ -34,3 +34,15 @@ def test_gaps_at_their_edges():
     for gap in EXACT:
         assert gap(1.0, np.float32(1.5)).dtype == np.float32 and gap(1, 2).dtype == np.float64
         assert np.shape(gap(np.ones((0, 3)), np.ones(3))) == (0, 3)
+
+
+@pytest.mark.parametrize("x", [1e-8, 0.3, 2.0, 15.9, 16.0, 300.0, 1e8, 1e15])
+def test_what_stirlings_formula_leaves_out(x):
+    """And its derivatives, to 1e-12 of themselves; at small numbers to 1e-15 of the terms of the formula."""
+    with mp.workdps(80):
+        exact = lambda x: mp.loggamma(x) - (x - mp.mpf(1) / 2) * mp.log(x) + x - mp.log(2 * mp.pi) / 2
+        at = mp.mpf(x)
+        slope, bend = mp.digamma(at) - mp.log(at) + 1 / (2 * at), mp.zeta(2, at) - 1 / at - 1 / (2 * at**2)
+        for function, wanted in ((binet, exact(at)), (binet_slope, slope), (binet_bend, bend)):
+            allowed = 0.0 if x > 16 else 3e-15
+            assert float(function(x)) == pytest.approx(float(wanted), rel=2e-14, abs=allowed)

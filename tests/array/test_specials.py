@@ -9,6 +9,7 @@ from scipy import special, stats
 import ppl.array as A
 from ppl.array.quantiles import (
     beta_shift,
+    log_gamma_quantile,
     log_wald_quantile,
     logit_beta_quantile,
     von_mises_cdf,
@@ -44,7 +45,17 @@ def test_the_slope_of_gammainc_in_its_shape_is_exact(a):
 def test_the_slope_of_gammainc_at_its_edges():
     np.testing.assert_array_equal(gammainc_slope(np.array([0.5, 2.0, 2.0]), np.array([0.0, 0.0, np.inf])), 0)
     assert np.isnan(gammainc_slope(-1.0, 1.0)) and np.isnan(gammainc_slope(1.0, -1.0))
-    assert gammainc_slope(np.float32(2.0), np.float32(1.5)).dtype == np.float32
+    single = np.ones(2, np.float32)
+    for a, x, kind in (
+        (single, single, np.float32),
+        (2.0, single, np.float32),
+        (single, 1.5, np.float32),
+        (2.0, 1.5, np.float64),
+        (np.ones(2), single, np.float64),
+    ):
+        assert gammainc_slope(a, x).dtype == kind
+        recorded = A.record(lambda a, x: (gammainc_slope(a, x),), [a, x])
+        assert A.run(recorded, a, x)[0].dtype == kind
     assert np.shape(gammainc_slope(np.ones((0, 3)), np.ones(3))) == (0, 3)
 
 
@@ -73,6 +84,56 @@ def test_a_beta_quantile_and_its_shifts_are_exact(a, b):
             assert abs((below(a, at) - level) / height) < 1e-14 * (1 + abs(at)) + 3e-16 * abs(level) / height
             slope = (below(exact + step, at) - below(exact - step, at)) / (2 * step)
             assert shift == pytest.approx(float(-slope / height), rel=1e-10)
+
+
+FAR = np.array([1e-15, 1e-10, 1e-3, 0.37, 0.8, 1 - 1e-6])  # levels
+
+
+def deviations_off(log_height, z, level):
+    """How far z is from the quantile at a level, in standard deviations, of a nearly normal density."""
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+
+    def integral(low, high):
+        edges = np.linspace(low, high, 60)
+        half, middle = 0.5 * np.diff(edges), 0.5 * (edges[1:] + edges[:-1])
+        return half @ (np.exp(log_height(middle[:, None] + half[:, None] * nodes)) @ weights)
+
+    below, above = integral(min(z, 0) - 12, z), integral(z, max(z, 0) + 12)
+    gap = below - level * (below + above) if z < 0 else (1 - level) * (below + above) - above
+    return abs(gap) / np.exp(log_height(z))
+
+
+@pytest.mark.parametrize("a", [9e4, 1e5, 1e7, 1e12])
+def test_gamma_quantiles_of_large_shapes(a):
+    """Against quadrature of the density of `log x`: SciPy's own inverse is off by 0.2 deviations at 1e9 and 1e-10."""
+    log_height = lambda z: a * (z / np.sqrt(a) - np.expm1(z / np.sqrt(a)))
+    for t, level in zip(log_gamma_quantile(a, FAR), FAR):
+        error = deviations_off(log_height, (t - np.log(a)) * np.sqrt(a), level)
+        assert error < 2e-10 + 3e-16 * np.log(a) * np.sqrt(a)  # a last digit of the quantile
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [(1e3, 1e3), (1e3, 1e9), (1e9, 1e3), (300.0, 2e8), (1e5, 1e5), (1e5, 1e12), (1e12, 1e7), (1e12, 1e12)],
+)
+def test_beta_quantiles_of_large_shapes(a, b):
+    """Against quadrature of the density of `log x - log(1 - x)`: SciPy's inverse is wrong at shapes of just 1000."""
+    width, m, rest = np.sqrt(1 / a + 1 / b), a / (a + b), b / (a + b)
+    log_height = lambda z: -a * np.log1p(rest * np.expm1(-width * z)) - b * np.log1p(m * np.expm1(width * z))
+    for t, level in zip(logit_beta_quantile(a, b, FAR), FAR):
+        error = deviations_off(log_height, (t - np.log(a / b)) / width, level)
+        assert error < 1e-9 + 3e-16 * (1 + abs(np.log(a / b))) / width
+
+
+@pytest.mark.parametrize("shapes", [(1e8, 3e8), (1e12, 1e12), (1e12, 1e25), (1e30, 1e20)])
+def test_beta_shifts_of_huge_shapes(shapes):
+    """How the quantile moves with both shapes at once is how a normal one does: its mean, and its width."""
+    a, b = shapes
+    t = logit_beta_quantile(a, b, FAR[2:])
+    together = a * beta_shift(a, b, t) - b * beta_shift(b, a, -t)
+    narrower = -0.5 * np.sqrt(1 / a + 1 / b) * special.ndtri(FAR[2:])  # of t, as both grow
+    mean = 0.5 * (1 / a - 1 / b)
+    assert np.all(np.abs(together - narrower - mean) < 1e-7 * np.abs(narrower) + 20 / min(a, b) + 3e-15)
 
 
 @pytest.mark.parametrize(("a", "b"), [(1e4, 1e4), (30.0, 1e4), (0.5, 5e3), (1e8, 1e8), (0.5, 5e7), (2.9, 1e11)])

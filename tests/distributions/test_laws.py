@@ -10,6 +10,7 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
+from mpmath import mp
 from scipy import integrate, special, stats
 
 import ppl.distributions as dist
@@ -246,10 +247,11 @@ def _entropy(row: Row):
 
 
 def mode_is_beaten(d, mode, width, x) -> bool:
-    """Is the density higher at some x, or a fiftieth of a width (of counts: one) beside the mode?"""
-    step = 1.0 if d.is_discrete else 0.02 * width
+    """Is the density higher at some x, or a small part of a width (of counts: one) beside the mode?"""
+    steps = (1.0,) if d.is_discrete else (0.02 * width, 1e-3 * width, 1e-4 * width)
     with np.errstate(all="ignore"):
-        best = np.max([d.log_prob(mode - step), d.log_prob(mode + step), *d.log_prob(x)], axis=0)
+        beside = [d.log_prob(mode + sign * step) for step in steps for sign in (-1.0, 1.0)]
+        best = np.max([*beside, *d.log_prob(x)], axis=0)
     # A mode at the open end of the support, such as 0 for an exponential, is the limit from inside.
     nudged = np.where(d.support(mode), mode, mode + 1e-250)
     best = np.where(np.isfinite(best), best, -np.inf)
@@ -263,8 +265,37 @@ def test_mode_is_nowhere_beaten(row):
     assert not mode_is_beaten(row.d, mode, width, quantiles(row))
 
 
+@pytest.mark.parametrize(
+    ("d", "end"),
+    [
+        *((dist.Gamma(a, 2.0), 0.0) for a in (0.3, 1.0)),
+        *((dist.Chi2(df), 0.0) for df in (0.3, 2.0)),
+        *((dist.Weibull(1.3, k), 0.0) for k in (0.3, 1.0)),
+        (dist.LogLogistic(0.3, 1.7), 0.0),
+        (dist.FisherSnedecor(1.3, 3.0), 0.0),
+        (dist.Gompertz(2.0, 1.0), 0.0),
+        (dist.Beta(0.5, 0.3), 1.0),
+        (dist.Beta(0.3, 0.5), 0.0),
+        (dist.Beta(0.3, 1.5), 0.0),
+        (dist.Kumaraswamy(0.5, 2.0), 0.0),
+        (dist.TruncatedDistribution(dist.Gamma(0.3, 2.0), high=2.0), 0.0),
+        (dist.TruncatedDistribution(dist.Beta(0.5, 0.5), 0.1, 0.8), 0.1),
+        (dist.Dirichlet(np.array([0.5, 0.3])), [1.0, 0.0]),
+        (dist.Wishart(2.0, np.eye(2)), np.zeros((2, 2))),
+        (dist.LKJ(2, 0.5), np.full((2, 2), np.nan)),
+        (dist.LKJCholesky(2, 0.5), np.full((2, 2), np.nan)),
+    ],
+    ids=str,
+)
+def test_the_mode_of_a_density_that_is_highest_at_an_open_end_is_that_end(d, end):
+    np.testing.assert_array_equal(d.mode, end)
+    assert not np.any(np.signbit(d.mode))
+
+
 def test_a_wrong_mode_is_caught():
     assert mode_is_beaten(dist.Normal(), np.array(0.02), 1.35, np.array([1.0]))
+    d = dist.Levy(0.0, 1.0)  # whose width is far larger than what is to be seen
+    assert mode_is_beaten(d, np.array(1.0 / 2.8), d.icdf(0.75) - d.icdf(0.25), np.array([1.0]))
     assert mode_is_beaten(dist.Poisson(3.5), np.array(2.0), 1.0, np.array([9.0]))
 
 
@@ -531,35 +562,80 @@ ARGUMENTS = [(row, name) for row in ALL_ROWS for name in row.d.arg_constraints i
 
 @pytest.mark.parametrize(("row", "name"), ARGUMENTS, ids=str)
 def test_every_argument_outside_its_constraint_is_named_with_its_value_and_place(row, name):
-    """The second of two parameters has a missing number in it."""
-    constraint = row.d.arg_constraints[name]
+    """The second of two parameters has a missing number in it: that element is named, of vectors and matrices too."""
     good = np.asarray(row.d.parameters[name], float)
-    batch = good.shape[: good.ndim - constraint.event_dim]
     bad = np.stack([good, good])
-    place = (1, *(n - 1 for n in batch))
+    place = (1, *(n - 1 for n in good.shape))
     bad[place] = np.nan
     with pytest.raises(SupportError) as caught:
         type(row.d)(**{**row.d.parameters, name: bad})
     message = str(caught.value)
-    for part in (type(row.d).__name__, f"{name}=", "nan", f"at index {place}", "expected", "try"):
+    for part in (type(row.d).__name__, f"{name}=nan", f"at index {place}", "expected", "try"):
         assert part in message, message
 
 
 @rows(ALL_ROWS)
 def test_every_value_outside_the_support_is_named_with_its_place(row):
-    value = np.asarray(interior_value(row), float)
-    event = row.d.event_dim
-    place = tuple(n - 1 for n in value.shape[: value.ndim - event])
-    value = np.array(value)
-    value[place] = np.nan
-    if isinstance(row.d, dist.MaskedDistribution | dist.Unit):  # what is masked is not looked at, a unit has no value
+    """The last element of the last value is missing; axes read as events are told as those of their family."""
+    d, value = row.d, np.array(interior_value(row), float)
+    if isinstance(d, dist.MaskedDistribution | dist.Unit):  # what is masked is not looked at, a unit has no value
         return
+    place = tuple(n - 1 for n in value.shape)
+    value[place] = np.nan
+    while isinstance(d, dist.Independent):
+        d = d.base_dist
     with pytest.raises(SupportError) as caught:
         row.d.check_value(value, "y")
     message = str(caught.value)
-    for part in (row.d._family, "site 'y'", "nan", f"at index {place}", "expected"):
+    for part in (d._family, "site 'y'", f"nan at index {place}", "expected"):
         assert part in message, message
-    assert np.all(row.d.log_prob(value)[place] == -np.inf)
+    assert np.all(row.d.log_prob(value)[place[: value.ndim - row.d.event_dim]] == -np.inf)
+
+
+_TURNED = np.array([[0.0, -1.0], [1.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (
+            lambda: dist.Gamma(np.ones((2, 3)), 1.0).to_event(2).check_value(np.array([[1.0, 2, 3], [1, -2, 3]])),
+            "-2.0 at",
+        ),
+        (
+            lambda: dist.Dirichlet(np.ones(3)).check_value(np.array([[0.2, 0.3, 0.5], [0.7, -0.4, 0.7]])),
+            "-0.4 at index",
+        ),
+        (lambda: dist.Dirichlet(np.ones((2, 2))).to_event(1).check_value(np.array([[0.2, 0.8], [0.3, 0.8]])), "to 1.1"),
+        (lambda: dist.Dirichlet(np.array([[1.0, 2.0], [1.0, -2.0]])), "Dirichlet(concentration=-2.0) at index (1, 1)"),
+        (
+            lambda: dist.Multinomial(5, np.full(2, 0.5)).check_value(np.array([[2, 3], [2, 4]])),
+            "(1,) for Multinomial: it",
+        ),
+        (lambda: dist.Categorical(np.array([[0.5, 0.5], [0.5, 0.7]])), "at index (1,): it sums to 1.2"),
+        (lambda: dist.OneHotCategorical(np.full(2, 0.5)).check_value(np.array([[0, 1], [1, 1]])), "it sums to 2"),
+        (lambda: dist.OneHotCategorical(np.full(2, 0.5)).check_value(np.array([[0, 1], [2, 1]])), "2 at index (1, 0)"),
+        (
+            lambda: dist.OrderedLogistic(0.0, np.array([1.0, 0.5])),
+            "0.5) at index (1,): it is below the one before, 1.0",
+        ),
+        (lambda: dist.MultivariateNormal(np.zeros(2), np.eye(2) - 2), "its smallest eigenvalue is -3"),
+        (lambda: dist.MultivariateNormal(np.zeros(2), _TURNED), "=-1.0) at index (0, 1): its mirror image is 1.0"),
+        (lambda: dist.MultivariateNormal(np.zeros(2), scale_tril=-np.eye(2)), "scale_tril=-1.0) at index (0, 0)"),
+        (lambda: dist.LKJCholesky(2, 1.0).check_value(np.array([[1.0, 0], [0.5, 0.5]])), "row 1 has length 0.70710678"),
+        (lambda: dist.ZeroSumNormal(1.0, (3,)).check_value(np.array([1.0, 2, 3])), "its sums reach 6"),
+        (
+            lambda: dist.Uniform(np.array([0.0, 2.0]), 1.0),
+            "(high=1.0) at index (1,)\n  expected high to be above low=2.0",
+        ),
+        (lambda: dist.Triangular(0.0, 1.0, np.array([0.5, 2.0])), "expected peak to be from low=0.0 to high=1.0"),
+        (lambda: dist.LKJ(2, 1.0).check_value(np.array([[1.0, 0.2], [0.2, 1.5]])), "1.5 at index (1, 1) for LKJ"),
+    ],
+)
+def test_one_element_is_named_or_what_is_wrong_with_the_whole(ask, said):
+    with pytest.raises(SupportError) as caught:
+        ask()
+    assert said in str(caught.value)
 
 
 @rows([row for row in ALL_ROWS if 0 not in (*row.d.event_shape, row.d.event_dim)])
@@ -795,3 +871,73 @@ def test_arguments_that_make_no_law_are_refused():
         dist.LKJ(2.5, 1.0)
     with pytest.raises(SupportError, match="finite distance"):
         dist.Uniform(-1e308, 1e308)
+
+
+@pytest.mark.parametrize("a", [1e-8, 1e-3, 0.7, 20.0, 1e8, 1e12])
+def test_entropies_at_concentrations_of_any_size(a):
+    """To 1e-14 of the larger of themselves and 1; the textbook's differences have lost all digits at 1e12."""
+    with mp.workdps(60):
+        m, digamma, log_gamma = mp.mpf(a), mp.digamma, mp.loggamma
+        gamma = lambda a: a + log_gamma(a) + (1 - a) * digamma(a)
+        three = mp.mpf(3)
+
+        def dirichlet(*a):
+            n = mp.fsum(a)
+            logs = mp.fsum((x - 1) * (digamma(x) - digamma(n)) for x in a)
+            return mp.fsum(map(log_gamma, a)) - log_gamma(n) - logs
+
+        def student(df, n):
+            half, more = df / 2, mp.mpf(n) / 2
+            rest = more * mp.log(df * mp.pi) + log_gamma(half) - log_gamma(half + more)
+            return (half + more) * (digamma(half + more) - digamma(half)) + rest
+
+        def fisher(a, b):
+            rest = (1 - a) * digamma(a) - (1 + b) * digamma(b) + (a + b) * digamma(a + b)
+            return log_gamma(a) + log_gamma(b) - log_gamma(a + b) + mp.log(b / a) + rest
+
+        for d, wanted in (
+            (dist.Gamma(a, 2.0), gamma(m) - mp.log(2)),
+            (dist.InverseGamma(a, 2.0), gamma(m) - 2 * digamma(m) + mp.log(2)),
+            (dist.Chi2(a), gamma(m / 2) + mp.log(2)),
+            (dist.Beta(a, 3.0), dirichlet(m, three)),
+            (dist.Beta(a, a), dirichlet(m, m)),
+            (dist.Dirichlet(np.array([a, 3.0, 2 * a])), dirichlet(m, three, 2 * m)),
+            (dist.StudentT(a), student(m, 1)),
+            (dist.HalfStudentT(a, 1.0), student(m, 1) - mp.log(2)),
+            (dist.MultivariateStudentT(a, np.zeros(3), scale_tril=np.eye(3)), student(m, 3)),
+            (dist.FisherSnedecor(a, 3.0), fisher(m / 2, three / 2)),
+        ):
+            assert float(d.entropy()) == pytest.approx(float(wanted), rel=1e-14, abs=1e-14), d
+
+
+@pytest.mark.parametrize("name", dist.FAMILIES)
+def test_a_call_that_does_not_fit_names_the_family(name):
+    """And not a class that it inherits from."""
+    with pytest.raises(ModelError) as caught:
+        dist.FAMILIES[name](no_such_argument=1.0)
+    assert f"a call of {name} that does not fit" in str(caught.value) and f"expected {name}(" in str(caught.value)
+
+
+def _in_single(d):
+    leaves, rebuild = d.tree_flatten()
+    return rebuild([np.asarray(x, np.float32)[()] if np.asarray(x).dtype.kind == "f" else x for x in leaves])
+
+
+@rows([row for row in ALL_ROWS if row.d.has("sample")])
+def test_draws_are_double_whatever_the_parameters_are(row):
+    d = _in_single(row.d)
+    for shape in ((), (3,)):
+        draws = d.sample(0, shape)
+        assert draws.dtype == (np.int64 if d.is_discrete else np.float64)
+        assert np.shape(draws) == d.shape(shape)
+
+
+def test_another_value_than_the_point_of_a_delta_is_named():
+    with pytest.raises(SupportError, match=r"(?s)3\.5 at index \(1,\) for Delta.*the point v=2\.0"):
+        dist.Delta(np.array([1.0, 2.0])).check_value(np.array([1.0, 3.5]))
+    dist.Delta(np.array([1.0, 2.0]), event_dim=1).check_value(np.array([1.0, 2.0]))
+
+
+def test_a_function_is_no_transform():
+    with pytest.raises(ModelError, match=r"(?s)ufunc 'exp'.*ExpTransform"):
+        dist.TransformedDistribution(dist.Normal(), np.exp)

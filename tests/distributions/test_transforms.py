@@ -558,3 +558,51 @@ def _names() -> set[str]:
 
 def test_every_transform_has_a_row():
     assert set(tf.__all__) - _names() == {"Transform", "AbsTransform", "biject_to"}
+
+
+BOUNDED = {
+    "unit_interval": c.unit_interval,
+    "interval": c.interval(-1.3, 2.5),
+    "open_interval": c.open_interval(-1.3, 2.5),
+    "narrow": c.open_interval(1e6, 1e6 + 1.0),
+    "simplex": c.simplex,
+    "l1_ball": c.l1_ball,
+    "corr_cholesky": c.corr_cholesky,
+    "corr_matrix": c.corr_matrix,
+    "zero_sum": c.zero_sum(1),
+}
+UP_TO = {  # how far out, in both precisions: there exp ends, of the numbers or of their squares
+    "positive": (c.positive, 700.0, 80.0),
+    "greater_than": (c.greater_than(2.0), 700.0, 80.0),
+    "ordered": (c.ordered_vector, 700.0, 80.0),
+    "positive_ordered": (c.positive_ordered_vector, 700.0, 80.0),
+    "lower_cholesky": (c.lower_cholesky, 700.0, 80.0),
+    "positive_definite": (c.positive_definite, 340.0, 40.0),
+}
+SIZES = (1.0, 10.0, 20.0, 40.0, 80.0, 100.0, 340.0, 700.0, 1e3, 1e5, 1e10, 1e30, 1e100, 1e300)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("name", [*BOUNDED, *UP_TO])
+def test_far_out_values_stay_inside_and_come_back(name, kind):
+    """Of bounded sets at the very ends of the real line: y is inside, and its inverse image is mapped to it again.
+
+    Not to the same x, where many round to one y.
+    """
+    if name in BOUNDED:
+        constraint, most = BOUNDED[name], float(np.finfo(kind).max)
+    else:
+        constraint, *most = UP_TO[name]
+        most = most[kind is np.float32]
+    t, rng = tf.biject_to(constraint), np.random.default_rng(0)
+    shape = () if constraint.event_dim == 0 else t.inverse_shape((3,) * constraint.event_dim)
+    for size in SIZES:
+        if size > most:
+            break
+        x = (rng.choice([-1, 1], (40, *shape)) * size * rng.uniform(0.5, 1.0, (40, *shape))).astype(kind)
+        with np.errstate(all="ignore"):
+            y = t(x)
+            again = t(t.inverse(y))
+        assert y.dtype == kind and np.all(constraint(y)), size
+        scale = np.max(np.abs(y), axis=tuple(range(1, y.ndim)), keepdims=True)
+        assert np.all(np.abs(again - y) <= (1e-12 if kind is np.float64 else 1e-4) * scale), size

@@ -402,7 +402,7 @@ def test_values_that_are_gone_are_not_trusted(saved, tmp_path):
     assert "as fit.save(path) wrote it" in error.value.expected and error.value.hint
 
 
-@pytest.mark.parametrize("optimizer", [["Moments", {}], ["np", {}], ["Adam", {"step_size": 0.1}], "Adam", None])
+@pytest.mark.parametrize("optimizer", [["Moments", {}], ["np", {}], ["Adam", {"step_size": 0.1}], "Adam", 3.0])
 def test_an_unknown_optimizer_is_refused(saved, tmp_path, optimizer):
     tree = store.read(saved)
     tree["algorithm"]["settings"]["optimizer"] = optimizer

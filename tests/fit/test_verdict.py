@@ -11,7 +11,7 @@ from scipy import special, stats
 
 import ppl
 import ppl.distributions as dist
-from ppl.fit.evaluate import Bound
+from ppl.algorithms.evaluate import Bound
 from ppl.fit.psis import Smoothed
 from ppl.fit.verdict import judge
 from ppl.fit.weights import Ratios

@@ -97,6 +97,15 @@ class Constraint(ByValue):
         """Some point of the set, of a shape that broadcasts against `value`."""
         return 0.0
 
+    def fault(self, event: np.ndarray) -> tuple[tuple[int, ...], str]:
+        """What is wrong with one event that is outside: the place of its first impossible element, or () and words.
+
+        >>> from ppl.distributions.constraints import simplex
+        >>> simplex.fault(np.array([0.5, -0.5, 1.0])), simplex.fault(np.array([0.5, 1.0]))
+        (((1,), ''), ((), 'it sums to 1.5'))
+        """
+        return (), ""
+
     @cached_property
     def depends_on_recorded(self) -> bool:
         """True when a bound is a recorded array, so that the set itself moves."""
@@ -110,6 +119,12 @@ def in_words(bound: Array) -> str:
     if np.ndim(bound) == 0 or np.size(bound) == 0:
         return str(bound)
     return f"{np.min(bound)}...{np.max(bound)} (by element)"
+
+
+def first_false(valid: np.ndarray) -> tuple[int, ...]:
+    """The place of the first element that is not true; () where all are."""
+    places = np.argwhere(~np.asarray(valid))
+    return tuple(map(int, places[0])) if len(places) else ()
 
 
 def is_integer(value: Array) -> Array:

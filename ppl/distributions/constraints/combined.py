@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppl.distributions._arrays import Array, float_type
-from ppl.distributions.constraints.base import Constraint
+from ppl.distributions.constraints.base import Constraint, first_false
 from ppl.distributions.constraints.numbers import GreaterThan, LessThan, OpenInterval, _Boolean, _Integer, _Real, real
 from ppl.errors import ModelError, ShapeError
 
@@ -37,6 +37,12 @@ class Independent(Constraint):
 
     def feasible_like(self, value):
         return self.base.feasible_like(value)
+
+    def fault(self, event):
+        inside = np.broadcast_to(self.base(event), np.shape(event)[: self.reinterpreted_batch_ndims])
+        first = first_false(inside)
+        place, why = self.base.fault(event[first]) if self.base.event_dim else ((), "")
+        return (*first, *place), why
 
     def __str__(self):
         return f"an array with every element {self.base}"
@@ -86,6 +92,12 @@ class Stack(Constraint):
     def feasible_like(self, value):
         return np.stack(_feasible(self, value), axis=-self.event_dim)
 
+    def fault(self, event):
+        pieces = zip(self.parts, self.split(event), strict=True)
+        i, part, x = next((i, part, x) for i, (part, x) in enumerate(pieces) if not part(x))
+        place, why = part.fault(x)
+        return (i, *place), why
+
     def __str__(self):
         return ", then ".join(map(str, self.parts)) + ", stacked"
 
@@ -128,6 +140,13 @@ class Cat(Constraint):
 
     def feasible_like(self, value):
         return np.concatenate(_feasible(self, value), axis=-1)
+
+    def fault(self, event):
+        starts = np.cumsum((0, *self.lengths))
+        pieces = zip(starts, self.parts, self.split(event), strict=False)
+        start, part, x = next(piece for piece in pieces if not piece[1](piece[2]))
+        place, why = part.fault(x)
+        return tuple(int(start) + i for i in place), why or f"elements {start} to {start + len(x) - 1} are not {part}"
 
     def __str__(self):
         return ", then ".join(f"{part} of {n}" for part, n in zip(self.parts, self.lengths, strict=True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppl.distributions._arrays import Array, float_type, quiet
-from ppl.distributions.constraints.base import Constraint, in_words, is_integer, tolerance
+from ppl.distributions.constraints.base import Constraint, first_false, in_words, is_integer, tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +22,10 @@ class _Simplex(Constraint):
     def feasible_like(self, value):
         return 1.0 / np.shape(value)[-1]
 
+    def fault(self, event):
+        place = first_false(event >= 0)
+        return place, "" if place else f"it sums to {np.sum(event):.8g}"
+
     def __str__(self):
         return "a vector of nonnegative numbers that sum to 1"
 
@@ -32,6 +36,10 @@ class _L1Ball(Constraint):
 
     def __call__(self, value):
         return np.sum(np.abs(value), axis=-1) <= 1.0 + tolerance(value)
+
+    def fault(self, event):
+        place = first_false(np.isfinite(event))
+        return place, "" if place else f"the absolute values sum to {np.sum(np.abs(event)):.8g}"
 
     def __str__(self):
         return "a vector whose absolute values sum to at most 1"
@@ -47,6 +55,10 @@ class _Sphere(Constraint):
 
     def feasible_like(self, value):
         return np.eye(1, np.shape(value)[-1], dtype=float_type(value))[0]
+
+    def fault(self, event):
+        place = first_false(np.isfinite(event))
+        return place, "" if place else f"its length is {np.linalg.norm(event):.8g}"
 
     def __str__(self):
         return "a vector of length 1"
@@ -69,6 +81,11 @@ class ZeroSum(Constraint):
                 inside = inside & (np.max(sums, axis=axes) <= slack)
         return inside
 
+    def fault(self, event):
+        place = first_false(np.isfinite(event))
+        sums = [np.max(np.abs(np.sum(event, axis=axis))) for axis in range(self.event_dim)]
+        return place, "" if place else f"its sums reach {max(sums):.8g}"
+
     def __str__(self):
         return "a vector that sums to 0" if self.event_dim == 1 else "an array that sums to 0 along each of its axes"
 
@@ -80,6 +97,10 @@ class _OrderedVector(Constraint):
 
     def __call__(self, value):
         return np.all(value[..., 1:] >= value[..., :-1], axis=-1) & np.all(np.isfinite(value), axis=-1)
+
+    def fault(self, event):
+        place = first_false(np.isfinite(event)) or first_false(np.diff(event, prepend=event[:1]) >= 0)
+        return place, f"it is below the one before, {event[place[0] - 1]}" if np.isfinite(event[place]) else ""
 
     def __str__(self):
         return "a vector in increasing order"
@@ -95,6 +116,10 @@ class _PositiveOrderedVector(Constraint):
     def feasible_like(self, value):
         return 1.0
 
+    def fault(self, event):
+        place = first_false(event > 0)
+        return (place, "") if place else ordered_vector.fault(event)
+
     def __str__(self):
         return "a vector of positive numbers in increasing order"
 
@@ -105,6 +130,9 @@ class _LogWeights(Constraint):
 
     def __call__(self, value):
         return np.all(value < np.inf, axis=-1) & np.any(value > -np.inf, axis=-1)
+
+    def fault(self, event):
+        return first_false(event < np.inf), ""
 
     def __str__(self):
         return "a vector of log weights: finite numbers or -inf, not all -inf"
@@ -120,6 +148,10 @@ class _OneHot(Constraint):
 
     def feasible_like(self, value):
         return np.eye(1, np.shape(value)[-1], dtype=np.int64)[0]
+
+    def fault(self, event):
+        place = first_false((event == 0) | (event == 1))
+        return place, "" if place else f"it sums to {np.sum(event)}"
 
     def __str__(self):
         return "a vector with a single 1 and zeros elsewhere"
@@ -145,6 +177,10 @@ class Multinomial(Constraint):
     def feasible_like(self, value):
         first = np.arange(np.shape(value)[-1]) == 0
         return np.where(first, np.expand_dims(self.upper_bound, -1), 0)
+
+    def fault(self, event):
+        place = first_false((event >= 0) & is_integer(event))
+        return place, "" if place else f"it sums to {np.sum(event)}"
 
     def __str__(self):
         return f"a vector of nonnegative integers that sum to {in_words(self.upper_bound)}"

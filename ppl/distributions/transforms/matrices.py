@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppl.array import triangular_solve
+from ppl.array import agreeing, triangular_solve
 from ppl.distributions import constraints
 from ppl.distributions._arrays import Shape, float_type
 from ppl.distributions.constraints import Array
@@ -134,7 +134,8 @@ class CorrCholeskyTransform(VectorTransform):
     `L_ij = r_ij prod_(k<j) sqrt(1 - r_ik^2)` and `L_ii = prod_(k<i) sqrt(1 - r_ik^2)`; the entries of x
     stand row by row. The Jacobian is that of the entries below the diagonal:
     `log |J| = sum_(j<i) (i - j + 1) log sech(x_ij)`. (Lewandowski, Kurowicka and Joe 2009, section 2.)
-    The last of n diagonal entries rounds to 0 beyond |x| = 708 / (n - 1), in float32 87 / (n - 1).
+    Far out, where the last of n diagonal entries would round to 0 (beyond |x| = 708 / (n - 1), in float32
+    87 / (n - 1)), it is the smallest positive number.
 
     >>> CorrCholeskyTransform()(np.array([np.arctanh(0.6)])).round(3)
     array([[1. , 0. ],
@@ -149,13 +150,17 @@ class CorrCholeskyTransform(VectorTransform):
         if n == 1:
             return np.broadcast_to(eye, (*np.shape(x)[:-1], 1, 1))
         matrix = _below(x, n)
-        return (np.tanh(matrix) + eye) * np.exp(sums_before(log_sech(matrix)[..., :-1]))
+        kind = np.finfo(eye.dtype)
+        left = np.maximum(sums_before(log_sech(matrix)[..., :-1]), float(np.log(kind.tiny)))
+        return (np.tanh(matrix) + eye) * np.exp(left)
 
     def inverse(self, y: Array) -> Array:
         # sinh(x_ij) = L_ij / |what follows in the row|: nothing cancels where |L_ij| is near 1.
-        after = np.cumsum((y * y)[..., ::-1], axis=-1)[..., ::-1]
+        # Squares are those of larger numbers, as those of the smallest would be 0.
+        large = float(np.finfo(float_type(y)).tiny) ** -0.49
+        after = np.cumsum(np.square(y * large)[..., ::-1], axis=-1)[..., ::-1]
         shifted = np.concatenate([after[..., 1:], np.zeros_like(after[..., :1])], axis=-1)
-        return np.arcsinh(_entries_below(y) / np.sqrt(_entries_below(shifted)))
+        return np.arcsinh(_entries_below(y) * large / np.sqrt(_entries_below(shifted)))
 
     def log_abs_det_jacobian(self, x: Array, y: Array) -> Array:
         i, j = np.tril_indices(_correlated(np.shape(x)[-1]), -1)
@@ -178,7 +183,8 @@ def _correlated(entries: int) -> int:
 class CholeskyTransform(Transform):
     """Symmetric positive definite matrices to their lower Cholesky factors.
 
-    `log |det d(L L') / dL| = n log 2 + sum_i (n - i) log L_ii`, i = 0..n-1.
+    `log |det d(L L') / dL| = n log 2 + sum_i (n - i) log L_ii`, i = 0..n-1. The inverse draws the elements beside the
+    diagonal in by some last digits where the product is singular to rounding, so that it is still positive definite.
     """
 
     domain = constraints.positive_definite
@@ -188,7 +194,15 @@ class CholeskyTransform(Transform):
         return np.linalg.cholesky(x)
 
     def inverse(self, y: Array) -> Array:
-        return np.matmul(y, np.swapaxes(y, -2, -1))
+        n, eps = np.shape(y)[-1], float(np.finfo(float_type(y)).eps)
+        inwards = np.where(np.eye(n, dtype=bool), 1.0, 1.0 - 8.0 * n * eps).astype(float_type(y))
+        product = np.matmul(y, np.swapaxes(y, -2, -1))
+        rows = y / np.sqrt(_diagonal(product))[..., None]
+        eye = np.broadcast_to(np.eye(n, dtype=float_type(y)), np.shape(y))
+        least = 1.0 / np.sum(
+            np.square(triangular_solve(rows, eye)), axis=(-2, -1)
+        )  # eigenvalue, n times as much or less
+        return agreeing(least[..., None, None] - 16.0 * n * eps, product, product * inwards)
 
     def log_abs_det_jacobian(self, x: Array, y: Array) -> Array:
         n = np.shape(y)[-1]

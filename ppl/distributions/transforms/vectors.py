@@ -47,6 +47,7 @@ class StickBreakingTransform(VectorTransform):
         return np.exp(sums_before(-softplus(t)) + log_share)
 
     def inverse(self, y: Array) -> Array:
+        y = np.maximum(y, float(np.finfo(float_type(y)).tiny))  # parts that were rounded to 0, and nothing left
         left = np.cumsum(y[..., ::-1], axis=-1)[..., -2::-1]
         return np.log(y[..., :-1]) - np.log(left) + np.log(countdown(np.shape(y)[-1] - 1, y))
 
@@ -153,7 +154,10 @@ class L1BallTransform(VectorTransform):
         return np.tanh(x) * np.exp(sums_before(_log_rest(x[..., :-1])))
 
     def inverse(self, y: Array) -> Array:
-        return np.arctanh(y / (1.0 - sums_before(np.abs(y[..., :-1]))))
+        # Near the surface what is left is lost to rounding: a share is never the whole of it.
+        most = 1.0 - 0.5 * float(np.finfo(float_type(y)).eps)
+        left = np.maximum(1.0 - sums_before(np.abs(y[..., :-1])), float(np.finfo(float_type(y)).tiny))
+        return np.arctanh(np.clip(y / left, -most, most))
 
     def log_abs_det_jacobian(self, x: Array, y: Array) -> Array:
         behind = countdown(np.shape(x)[-1], x) - 1.0

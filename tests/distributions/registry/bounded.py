@@ -7,6 +7,7 @@ from scipy import special, stats
 
 import ppl.distributions as dist
 
+from .mixtures import MixtureOracle
 from .row import (
     Quiet,
     Row,
@@ -197,4 +198,18 @@ BOUNDED = [
     *truncated(dist.Laplace(0.3, 1.2), stats.laplace(0.3, 1.2), -1.0, 2.5),
     *truncated(dist.Beta(0.5, 0.7), stats.beta(0.5, 0.7), 0.1, 0.8),
     *truncated(dist.Weibull(1.5, 2.5), stats.weibull_min(2.5, scale=1.5), 1.0, 3.5),
+    *truncated(dist.SkewNormal(0.3, 1.2, 2.5), stats.skewnorm(2.5, 0.3, 1.2), -0.5, 2.0),
+    *truncated(dist.SkewNormal(0.3, 1.2, -2.5), stats.skewnorm(-2.5, 0.3, 1.2), None, -0.7),
+    *truncated(
+        dist.MixtureSameFamily(dist.Categorical(array(0.3, 0.7)), dist.Normal(array(-1.0, 2.0), array(0.5, 1.5))),
+        MixtureOracle(array(0.3, 0.7), stats.norm(-1.0, 0.5), stats.norm(2.0, 1.5)),
+        0.5,
+        None,
+    ),
+    *truncated(
+        dist.MixtureGeneral(dist.Categorical(array(0.3, 0.7)), [dist.Gamma(2.5, 0.7), dist.LogNormal(0.3, 0.8)]),
+        MixtureOracle(array(0.3, 0.7), stats.gamma(2.5, scale=1 / 0.7), stats.lognorm(0.8, scale=np.exp(0.3))),
+        0.5,
+        4.0,
+    ),
 ]

@@ -11,14 +11,21 @@ from scipy import special
 
 import ppl.distributions as dist
 
+from .exact import EXACT, far_of
+
 
 @dataclass(frozen=True)
 class Row:
-    """A distribution and its oracle."""
+    """A distribution and its oracle; of families on the line also the log density in many digits, and where to ask.
+
+    `exact(x, **parameters)` takes numbers of mpmath; `far(small, large)` lists parameters and values far out.
+    """
 
     d: dist.Distribution
     oracle: Any
     label: str
+    exact: Callable | None = None
+    far: Callable | None = None
 
     @property
     def scalar(self) -> bool:
@@ -42,7 +49,8 @@ class Quiet:
 
 def rows(name: str, oracle: Callable, *settings: dict[str, Any]) -> list[Row]:
     family = dist.FAMILIES[name]
-    return [Row(family(**s), Quiet(oracle(**s)), f"{name}-{i}") for i, s in enumerate(settings)]
+    exact, far = EXACT.get(name), far_of(name)
+    return [Row(family(**s), Quiet(oracle(**s)), f"{name}-{i}", exact, far) for i, s in enumerate(settings)]
 
 
 # The nodes of an integral over the unit interval whose weights vanish at its ends faster than densities grow there

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..algorithms.noise import Stream, draw, generator
 from ..elbo import Derivation, EagerObjective, Objective, Problem, choose, derive
+from .noise import Stream, draw, generator
 
 DRAWS = 2000  # at most
 GROUP = 20  # draws that are spread out together; the error comes from the groups' means
@@ -36,9 +36,16 @@ class Bound:
 
 
 def evaluate(
-    p: Problem, guide: Any, objective: Objective, values: Mapping[str, np.ndarray], *, executor: str, seed: int
+    p: Problem,
+    guide: Any,
+    objective: Objective,
+    values: Mapping[str, np.ndarray],
+    *,
+    executor: str,
+    seed: int,
+    most: int = DRAWS,
 ) -> Bound:
-    """The bound at these parameter values."""
+    """The bound at these parameter values, from `most` draws at most."""
     d = objective.derivation
     if executor == "eager":
         eager = EagerObjective(p, guide, values, plate_sizes={q.name: q.size for q in d.plates.values()})
@@ -55,7 +62,7 @@ def evaluate(
         return _bound(bounds, columns)
     pieces = list(_pieces(p, guide, objective, values))
     work = sum(o.values.work for o, _, _ in pieces)
-    draws = int(np.clip(WORK // max(work, 1), 8, DRAWS))
+    draws = int(np.clip(WORK // max(work, 1), min(8, most), most))
     draws = draws // GROUP * GROUP if draws >= 8 * GROUP else draws
     total = np.zeros((draws, len(d.terms)))
     shared = _noise(d, draws, seed, 0)
@@ -85,6 +92,8 @@ def _bound(bounds: np.ndarray, columns: Mapping[str, np.ndarray]) -> Bound:
 def _error(x: np.ndarray) -> Any:
     """Standard error of the mean over the first axis, from means of groups of draws."""
     groups = x[: len(x) // GROUP * GROUP].reshape(-1, GROUP, *x.shape[1:]).mean(1) if len(x) >= 8 * GROUP else x
+    if len(groups) < 2:
+        return np.full(x.shape[1:], np.nan)
     spread = groups.std(0, ddof=1) / len(groups) ** 0.5
     # Rounding apart, what has no noise is exact.
     return np.where(spread <= 1e-13 * np.abs(x).max(0, initial=1.0), 0.0, spread)
