@@ -289,6 +289,7 @@ def peer(name: str) -> dict[str, float]:
 
 
 def _difference(few, many, x, iterations: int) -> float:
+    few.fit(x)  # what is imported late
     begun = cpu()
     few.fit(x)
     between = cpu()

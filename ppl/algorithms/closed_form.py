@@ -305,7 +305,33 @@ def finished(
         bound=bound,
         terms=by_text,
         no_weights=no_weights,
+        symmetries=_symmetries(found),
     )
+
+
+def _symmetries(found: Recognized) -> tuple[str, ...]:
+    """In words, why a posterior may have several equal modes: labels in another order, factors turned or mirrored."""
+    blocks, out, met = found.blocks, [], {}
+    for p in found.products:
+        labels = {o.labels[-1]: o.block for o in p.operands if _hot(blocks, o)}
+        picked = {labels[x] for o in p.operands if not _hot(blocks, o) for x in o.labels[:-1] if x in labels}
+        out += [f"the labels of {z} may be exchanged: the fit describes one of the orders" for z in picked]
+        normals = [o for o in p.operands if isinstance(getattr(blocks.get(o.block), "family", None), Normals)]
+        for o in normals:
+            if o.statistic == "x" and p.site not in blocks[o.block].sites:
+                others = {q.block for q in normals if q is not o and q.statistic == "x"}
+                met[o.block] = met.get(o.block, others) & others
+    for n, others in met.items():
+        for other in sorted(others):
+            if n in met.get(other, ()) and n < other:
+                out.append(
+                    f"factors {n} and {other} may be turned and mirrored together: read their product, not each by itself"
+                )
+    return tuple(dict.fromkeys(out))
+
+
+def _hot(blocks: Mapping[str, Any], o: Any) -> bool:
+    return isinstance(getattr(blocks.get(o.block), "family", None), Categories)
 
 
 def _by_text(d: Derivation, terms: Mapping[str, float], entropy: Mapping[str, float]) -> dict[str, float]:

@@ -75,6 +75,8 @@ class Fit:
             bound = Bound(solution.bound, 0.0, 0, {t: (x, 0.0) for t, x in solution.terms.items()})
         ratios = solution.no_weights or weigh(p, guide, solution, seed)
         verdict = judge(solution, bound, ratios, p.graph.warnings)
+        if verdict.word == "not trusted":
+            verdict = replace(verdict, warnings=(*verdict.warnings, *solution.symmetries))
         return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
 
     # -- facts -------------------------------------------------------------------------------
