@@ -324,9 +324,8 @@ def _symmetries(found: Recognized) -> tuple[str, ...]:
     for n, others in met.items():
         for other in sorted(others):
             if n in met.get(other, ()) and n < other:
-                out.append(
-                    f"factors {n} and {other} may be turned and mirrored together: read their product, not each by itself"
-                )
+                both = f"factors {n} and {other} may be turned and mirrored together"
+                out.append(f"{both}: read their product, not each by itself")
     return tuple(dict.fromkeys(out))
 
 
