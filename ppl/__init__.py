@@ -10,8 +10,10 @@
 0.71
 """
 
+from typing import Any
+
 from . import distributions, nn, optim
-from .algorithms import BBVI, CAVI, DADVI, EM, MAP, SVI, Laplace
+from .algorithms import BBVI, CAVI, DADVI, EM, MAP, NUTS, SVI, Laplace, Pathfinder
 from .array import stop_gradient
 from .elbo.bounds import ELBO, IWAE, FreeBits, Renyi
 from .elbo.measure import GradientRecord, gradient
@@ -26,11 +28,22 @@ from .errors import (
     ShapeError,
     SupportError,
 )
-from .fit import Fit, load, prior_predictive
+from .fit import Fit, load, predictive_check, prior_predictive
 from .graph import graph
 from .infer import infer
 from .model import deterministic, factor, handlers, module, param, plate, sample, scan, state, training
 from .version import __version__
+
+LATE = ("compare", "vsbc")  # what few programs use is imported where it is used
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATE:
+        from . import studies
+
+        return getattr(studies, name)
+    raise AttributeError(f"module 'ppl' has no attribute '{name}'")
+
 
 __all__ = [
     "BBVI",
@@ -40,6 +53,7 @@ __all__ = [
     "EM",
     "IWAE",
     "MAP",
+    "NUTS",
     "SVI",
     "ConjugacyError",
     "DataError",
@@ -51,10 +65,12 @@ __all__ = [
     "ModelError",
     "NumericalError",
     "PPLError",
+    "Pathfinder",
     "Reason",
     "Renyi",
     "ShapeError",
     "SupportError",
+    "compare",
     "deterministic",
     "distributions",
     "factor",
@@ -68,10 +84,12 @@ __all__ = [
     "optim",
     "param",
     "plate",
+    "predictive_check",
     "prior_predictive",
     "sample",
     "scan",
     "state",
     "stop_gradient",
     "training",
+    "vsbc",
 ]

@@ -18,6 +18,7 @@ from .algorithms import (
     may_try_others,
     rewritten,
     set_up,
+    without_guides,
 )
 from .algorithms.stages import INTERRUPTED
 from .array import BranchOnDraw
@@ -40,7 +41,7 @@ def infer(
     guide: str | Callable | None = None,
     algorithm: Any = "auto",
     seed: int = 0,
-    progress: bool = True,
+    progress: Any = True,
     executor: str = "auto",
     **kwargs: Any,
 ) -> Fit:
@@ -61,7 +62,8 @@ def infer(
     seed
         the same seed gives the same answer.
     progress
-        show a bar when the run takes longer than a second.
+        show a bar when the run takes longer than a second; or a class of bars, which is made with the number of
+        steps to come and has `update(history)` and `close()`.
     executor
         "numpy", "eager", "jax" (compiled by JAX; the steps of `BBVI` have noise of JAX's keys, `DADVI`, `Laplace` and
         `MAP` find what NumPy finds), or "auto": eager where control flow depends on a draw, JAX for the steps of
@@ -92,7 +94,7 @@ def infer(
         raise GuideError(
             f"guide={guide!r} with algorithm '{chosen.name}'", f"no guide: it fits {own!r} by its nature", "no guide="
         )
-    bar = Bar if progress else None
+    bar = progress if callable(progress) else Bar if progress else None
     if kept(chosen):
         return continued(chosen, model, args, kwargs, guide, seed, bar)
     eager = executor == "eager"
@@ -103,6 +105,7 @@ def infer(
             raise
         p = problem(model, args, kwargs, eager=True, seed=seed)
         executor = "eager"
+    p = without_guides(p, chosen, seed)
     first = None
     if algorithm == "auto" and guide is None and executor == "auto" and has_closed_forms(p):
         first = _fitted(CAVI(), Setup(p, CAVI.guide, None, (WHY_CAVI,)), seed, executor, bar)
@@ -126,6 +129,7 @@ def infer(
     if own is not None:
         setup = replace(setup, guide=own, starts=None, objective=None)
     fit = _fitted(chosen, setup, seed, executor, bar)
+    setup = replace(setup, gradients=fit.solution.gradients)  # of all that is tried
     if algorithm != "auto":
         return fit
     fit = _noting(fit, f"algorithm: {type(chosen).__name__}, because {_why(fit)}")
@@ -170,6 +174,7 @@ def _fitted(chosen: Any, setup: Setup, seed: int, executor: str, bar: Any) -> Fi
     solution = chosen.run(
         p, guide, seed=seed, executor=executor, progress=bar, starts=setup.starts, objective=setup.objective, **keep
     )
+    solution = replace(solution, gradients=solution.gradients + setup.gradients)
     fit = Fit.of(p, guide, solution.noting(setup.notes, setup.doubts), seed, chosen)
     if path is not None and (solution.run is not None or solution.converged):  # else there is nothing to go on from
         fit.save(path)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmarks import estimators, flat_and_eager, mnist_belief_net, report, scaling
+from benchmarks import estimators, flat_and_eager, mnist_belief_net, networks, report, scaling
 from tests.data_folder import data_folder, why_absent
 
 SMALL = {
@@ -159,3 +159,22 @@ def test_the_belief_net_learns_images():
     assert set(np.unique(x)) == {0, 1} and x.shape == (1000, 784)
     row = mnist_belief_net.run("disarm", x, seconds=60.0, steps=200)
     assert row["steps"] == 200 and row["last"] > row["bound"][0] > -700
+
+
+@pytest.mark.parametrize(
+    ("case", "sizes"),
+    [
+        (networks.vae, {"pixels": 30, "hidden": 20, "latent": 3, "batch": 8, "rows": 24}),
+        (networks.gru, {"batch": 3, "time": 5, "ins": 4, "features": 6}),
+    ],
+)
+def test_networks_by_hand_are_those_recorded(case, sizes):
+    recorded, by_hand = case(**sizes)
+    for got, expected in zip(recorded(), by_hand(), strict=True):
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(np.reshape(got, np.shape(expected)), expected, rtol=1e-3, atol=1e-5 * (1 + size))
+
+
+def test_convolutions_of_the_benchmark_run():
+    recorded, _ = networks.convolutions(batch=2, side=8)
+    assert all(np.all(np.isfinite(x)) for x in recorded())

@@ -58,6 +58,7 @@ def test_no_example_is_left_out():
         "varying_intercepts",
         "logistic_regression",
         "mixture_guide",
+        "compare_algorithms",
         "discrete_latent",
         "which_estimator",
         "mixture",
@@ -67,6 +68,10 @@ def test_no_example_is_left_out():
         "online_mixture",
         "principal_components",
         "topics",
+        "regression_network",
+        "bayesian_network",
+        "flow_guide",
+        "pixels_in_order",
     }
     assert {p.stem for p in EXAMPLES.glob("*.py")} == tested
 
@@ -430,6 +435,36 @@ def test_the_readme_has_the_two_commands():
 
 
 # -- which estimator -----------------------------------------------------------------------------------
+def varying_by_quadrature():
+    """Mean and sd of level and spread: log rates integrated by Gauss and Hermite, the rest on a grid."""
+    module = example("compare_algorithms")
+    level, spread = np.linspace(0.0, 3.0, 91), np.linspace(0.005, 2.5, 90)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    rates = np.exp(level[:, None, None] + spread[:, None] * nodes)
+    density = stats.norm(0, 3).logpdf(level)[:, None] + stats.halfnorm(0, 1).logpdf(spread)
+    for count, effort in zip(module.COUNTS, module.EFFORT, strict=True):
+        density = density + np.log(stats.poisson(effort * rates).pmf(count) @ (weights / weights.sum()))
+    p = np.exp(density - density.max())
+    p /= p.sum()
+    means = np.array([p.sum(1) @ level, p.sum(0) @ spread])
+    return means, np.sqrt([p.sum(1) @ level**2, p.sum(0) @ spread**2] - means**2)
+
+
+def test_compare_algorithms(tmp_path):
+    result, printed = run("compare_algorithms")
+    means, sds = varying_by_quadrature()
+    for site, mean, sd in zip(("level", "spread"), means, sds, strict=True):
+        off, ratio = distance(result["referee"][site], mean, sd)
+        assert off < 0.13 and abs(ratio - 1) < 0.1  # 1,000 effective draws: 4 / sqrt(1000)
+    found = result["found"]
+    for row in found.rows:  # what is trusted is right
+        if row.fit is not None and row.fit.verdict.word == "trusted":
+            assert row.error < 0.5 and row.ratios[0] > 0.5 and row.ratios[1] < 2
+    assert found.best in found.fits and found["map"].verdict.word != "trusted"
+    assert result["checks"]["varying"].missed == () and "spread_of" in result["checks"]["constant"].missed
+    assert "em: a model" in printed
+
+
 def test_which_estimator(tmp_path):
     result, printed = run("which_estimator")
     rows, fit = result["rows"], result["fit"]
@@ -509,3 +544,47 @@ def test_one_pass_of_minibatches_comes_close_to_sweeps_over_everything():
     assert 0.0 <= gap < 0.001 * abs(result["everything"].elbo)
     order = np.argsort(example("online_mixture").CENTRES.sum(1))
     np.testing.assert_allclose(result["found"], example("online_mixture").CENTRES[order], atol=0.06)
+
+
+# -- networks ------------------------------------------------------------------------------------------
+def test_a_network_learns_a_sine_from_five_starts():
+    result, text = run("regression_network")
+    # What five starts of the same network in PyTorch came to: 0.0104, 0.0106, 0.0106, 0.0109 and 0.0157.
+    assert result["median"][-1] <= 0.0106
+    assert result["table"].shape == (5, 3) and np.all(result["table"] > 0.0095)  # noise of 0.01, of 2,000 points
+    assert all(f"{loss:.5f}" in text for loss in result["table"].ravel())
+
+
+def test_a_network_with_a_posterior_is_less_sure_where_it_has_not_looked():
+    result, _ = run("bayesian_network")
+    x, sine = result["grid"][:, 0], np.sin(result["grid"][:, 0])
+    middle, data = (x > -0.5) & (x < 1.0), (x > -3.5) & (x < -1.5)
+    for name, wider in (("learned", False), ("posterior", True)):
+        mean, sd = result["bands"][name]
+        assert np.abs(mean - sine)[data].max() < 0.25
+        assert (sd[middle].mean() > 1.4 * sd[data].mean()) == wider
+        # two sds hold the truth in the gap for the one, and not for the other
+        assert np.all(np.abs(mean - sine)[middle] < 2.5 * sd[middle]) == wider
+    assert result["fits"]["posterior"].verdict.word != "trusted"
+
+
+def test_flows_bend_where_a_gaussian_cannot():
+    result, text = run("flow_guide")
+    errors = {name: fit.elbo_se for name, fit in result["fits"].items()}
+    assert all(gap > -4 * errors[name] for name, gap in result["gaps"].items())
+    assert result["gaps"]["Gaussian"] > 0.8
+    assert all(result["gaps"][name] < 0.25 for name in ("planar", "coupling", "autoregressive"))
+    assert f"log evidence {result['evidence']:.3f}" in text
+
+
+def test_networks_that_read_in_order_come_near_the_entropy():
+    result, _ = run("pixels_in_order")
+    module = example("pixels_in_order")
+    assert np.all(module.are_rectangles(module.rectangles(500)))
+    broken = module.rectangles(500, seed=3)
+    broken[:, 0, 0] = 1 - broken[:, 0, 0]
+    assert module.are_rectangles(broken).mean() < 0.2
+    for nats in result["nats"].values():
+        # An average over 1,000 images is above the entropy, up to its own error: no more than 0.02 at that fit.
+        assert module.ENTROPY - 0.08 < nats < module.ENTROPY + 0.6
+    assert result["right"]["PixelCNN"] > 0.7

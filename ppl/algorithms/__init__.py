@@ -11,12 +11,24 @@ from .dadvi import DADVI
 from .em import EM
 from .laplace import Laplace
 from .maximum import MAP
+from .nuts import NUTS
+from .pathfinder import Pathfinder
 from .progress import Bar
-from .setup import Setup, matching, may_try_others, rewritten, set_up
+from .setup import Setup, matching, may_try_others, rewritten, set_up, without_guides
 from .stages import Info, Keep, Run, Solution, State
 from .svi import SVI
 
-ALGORITHMS = {"bbvi": BBVI, "cavi": CAVI, "dadvi": DADVI, "em": EM, "laplace": Laplace, "map": MAP, "svi": SVI}
+ALGORITHMS = {
+    "bbvi": BBVI,
+    "cavi": CAVI,
+    "dadvi": DADVI,
+    "em": EM,
+    "laplace": Laplace,
+    "map": MAP,
+    "nuts": NUTS,
+    "pathfinder": Pathfinder,
+    "svi": SVI,
+}
 for _kind in ALGORITHMS.values():  # a setting of another name is refused in words
     _kind.__init__ = in_words(_kind.__init__, f"ppl.{_kind.__name__}", f"ppl.{_kind.__name__}()")
 
@@ -27,11 +39,13 @@ __all__ = [
     "DADVI",
     "EM",
     "MAP",
+    "NUTS",
     "SVI",
     "Bar",
     "Info",
     "Keep",
     "Laplace",
+    "Pathfinder",
     "Run",
     "Setup",
     "Solution",
@@ -41,4 +55,5 @@ __all__ = [
     "may_try_others",
     "rewritten",
     "set_up",
+    "without_guides",
 ]

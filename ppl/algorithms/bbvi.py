@@ -247,7 +247,7 @@ class BBVI:
         if not eager:  # another path may depend on it
             _check_parameters(d, objective)
         init = {n: x.init for n, x in d.parameters.items()}
-        notes, rivals = [], ()
+        notes, rivals, spent = [], (), 0
         if isinstance(self.init, dict):
             check_names("init", self.init, init)
             starts = {**init, **{n: np.asarray(v, dtype=float) for n, v in self.init.items()}}
@@ -255,7 +255,7 @@ class BBVI:
             starts = init
         elif starts is None:
             try:
-                starts, how, rivals = good_start(p, guide, d, objective, seed)
+                starts, how, rivals, spent = good_start(p, guide, d, objective, seed)
             except KeyboardInterrupt:
                 return replace(
                     _unmoved(Coordinates.at(d, init), objective),
@@ -275,7 +275,8 @@ class BBVI:
         state = self.init_state(where, d)._replace(baselines=() if eager else objective.start)
         run = Run(where, state, where.starts, notes=tuple(notes), doubts=rivals, trained=trains)
         settings = self._settings(p, guide, objective, seed, executor, trains)
-        return self._ended(settings, run, progress, keep, held_out)
+        found = self._ended(settings, run, progress, keep, held_out)
+        return replace(found, gradients=found.gradients + spent)
 
     def _ended(
         self, settings: Settings, run: Run, progress: Callable | None, keep: Keep | None, held_out: HeldOut | None

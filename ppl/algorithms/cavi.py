@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..conjugacy import Ascent, Execution, State, row_plate
+from ..conjugacy.ascent import PASSES, SETTLING
 from ..conjugacy.families import Categories
 from ..elbo import Problem
 from ..errors import NumericalError
@@ -99,6 +100,7 @@ class CAVI:
             terms=state.terms,
             entropy=state.entropy,
             history=climb.history,
+            gradients=climb.sweeps,
             reason=climb.reason,
             converged=climb.converged,
             notes=climb.notes,
@@ -125,6 +127,7 @@ class Climb:
     reason: str = ""
     converged: bool = False
     notes: list[str] = field(default_factory=list)
+    sweeps: int = 0  # those of other starts too
 
     def best_of(
         self, starts: int, init: Mapping[str, Any] | None, seed: int, defaults: Mapping[str, Any] | None = None
@@ -139,12 +142,14 @@ class Climb:
                 other.state = self.ascent.start(rng, init, few=not nested and number % 2 == 0, defaults=defaults)
                 if nested:
                     other.state = self.ascent.warmed(other.state)
+                    other.sweeps = PASSES * (SETTLING + 1)
                 other.on()
             except (NumericalError, np.linalg.LinAlgError):
                 if starts == 1:
                     raise
                 continue
             bounds.append(other.history[-1])
+            self.sweeps += other.sweeps
             if not self.history or other.history[-1] > self.history[-1]:
                 self.state, self.history, self.converged = other.state, other.history, other.converged
         if not bounds:
@@ -178,7 +183,7 @@ class Climb:
                 state=self.state,
                 history=np.array(self.history),
             ) from error
-        bound = after.bound
+        bound, self.sweeps = after.bound, self.sweeps + 1
         if not np.isfinite(bound):
             broken = [n for n, x in {**after.terms, **after.entropy}.items() if not np.isfinite(x)]
             raise NumericalError(

@@ -281,6 +281,7 @@ def finished(
     seed: int = 0,
     points: Collection[str] = (),
     no_weights: str = "",
+    gradients: int = 0,
 ) -> Solution:
     """The solution with the guide of the families that were found."""
     latent = [b for b in found.blocks.values() if not b.is_parameter]
@@ -306,6 +307,7 @@ def finished(
         terms=by_text,
         no_weights=no_weights,
         symmetries=_symmetries(found),
+        gradients=gradients,
     )
 
 

@@ -85,7 +85,7 @@ class DADVI:
         objective = whole(p, "meanfield", seed, "fixed draws")
         d = objective.derivation
         rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
-        values, steps, rivals = fixed_draws(objective, Coordinates.at(d, standardized=False), seed, rows)
+        values, steps, rivals, spent = fixed_draws(objective, Coordinates.at(d, standardized=False), seed, rows)
         size = sum(int(np.prod(f.noise_shape, dtype=np.int64)) for f in d.factors)
         allowed = max(32, min(self.most, 2 * (WORK // max(2 * objective.values.work, 1))))
         count = min(max(32, 2 * size) if self.draws is None else 2 * -(-self.draws // 2), allowed)
@@ -95,13 +95,13 @@ class DADVI:
         while True:
             where = Coordinates.at(d, values)
             f = self._function(objective, where, count, seed, compiler)
-            x, value, taken, _ = minimize(
+            x, value, taken, _, gradients = minimize(
                 f, np.zeros(f.size), where.metric, logarithmic=where.logarithmic, tolerance=1e-6
             )
             if where.size <= NEWTON:  # along the long axis of collinear coefficients first-order steps hardly move
                 x, value, more, *_ = f.newton(x, steps=50, tolerance=1e-4)
-                taken += more
-            values, steps = where.concrete(x), steps + taken
+                taken, gradients = taken + more, gradients + (more + 1) * (1 + where.size)
+            values, steps, spent = where.concrete(x), steps + taken, spent + gradients * count
             require_finite(objective, values, f.noise, what, history)
             history.append(-value)
             before, bound = bound, _bound(objective, values, fresh)
@@ -124,6 +124,7 @@ class DADVI:
             executor,
             (f"the bound on the {count} fixed draws is {history[-1] - bound:.3g} nats above that on fresh draws",),
             doubts=rivals,
+            gradients=spent + (count * where.size if where.size <= 2 * DENSE else 0),
         )
         return self._with_response(p, solution, count, seed, compiler)
 

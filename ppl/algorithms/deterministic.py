@@ -63,18 +63,18 @@ class FixedDraws:
     compiler: Callable = compile_program
 
     @cached_property
-    def _program(self) -> Any:
+    def program(self) -> Any:
         particles = len(next(iter(self.noise.values()), np.zeros(1)))
         return self.objective.gradient(particles, self.values_of, self.raw)
 
     @cached_property
-    def _rest(self) -> list:
+    def rest(self) -> list:
         d = self.objective.derivation
         return self.objective.rest_of({n: np.arange(d.plates[n].size) for n in d.index_inputs}, dict(self.noise))
 
     @cached_property
     def _run(self) -> Callable:
-        return self.compiler(self._program)
+        return self.compiler(self.program)
 
     @property
     def size(self) -> int:
@@ -83,13 +83,13 @@ class FixedDraws:
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient."""
         with np.errstate(all="ignore"):
-            value, _, slope = self._run(x, *self._rest)
+            value, _, slope = self._run(x, *self.rest)
         return -float(value), -np.asarray(slope, dtype=float)
 
     @cached_property
     def _columns(self) -> tuple[Callable, int]:
         """A batched Hessian-vector product, and how many directions it takes."""
-        program = self._program
+        program = self.program
         pushed = pushforward(program, [0])
         moved = prune(pushed, (pushed.outputs[len(program.outputs) + 2],))
         if type(moved.outputs[0]) is not Ref:  # a gradient that does not change
@@ -106,7 +106,7 @@ class FixedDraws:
             rows = unit[start : start + count]
             full = np.concatenate([rows, np.zeros((count - len(rows), self.size))])
             with np.errstate(all="ignore"):
-                out[start : start + len(rows)] = -np.asarray(run(x, *self._rest, full)[0])[: len(rows)]
+                out[start : start + len(rows)] = -np.asarray(run(x, *self.rest, full)[0])[: len(rows)]
         return 0.5 * (out + out.T)
 
     def newton(self, x: np.ndarray, *, steps: int = 100, tolerance: float = 1e-8) -> Minimum:

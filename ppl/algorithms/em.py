@@ -115,6 +115,7 @@ class EM:
             terms=state.terms,
             entropy=state.entropy,
             history=climb.history,
+            gradients=climb.sweeps,
             reason=climb.reason,
             converged=climb.converged,
             notes=climb.notes,

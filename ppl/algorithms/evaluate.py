@@ -59,7 +59,7 @@ def evaluate(
             bounds[who] = bound[who]
             for t, column in zip(path.objective.derivation.terms, terms.T, strict=True):
                 columns.setdefault(t.text, np.zeros(EAGER_DRAWS))[who] = column[who]
-        return _bound(bounds, columns)
+        return bound_of(bounds, columns)
     pieces = list(_pieces(p, guide, objective, values))
     work = sum(o.values.work for o, _, _ in pieces)
     draws = int(np.clip(WORK // max(work, 1), min(8, most), most))
@@ -76,10 +76,10 @@ def evaluate(
                 dict(values), rows, {n: e[start : start + count] for n, e in eps.items()}, count
             )
             total[start : start + count] += np.asarray(terms) * counted
-    return _bound(total.sum(1), {t.text: column for t, column in zip(d.terms, total.T, strict=True)})
+    return bound_of(total.sum(1), {t.text: column for t, column in zip(d.terms, total.T, strict=True)})
 
 
-def _bound(bounds: np.ndarray, columns: Mapping[str, np.ndarray]) -> Bound:
+def bound_of(bounds: np.ndarray, columns: Mapping[str, np.ndarray]) -> Bound:
     """Means and errors of the bound and of its terms, and which terms are not finite."""
     with np.errstate(all="ignore"):
         table = {text: (float(c.mean()), float(_error(c))) for text, c in columns.items()}

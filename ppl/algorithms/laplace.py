@@ -70,7 +70,7 @@ class Laplace:
         executor, compiler = compiler_of(self.name, executor)
         flat = whole(p, "meanfield", seed, "Laplace's approximation")
         d = flat.derivation
-        found, _, rivals = good_start(p, "meanfield", d, flat, seed)
+        found, _, rivals, spent = good_start(p, "meanfield", d, flat, seed)
         where, sites = Coordinates.at(d, found), gaussian_sites(d)
         if not sites:
             raise ModelError(
@@ -121,6 +121,7 @@ class Laplace:
             Objective(joint, choose(joint)),
             executor,
             doubts=(*lost, *rivals),
+            gradients=spent + (top.steps + 1) * (1 + f.size),  # a column of a Hessian is about one
         )
 
 

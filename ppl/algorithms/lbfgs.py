@@ -20,12 +20,13 @@ ROUNDING = 1e-12  # of a value: what its last digits may hide
 
 
 class Descent(NamedTuple):
-    """Where `minimize` ended, the value there, the iterations it took, and why it ended."""
+    """Where `minimize` ended, the value there, the iterations it took, why it ended, and the gradients it took."""
 
     x: np.ndarray
     value: float
     steps: int
     why: str
+    gradients: int = 0
 
     @property
     def converged(self) -> bool:
@@ -42,21 +43,33 @@ def minimize(
     memory: int = 10,
     longest: float = 2.0,
     logarithmic: np.ndarray | None = None,
+    seen: Callable[[np.ndarray, float, np.ndarray], None] | None = None,
 ) -> Descent:
     """A minimum of f.
 
     `f(x)` gives value and gradient; `metric(x)` the diagonal of the first inverse Hessian.
     Stops when the predicted decrease is below `tolerance`. Coordinates marked `logarithmic`
-    move by at most `longest` a step.
+    move by at most `longest` a step. `seen` is called with every place on the way, the first too, the
+    value there, and the gradient.
     """
+    count = 0
+
+    def counted(x: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal count
+        count += 1
+        return f(x)
+
     with np.errstate(all="ignore"):
-        return _minimize(f, x, metric, steps, tolerance, memory, longest, logarithmic)
+        found = _minimize(counted, x, metric, steps, tolerance, memory, longest, logarithmic, seen)
+    return found._replace(gradients=count)
 
 
-def _minimize(f, x, metric, steps, tolerance, memory, longest, logarithmic) -> Descent:
+def _minimize(f, x, metric, steps, tolerance, memory, longest, logarithmic, seen) -> Descent:
     value, g = f(x)
     if not (np.isfinite(value) and np.all(np.isfinite(g))):
         return Descent(x, value, 0, NOT_FINITE)
+    if seen is not None:
+        seen(x, value, g)
     pairs: list[tuple[np.ndarray, np.ndarray, float]] = []
     k, why = 0, LIMIT
     while k < steps:
@@ -91,6 +104,8 @@ def _minimize(f, x, metric, steps, tolerance, memory, longest, logarithmic) -> D
         if product > 1e-10 * float(np.linalg.norm(step) * np.linalg.norm(change)):
             pairs = [*pairs[-(memory - 1) :], (step, change, 1.0 / product)]
         x, (value, g) = x + step, accepted
+        if seen is not None:
+            seen(x, value, g)
     return Descent(x, value, k, why)
 
 

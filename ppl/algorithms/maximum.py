@@ -58,7 +58,7 @@ class MAP:
         flat = whole(p, "meanfield", seed, "a maximum")
         objective = whole(p, "point", seed, "a maximum")
         d = objective.derivation
-        pilot = good_start(p, "meanfield", flat.derivation, flat, seed).values
+        pilot, _, _, spent = good_start(p, "meanfield", flat.derivation, flat, seed)
         values = {n: np.asarray(pilot.get(n, x.init)) for n, x in d.parameters.items()}
         scales = {f"{s}.loc": np.asarray(pilot[f"{s}.scale"]) for s in gaussian_sites(flat.derivation)}
         if not all(np.all(np.abs(v) < RAN_AWAY) for v in (*values.values(), *scales.values())):
@@ -72,7 +72,7 @@ class MAP:
         require_finite(objective, where.starts, noise, what)
         plain = FixedDraws(objective, where.values, where.split(np.zeros(where.size)), noise, compiler)
         first = minimize(plain, np.zeros(where.size), lambda x: unit**2, steps=FIRST_STEPS, tolerance=1e-9)
-        x, taken, converged = first.x, first.steps, first.converged
+        x, taken, converged, spent = first.x, first.steps, first.converged, spent + first.gradients
         how, weakest = f"{taken} quasi-Newton steps", plain(x)[1] * unit
         if where.size <= DENSE:
             scaled = FixedDraws(
@@ -84,6 +84,7 @@ class MAP:
             )
             top = scaled.newton(x / unit, steps=self.steps)
             x, taken, converged = top.x * unit, taken + top.steps, top.converged
+            spent += (top.steps + 1) * (1 + where.size)
             how, root = f"{how}, then {top.steps} of Newton's", inverse_root(top.hessian)
             weakest = plain(x)[1] * unit if root.positive else root.weakest
         elif not converged:
@@ -100,7 +101,8 @@ class MAP:
             sizes = {n.removesuffix(".loc"): s.stop - s.start for n, s in where.slices.items()}
             uphill = along(flat.derivation, weakest, sizes)
             reason = f"no mode was reached in {how}: is there one? The density still grows, or is flat, {uphill}"
-        return Solution(found, np.array([-plain(x)[0]]), reason, converged and not edge, taken, objective, executor)
+        history, found_it = np.array([-plain(x)[0]]), converged and not edge
+        return Solution(found, history, reason, found_it, taken, objective, executor, gradients=spent)
 
 
 def _middle(f: FactorFacts) -> np.ndarray:

@@ -37,6 +37,8 @@ class Stream(IntEnum):
     WEIGHTS = 9
     STATES = 10
     EPOCHS = 11
+    CHAINS = 12
+    PATHS = 13
 
 
 def generator(seed: int, block: int, stream: Stream) -> np.random.Generator:

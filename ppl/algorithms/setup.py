@@ -18,7 +18,7 @@ from ..elbo import Objective, Problem, choose, derive, problem
 from ..errors import PPLError
 from ..guides import Joint
 from ..model import Site
-from ..model.handlers import LocScaleReparam, reparam
+from ..model.handlers import LocScaleReparam, reparam, unguided
 from . import noise
 from .coordinates import Coordinates
 from .start import LARGEST_DENSE, fixed_draws, good_start
@@ -38,6 +38,7 @@ class Setup:
     notes: tuple[str, ...]
     objective: Objective | None = None
     doubts: tuple[str, ...] = ()  # what the pilots say against the answer
+    gradients: int = 0  # that the pilots took
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Trial:
     size: int
     objective: Objective
     doubts: tuple[str, ...] = ()
+    gradients: int = 0  # of it and those before it
 
 
 @paused_collector()
@@ -78,8 +80,16 @@ def set_up(p: Problem, seed: int) -> Setup:
             notes.append(f"full-rank guide: the pilot's bound is {joint.bound:.2f}, mean-field {best.bound:.2f}")
             best = joint
         else:
+            best = replace(best, gradients=joint.gradients if joint is not None else best.gradients)
             notes.append("mean-field guide: a full-rank one buys too little in the pilot")
-    return Setup(best.problem, best.guide, best.starts, tuple(notes), best.objective, best.doubts)
+    return Setup(best.problem, best.guide, best.starts, tuple(notes), best.objective, best.doubts, best.gradients)
+
+
+def without_guides(p: Problem, algorithm: Any, seed: int) -> Problem:
+    """The problem without the guides that stand in place, for an algorithm that has none."""
+    if not getattr(algorithm, "ignores_guides", False) or all(s.guide is None for s in p.sites.values()):
+        return p
+    return problem(unguided(p.model), p.args, p.kwargs, seed=seed)
 
 
 def may_try_others(setup: Setup) -> bool:
@@ -111,22 +121,24 @@ def _trial(p: Problem, guide: str, seed: int, flat: Trial | None = None) -> Tria
     if objective.plan.any_score or not objective.climbs or work > WORK:
         return None
     if guide == "fullrank":
-        starts = good_start(p, guide, d, objective, seed, flat and (flat.objective, flat.starts)).values
+        found = good_start(p, guide, d, objective, seed, flat and (flat.objective, flat.starts))
+        starts, spent = found.values, found.gradients + (flat.gradients if flat else 0)
         doubts = flat.doubts if flat else ()
     else:
-        starts, _, doubts = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
+        starts, _, doubts, spent = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
     draws = 2 * int(np.clip(WORK // work, 8, 256))
     eps = {n: e[0] for n, e in noise.draw(noise.generator(seed, 0, noise.Stream.PILOT), d.factors, 1, draws).items()}
     with np.errstate(all="ignore"):
         bound = float(objective.evaluate(starts, {}, eps, draws)[0].mean())
     size = sum(int(np.prod(f.noise_shape, dtype=np.int64)) for f in d.factors)
-    return Trial(p, guide, starts, bound, size, objective, doubts) if np.isfinite(bound) else None
+    return Trial(p, guide, starts, bound, size, objective, doubts, spent) if np.isfinite(bound) else None
 
 
 def _best_form(centred: Trial, names: tuple[str, ...], seed: int) -> tuple[Trial, list[str]]:
     """Sites as they are written, non-centred, or in between as far as a pilot that learns it finds best."""
-    p, best, notes = centred.problem, centred, []
+    p, best, notes, spent = centred.problem, centred, [], centred.gradients
     other = _trial(rewritten(p, dict.fromkeys(names, 0.0), seed), "meanfield", seed)
+    spent += other.gradients if other is not None else 0
     if other is not None and other.bound > best.bound + WORTH:
         best = other
         notes = [
@@ -134,19 +146,21 @@ def _best_form(centred: Trial, names: tuple[str, ...], seed: int) -> tuple[Trial
             f"the pilot's bound is {other.bound:.2f}, centred {centred.bound:.2f}"
         ]
     learned = _trial(rewritten(p, dict.fromkeys(names), seed), "meanfield", seed)
+    spent += learned.gradients if learned is not None else 0
     if learned is None or learned.bound <= best.bound + WORTH:
-        return best, notes
+        return replace(best, gradients=spent), notes
     form = {n: learned.starts[f"{n}_centered"] for n in names}
     between = _trial(rewritten(p, form, seed), "meanfield", seed)
+    spent += between.gradients if between is not None else 0
     if between is None or between.bound <= best.bound + WORTH:
-        return best, notes
+        return replace(best, gradients=spent), notes
     low, high = (f([f(c) for c in form.values()]) for f in (np.min, np.max))
     note = (
         f"{', '.join(names)} fitted partly centred, each element as a pilot found best (from {low:.2f} to {high:.2f}, "
         f"1 is centred): the pilot's bound is {between.bound:.2f}, {'non-centred' if best is other else 'centred'} "
         f"{best.bound:.2f}"
     )
-    return between, [note]
+    return replace(between, gradients=spent), [note]
 
 
 def _hierarchical(p: Problem) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from ..optim import Moments
 from . import noise
 from .coordinates import Coordinates
 from .interrupts import BetweenSteps
+from .sampled import Sampled
 from .tables import VISITS, Table, each, tables_at
 
 WINDOW = 50  # steps whose averages are kept
@@ -98,6 +99,8 @@ class Solution:
     no_weights: str = ""  # where draws of the guide are not to be weighed: why
     doubts: tuple[str, ...] = ()  # sentences on the answer that the verdict adds to its warnings
     symmetries: tuple[str, ...] = ()  # what may be behind it where the verdict does not trust the answer
+    gradients: int = 0  # of the log joint density at one draw of all rows, evaluated by the algorithm and its pilots
+    sampled: Sampled | None = None  # draws in the place of the guide, whose noise they are
 
     derivation = property(lambda self: self.objective.derivation)
     plan = property(lambda self: self.objective.plan)
@@ -300,7 +303,14 @@ def run_stages(settings: Settings, run: Run, progress: Callable | None = None, k
         why == INTERRUPTED,
         run,
         doubts=run.doubts,
+        gradients=round(run.state.step * settings.particles * objective.unit * share_of_rows(objective)),
     )
+
+
+def share_of_rows(objective: Objective) -> float:
+    """Which part of all rows a step reads."""
+    plates = [q for q in objective.derivation.plates.values() if q.subsampled]
+    return float(np.prod([q.subsample_size / q.size for q in plates]))
 
 
 def left_out(state: State) -> tuple[str, ...]:

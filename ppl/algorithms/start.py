@@ -44,6 +44,7 @@ class Start(NamedTuple):
     values: dict[str, np.ndarray]
     how: str
     doubts: tuple[str, ...] = ()
+    gradients: int = 0
 
 
 class Optimum(NamedTuple):
@@ -52,6 +53,7 @@ class Optimum(NamedTuple):
     values: dict[str, np.ndarray]
     steps: int
     doubts: tuple[str, ...] = ()
+    gradients: int = 0  # at single draws
 
 
 def good_start(
@@ -76,15 +78,16 @@ def good_start(
     if d.index_inputs:
         return _from_many_rows(p, guide, d, init, seed)
     if guide not in ("fullrank", "lowrank"):
-        found, steps, doubts = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
-        return Start(found, f"the optimum of {steps} quasi-Newton steps with fixed draws", doubts)
-    doubts: tuple[str, ...] = ()
+        found, steps, doubts, spent = fixed_draws(objective, Coordinates.at(d, standardized=False), seed)
+        return Start(found, f"the optimum of {steps} quasi-Newton steps with fixed draws", doubts, spent)
+    doubts, spent = (), 0
     if flat is None:
         mean_field = derive(p, "meanfield", seed=seed)
         flat_objective = Objective(mean_field, choose(mean_field))
         if flat_objective.plan.any_score:
             return Start(init, "the initial values")
-        found, _, doubts = fixed_draws(flat_objective, Coordinates.at(mean_field, standardized=False), seed)
+        where = Coordinates.at(mean_field, standardized=False)
+        found, _, doubts, spent = fixed_draws(flat_objective, where, seed)
     else:
         flat_objective, found = flat
     start = {**init, **{n: v for n, v in found.items() if n in init}}
@@ -93,6 +96,7 @@ def good_start(
     dense = scale.size <= LARGEST_DENSE
     if dense:
         moved, tril = _curvature(flat_objective, found, names, seed)
+        spent += 2 * scale.size * draws_for(flat_objective)
         loc, tril = loc + scale * moved, scale[:, None] * tril  # a scale may be large, its square too large
     start[f"{Joint.NAME}.loc"] = loc
     if guide == "lowrank":
@@ -102,7 +106,7 @@ def good_start(
     else:
         start[f"{Joint.NAME}.scale_tril"] = tril if dense else np.diag(scale)
     how = "with the covariance of its curvature" if dense else "with its diagonal covariance"
-    return Start(start, f"the mean-field optimum of quasi-Newton steps with fixed draws, {how}", doubts)
+    return Start(start, f"the mean-field optimum of quasi-Newton steps with fixed draws, {how}", doubts, spent)
 
 
 def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int) -> Start:
@@ -114,10 +118,11 @@ def _from_many_rows(p: Problem, guide: Any, d: Derivation, init: dict, seed: int
     objective = Objective(many, choose(many))
     if objective.values.work > WORK // 4:
         return Start(init, "the initial values: the data are large")
-    found, steps, doubts = fixed_draws(objective, Coordinates.at(many, standardized=False, rows=rows), seed, rows)
+    where = Coordinates.at(many, standardized=False, rows=rows)
+    found, steps, doubts, spent = fixed_draws(objective, where, seed, rows)
     starts = {n: _with_rows(many, n, init[n], x, rows) for n, x in found.items()}
     how = f"the optimum of {steps} quasi-Newton steps with fixed draws, on {sum(sizes.values())} rows"
-    return Start(starts, how, doubts)
+    return Start(starts, how, doubts, spent)
 
 
 def _with_rows(many: Derivation, name: str, full: np.ndarray, found: np.ndarray, rows: dict) -> np.ndarray:
@@ -151,15 +156,15 @@ def fixed_draws(objective: Objective, where: Coordinates, seed: int, rows: dict 
         start = np.where(where.logarithmic, 0.0, width * rng.standard_normal(where.size))
         with np.errstate(all="ignore"):
             found.append(minimize(f, start, where.metric, logarithmic=where.logarithmic))
-    total = sum(x.steps for x in found)
+    total, spent = sum(x.steps for x in found), sum(x.gradients for x in found) * draws_for(objective)
     held = [x for x in found if np.isfinite(x.value)]
     if not held:
-        return Optimum(where.concrete(np.zeros(where.size)), total)
+        return Optimum(where.concrete(np.zeros(where.size)), total, (), spent)
     best = min(held, key=lambda x: x.value)
     rivals = (_rival(f, where, best, x) for x in sorted(held, key=lambda x: x.value))
     doubts = next(((text,) for text in rivals if text), ())
     values = where.concrete(best.x)
-    return Optimum(values, total, doubts or _other_mode(objective, values, rng, rows))
+    return Optimum(values, total, doubts or _other_mode(objective, values, rng, rows), spent)
 
 
 def _rival(f: Callable, where: Coordinates, best: Descent, other: Descent) -> str:

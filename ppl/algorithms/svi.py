@@ -137,6 +137,7 @@ def stochastic(
         terms=whole.terms,
         entropy=whole.entropy,
         history=history,
+        gradients=round(len(history) * (plates[0].subsample_size / plates[0].size if plates else 1.0)),
         reason=f"{reason}, and {words}" if reason is not INTERRUPTED else reason,
         converged=converged and reason is not INTERRUPTED,
         notes=notes,

@@ -43,6 +43,7 @@ from .stages import (
     hopeless,
     left_out,
     refused,
+    share_of_rows,
 )
 
 BLOCK = 50  # steps whose noise is drawn at once, at most
@@ -256,6 +257,7 @@ def run_training(
         why == INTERRUPTED,
         run,
         doubts=run.doubts,
+        gradients=round(run.state.step * settings.particles * share_of_rows(settings.objective)),
     )
 
 

@@ -210,6 +210,23 @@ def _own() -> dict[Callable, Callable]:
         zeros = jnp().zeros(shape, g.dtype)
         return zeros.at[key].set(g) if op._is_basic(key) else zeros.at[key].add(g)
 
+    def places(counts: Sequence, sizes: Sequence, strides: Sequence, dilations: Sequence) -> tuple:
+        """Where in space the elements of windows stand: a key with an array for each axis of space."""
+        n, found = len(sizes), []
+        for a, (count, k, s, d) in enumerate(zip(counts, sizes, strides, dilations, strict=True)):
+            at = s * np.arange(count)[:, None] + d * np.arange(k)
+            found.append(at.reshape([count if i == a else k if i == n + a else 1 for i in range(2 * n)]))
+        return (Ellipsis, *found, slice(None))
+
+    def windows(x: Any, sizes: tuple, strides: tuple, dilations: tuple) -> Any:
+        (*shape,), n = op.windows.run(np.broadcast_to(0.0, np.shape(x)), sizes, strides, dilations).shape, len(sizes)
+        return jnp().asarray(x)[places(shape[-2 * n - 1 : -n - 1], sizes, strides, dilations)]
+
+    def overlaid(x: Any, space: tuple, strides: tuple, dilations: tuple) -> Any:
+        shape, n = np.shape(x), len(space)
+        key = places(shape[-2 * n - 1 : -n - 1], shape[-n - 1 : -1], strides, dilations)
+        return jnp().zeros((*shape[: -2 * n - 1], *space, shape[-1]), x.dtype).at[key].add(x)
+
     def near_and_far(x: Any, y: Any) -> Any:
         away = x - y
         close = jnp().abs(away) < 0.5 * y
@@ -257,6 +274,8 @@ def _own() -> dict[Callable, Callable]:
         op.cast.run: lambda x, dtype: jnp().asarray(x).astype(dtype),
         op.index.run: lambda x, key: jnp().asarray(x)[key],
         op.scatter.run: scatter,
+        op.windows.run: windows,
+        op.overlaid.run: overlaid,
         op.softplus.run: softplus,
         op.stop_gradient.run: lambda x: x,
         op.draw_of.run: lambda x, name: x,

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import special
 
 from . import operations as op
-from .memory import Workspace, is_large, places_of_results
+from .memory import Workspace, is_large, joined_in_place, places_of_results
 from .program import Program, Ref, refs, run
 from .recording import Recorded, Tape, call_recording, program_of
 
@@ -52,13 +52,21 @@ def _compile(program):
         for i, k in last.items():
             if i >= n and i not in kept:
                 dying.setdefault(k, []).append(i)
-        places, slots = places_of_results(program, kept)
+        joins = joined_in_place(program, kept)
+        ends = {part: (k, start, stop) for k, found in joins.items() for part, start, stop in found}
+        firsts = {min(part for part, *_ in found): k for k, found in joins.items()}
+        places, slots = places_of_results(program, kept, taken=ends)
+        for part, (k, start, stop) in ends.items():
+            places[part] = f"j{k}[{start}:{stop}].reshape({steps[part].shape})"
         if slots:
             names = "".join(f"w{i}, " for i in range(len(slots)))
             writer.scope["workspace"] = Workspace(slots)
             lines.append(f"    {names}= workspace.take()")
         for k, step in enumerate(steps):
-            lines.append(f"    v{n + k} = {writer.expression(step, places.get(k))}")
+            if k in firsts:
+                lines.append(f"    j{firsts[k]} = {writer.new(steps[firsts[k]])}")
+            made = writer.joined(step, f"j{k}", joins[k]) if k in joins else writer.expression(step, places.get(k))
+            lines.append(f"    v{n + k} = {made}")
             if k in dying:
                 lines.append(f"    del {', '.join(f'v{i}' for i in dying[k])}")
         if slots:
@@ -169,6 +177,20 @@ class _Writer:
         call = [self.code(a) for a in args] + [f"{k}={self.code(v)}" for k, v in step.kwargs.items()]
         return f"{self.name(fun, fun.__name__)}({', '.join(call)})"
 
+    def new(self, step) -> str:
+        """Memory for the result of a step."""
+        return f"{self.name(np.empty, 'empty')}({step.shape}, {self.code(step.dtype)})"
+
+    def joined(self, step, whole: str, made: list[tuple[int, int, int]]) -> str:
+        """A join whose parts stand in their places already, but for some that are copied there."""
+        there, rest, stop = {start for _, start, _ in made}, [], 0
+        for part in step.args[0]:
+            shape = self.program.signature(part)[0] if type(part) is Ref else np.shape(part)
+            start, stop = stop, stop + shape[0]
+            if stop > start and start not in there:
+                rest.append(f"({start}, {stop}, {self.code(part)})")
+        return f"{self.name(_filled, 'filled')}({whole}, [{', '.join(rest)}])"
+
     def _of_many_rows(self, step) -> bool:
         """Is this a product of several axes of rows with one matrix?"""
         ndim = [len(self.program.signature(x)[0]) if type(x) is Ref else np.ndim(x) for x in step.args]
@@ -181,6 +203,13 @@ class _Writer:
 
 def _reshape(x, shape):
     return x.reshape(shape) if hasattr(x, "reshape") else operator.getitem(np.reshape(x, shape), ())
+
+
+def _filled(whole, parts):
+    """An array, with the parts of it that were made elsewhere copied into their rows."""
+    for start, stop, x in parts:
+        whole[start:stop] = x
+    return whole
 
 
 def _product_of_rows(a, b, out=None):
@@ -235,6 +264,8 @@ def _scatter_at(key, shape, step) -> Callable | None:
     places = np.arange(size).reshape(shape)[key]
     if not 0 < places.size <= MANY:
         return None
+    if (add := op.adding_rows(key, shape)) is not None:
+        return add
     given, flat, dtype = places.shape, places.ravel(), step.dtype
 
     def add(g):

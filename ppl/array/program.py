@@ -205,8 +205,9 @@ def _cost(program: Program, step: Step) -> int:
     body = step.args[0] if step.args else None
     if isinstance(getattr(body, "program", None), Program):  # a loop: its body, for every step
         return size + body.length * body.program.work
-    if step.fun is np.matmul:
+    name = step.fun.__name__
+    if name in ("matmul", "overlaid"):  # as much as it reads
         first = step.args[0]
         shape = program.signature(first)[0] if isinstance(first, Ref) else np.shape(first)
-        return size * shape[-1]
-    return max(size, 1)
+        return size * shape[-1] if name == "matmul" else prod(shape)
+    return max(size, 1) if name != "windows" else 1  # which is a view

@@ -1,6 +1,7 @@
 """Results: the fit, its marginals, predictions, table, verdict and explanation."""
 
 from ..algorithms.evaluate import Bound, evaluate
+from .checks import PredictiveCheck, predictive_check
 from .files import continued, keeping, kept, load
 from .fit import Fit
 from .marginals import Marginal
@@ -14,6 +15,7 @@ __all__ = [
     "Draws",
     "Fit",
     "Marginal",
+    "PredictiveCheck",
     "Ratios",
     "Summary",
     "Verdict",
@@ -23,6 +25,7 @@ __all__ = [
     "keeping",
     "kept",
     "load",
+    "predictive_check",
     "prior_predictive",
     "weigh",
 ]

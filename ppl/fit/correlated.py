@@ -18,9 +18,9 @@ from scipy.linalg import solve_triangular
 
 from ..algorithms import Solution, noise
 from ..algorithms.deterministic import triangle
+from ..algorithms.wide import log_normal
 from ..elbo import FactorFacts, Problem
 from ..guides import Joint
-from .wide import log_normal
 
 LARGEST = 2000  # latent dimension up to which a correlation matrix is made
 

@@ -21,13 +21,14 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from .. import optim
-from ..algorithms import ALGORITHMS, Keep, Run, Solution, State, rewritten
+from ..algorithms import ALGORITHMS, Keep, Run, Solution, State, rewritten, without_guides
 from ..algorithms.coordinates import Coordinates
 from ..algorithms.evaluate import Bound
 from ..algorithms.noise import Stream, draw, generator
+from ..algorithms.sampled import Sampled
 from ..algorithms.stages import ASKED, Point, Settings, Sums, Window
 from ..algorithms.tables import Table, tables_at
-from ..elbo import Objective, Plan, Problem, bounds, choose, derive, problem
+from ..elbo import Derivation, Objective, Plan, Problem, bounds, choose, derive, problem
 from ..elbo.estimators import ESTIMATORS
 from ..errors import DataError, GuideError, ModelError
 from ..guides import Families
@@ -37,11 +38,12 @@ from . import store
 from .fit import Fit
 from .tree import check_shapes, check_tree, damaged, fits
 from .verdict import Verdict
-from .weights import Ratios, pointwise
+from .weights import Ratios, pointwise, ratios_of
 
 FORMAT = 2  # of the files
 SHARE = 20  # how much longer a run goes on between two writings than one of them takes
 CUT_OFF = "the run was cut off: this is where it stood when it was last kept"
+IN_DRAWS = "those of the draws"
 FREE = ("steps", "epochs", "callback", "checkpoint", "checkpoint_every")  # settings that may change on the way
 
 
@@ -52,12 +54,15 @@ def save(fit: Fit, path: str | os.PathLike) -> None:
     tree = _of_problem(fit.problem, fit.guide, s.objective, s.executor, fit.seed, fit.algorithm)
     values = {n: np.asarray(x) for n, x in s.values.items()}  # rows that are computed on demand among them
     history = None if s.run else s.history
-    tree["run"] = s.run and _of_run(s.run)
+    tree["run"], tree["sampled"] = s.run and _of_run(s.run), _of_draws(s)
     tree["solution"] = [values, history, s.stop_reason, s.converged, s.steps, s.notes, s.interrupted, s.doubts]
     tree["bound"] = [getattr(fit.bound, f.name) for f in dataclasses.fields(Bound)]
     tree["verdict"] = [getattr(fit.verdict, f.name) for f in dataclasses.fields(Verdict)]
     r = fit.ratios
-    tree["ratios"] = r if isinstance(r, str) else [r.log_ratios, r.elements, r.mixed, r.noise, r.seed]
+    weighted = s.sampled is not None and s.sampled.weighted
+    tree["ratios"] = (
+        r if isinstance(r, str) else IN_DRAWS if weighted else [r.log_ratios, r.elements, r.mixed, r.noise, r.seed]
+    )
     store.write(path, tree)
 
 
@@ -66,11 +71,15 @@ def keeping(p: Problem, guide: Any, algorithm: Any, seed: int, notes: tuple[str,
     every, next_time = algorithm.checkpoint_every, [time.monotonic() + algorithm.checkpoint_every]
     made: dict[str, Any] = {}  # what is the same in every writing
 
-    def write(run: Run, settings: Settings) -> None:
+    def write(run: Run | Solution, settings: Settings | None = None) -> None:
         begun = time.monotonic()
+        of = run if settings is None else settings
         if not made:
-            made.update(_of_problem(p, guide, settings.objective, settings.executor, seed, algorithm))
-        store.write(algorithm.checkpoint, {**made, "run": _of_run(replace(run, notes=(*notes, *run.notes)))})
+            used = getattr(of, "guide", None) or guide
+            made.update(_of_problem(p, used, of.objective, of.executor, seed, algorithm))
+        run = run.noting(notes) if settings is None else replace(run, notes=(*notes, *run.notes))
+        left = {"run": None, "sampled": _of_draws(run)} if settings is None else {"run": _of_run(run), "sampled": None}
+        store.write(algorithm.checkpoint, {**made, **left})
         now = time.monotonic()
         next_time[0] = now + (max(every, SHARE * (now - begun)) if every else 0.0)
 
@@ -183,6 +192,14 @@ def _of_run(run: Run) -> dict:
     }
 
 
+def _of_draws(s: Solution) -> dict | None:
+    """Draws in the place of a guide."""
+    if s.sampled is None:
+        return None
+    held = {f.name: getattr(s.sampled, f.name) for f in dataclasses.fields(Sampled)}
+    return {**held, "values": dict(s.values), "notes": s.notes, "reason": s.no_weights, "history": s.history}
+
+
 def _of_moments(moments: Any) -> tuple | None:
     return None if moments is None else tuple(moments)
 
@@ -270,7 +287,9 @@ def _judged(saved: Saved) -> Fit:
     if not saved.finished:
         return Fit.of(p, saved.guide, s, saved.seed, saved.algorithm)
     ratios = tree["ratios"]
-    if not isinstance(ratios, str):
+    if s.sampled is not None and s.sampled.weighted:
+        ratios = ratios_of(s, saved.seed)
+    elif not isinstance(ratios, str):
         of, values, correlated = pointwise(p, saved.guide, s, saved.seed)
         log_ratios, elements, mixed, noise, _ = ratios
         count, all_draws = len(np.atleast_1d(log_ratios)), len(np.atleast_1d(mixed))
@@ -316,7 +335,12 @@ def continued(
         raise DataError(f"a checkpoint that is of another run: {error.got}", error.expected, hint) from None
     s = saved.solution
     left = steps_of(algorithm, saved.problem) - s.steps
-    if saved.finished and (s.run is None or s.converged or left <= 0 or (not s.interrupted and s.stop_reason == ASKED)):
+    if saved.finished and (
+        (s.run is None and s.sampled is None)
+        or (s.run and s.converged)
+        or left <= 0
+        or (not s.interrupted and s.stop_reason == ASKED)
+    ):
         return _judged(saved)
     return go_on(saved.problem, saved.guide, s, algorithm, seed, progress)
 
@@ -325,9 +349,11 @@ def go_on(p: Problem, guide: Any, s: Solution, algorithm: Any, seed: int, progre
     """Go on from where a run stood, up to the steps of the algorithm."""
     path = getattr(algorithm, "checkpoint", None)
     kept = {} if path is None else {"keep": keeping(p, guide, algorithm, seed)}
+    stood = {"run": s.run} if s.sampled is None else {"sampled": s.sampled, "values": s.values}
     found = algorithm.run(
-        p, guide, seed=seed, executor=s.executor, progress=progress, objective=s.objective, run=s.run, **kept
+        p, guide, seed=seed, executor=s.executor, progress=progress, objective=s.objective, **stood, **kept
     )
+    found = found if s.sampled is None else found.noting(s.notes, s.doubts)
     fit = Fit.of(p, guide, found, seed, algorithm)
     if path is not None:
         save(fit, path)
@@ -367,6 +393,8 @@ def _restored(
 ) -> Saved:
     """Read a file, record the model anew, and check that they belong together."""
     tree = store.read(path)
+    if isinstance(tree, dict):
+        tree.setdefault("sampled", None)  # files of versions that knew no draws
     if not isinstance(tree, dict) or not fits(tree.get("format"), int):
         raise DataError(f"'{os.fspath(path)}', which holds no fit", "a file written by fit.save(path)", "another path")
     if tree["format"] > FORMAT:
@@ -380,23 +408,28 @@ def _restored(
     check_tree(tree)
     args, kwargs = _arguments(tree, model, args, kwargs)
     guide, seed, eager = _guide(tree, guide), tree["seed"], tree["executor"] == "eager"
-    p = problem(model, args, kwargs, eager=eager, seed=seed)
+    algorithm = algorithm or _algorithm(tree["algorithm"])
+    p = without_guides(problem(model, args, kwargs, eager=eager, seed=seed), algorithm, seed)
     if tree["form"]:
         unknown = sorted(set(tree["form"]) - set(p.shapes))
         if unknown:
             raise _changed(f"a model without latent site {', '.join(unknown)}")
         p = rewritten(p, tree["form"], seed)
-    d = derive(replace(p, dtype=np.dtype(tree["dtype"])), guide, seed=seed, eager=eager)
+    full = {q.name: q.size for q in p.graph.plates.values()} if tree["sampled"] else None
+    d = derive(replace(p, dtype=np.dtype(tree["dtype"])), guide, plate_sizes=full, seed=seed, eager=eager)
     _check_shapes(tree["shapes"], {n: tuple(x.init.shape) for n, x in d.parameters.items()})
     shapes = {n: x.init.shape for n, x in d.parameters.items()}
     objective = Objective(d, _with_members(choose(d), tree["members"]))
     _check_terms(tree["terms"], _terms(objective, seed), 1e-3 if d.program.dtype == np.float32 else 1e-6)
-    algorithm = algorithm or _algorithm(tree["algorithm"])
     run = _run(tree["run"], objective, algorithm, eager) if tree["run"] and algorithm else None
     if "solution" in tree:
         values, history, reason, converged, steps, notes, interrupted, doubts = tree["solution"]
         if history is None:
             history = tree["run"]["history"]
+        check_shapes("values", values, shapes)
+    elif tree["sampled"]:
+        values, history, notes = (tree["sampled"][n] for n in ("values", "history", "notes"))
+        reason, converged, steps, interrupted, doubts = CUT_OFF, False, len(history), True, ()
         check_shapes("values", values, shapes)
     else:
         if run is None:
@@ -406,7 +439,7 @@ def _restored(
         reason, converged, steps, interrupted, doubts = CUT_OFF, False, run.state.step, True, run.doubts
     executor = tree["executor"]
     s = Solution(values, history, reason, converged, steps, objective, executor, tuple(notes), interrupted, run)
-    s = replace(s, doubts=tuple(doubts))
+    s = replace(s, doubts=tuple(doubts), **_draws(tree["sampled"], d))
     if np.ndim(history) != 1:
         raise damaged(f"a history of shape {np.shape(history)}")
     return Saved(p, guide, s, algorithm, seed, tree)
@@ -596,6 +629,22 @@ def _run(tree: Mapping[str, Any], objective: Objective, algorithm: Any, eager: b
     of_training = trained, tuple(map(tuple, tree["held_out"])), tree["kept_states"]
     converged, history, doubts = tree["converged"], tree["history"], tuple(tree["doubts"])
     return Run(where, state, start, windows, sums, answer, converged, history, notes, doubts, *of_training)
+
+
+def _draws(tree: Mapping[str, Any] | None, d: Derivation) -> dict[str, Any]:
+    """What a solution with draws has beside others."""
+    if tree is None:
+        return {}
+    held = {f.name: tree[f.name] for f in dataclasses.fields(Sampled)}
+    count = len(held["noise"][d.factors[0].name]) if set(held["noise"]) == {f.name for f in d.factors} else 0
+    check_shapes("draws", held["noise"], {f.name: (count, *f.noise_shape) for f in d.factors})
+    sampled = Sampled(**held)
+    own = sampled.count
+    check_shapes("numbers beside draws", held["stats"], {n: (own,) for n in held["stats"]})
+    whole = sampled.weighted == (held["mixed"] is not None) and own % max(sampled.chains, 1) == 0 < sampled.chains
+    if not whole or (sampled.weighted and (np.shape(held["mixed"]) != (count,) or own > count)):
+        raise damaged("draws and weights that do not belong together")
+    return {"sampled": sampled, "no_weights": tree["reason"]}
 
 
 def _table(fresh: Table, x: np.ndarray, moments: Any, average: np.ndarray, visits: np.ndarray) -> Table:

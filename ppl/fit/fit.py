@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..algorithms import Bar, Solution
-from ..algorithms.evaluate import Bound, evaluate
+from ..algorithms.evaluate import Bound, bound_of, evaluate
 from ..algorithms.noise import Stream, draw, generator
 from ..array import compile_program, is_recorded, prune
 from ..elbo import Derivation, EagerObjective, FactorFacts, Finite, Problem, derive, network_of
@@ -23,13 +23,14 @@ from ..guides import Joint
 from ..model import RowTable
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 from ..model.missing import part_name
+from .drift import drifts
 from .explain import explain
 from .marginals import Marginal, from_distribution, from_draws, from_gaussian, from_states, from_weighted, joined
 from .predictive import Draws, posterior_predictive
 from .runs import draws_at, probabilities, rows_of
 from .summary import Summary, number, summarize
 from .verdict import Verdict, judge
-from .weights import EXACT, Ratios, log_evidence, weigh
+from .weights import EXACT, Ratios, log_evidence, ratios_of, weigh
 
 if TYPE_CHECKING:
     from .amortized import Gap
@@ -69,6 +70,8 @@ class Fit:
     def of(cls, p: Problem, guide: Any, solution: Solution, seed: int, algorithm: Any = None) -> Fit:
         """The fit that a solution makes: its bound, its draws' weights, and what these say."""
         guide = guide if solution.guide is None else solution.guide
+        if solution.sampled is not None:
+            return cls._of_draws(p, guide, solution, seed, algorithm)
         if solution.bound is None:
             bound = evaluate(p, guide, solution.objective, solution.values, executor=solution.executor, seed=seed)
         else:
@@ -78,6 +81,23 @@ class Fit:
         if verdict.word == "not trusted":
             verdict = replace(verdict, warnings=(*verdict.warnings, *solution.symmetries))
         return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
+
+    @classmethod
+    def _of_draws(cls, p: Problem, guide: Any, solution: Solution, seed: int, algorithm: Any) -> Fit:
+        """The fit of a solution that has draws in the place of a guide."""
+        if solution.sampled.weighted:
+            ratios = ratios_of(solution, seed)
+            own = ratios.log_ratios
+            bound = bound_of(own, {})
+            return cls(
+                p, guide, solution, bound, ratios, judge(solution, bound, ratios, p.graph.warnings), seed, algorithm
+            )
+        from .chains import judge_chains
+
+        objective, values = solution.objective, solution.values
+        bound = evaluate(p, guide, objective, values, executor=solution.executor, seed=seed)
+        verdict = judge_chains(solution, p.graph.warnings, drifts(solution, seed), seed)
+        return cls(p, guide, solution, bound, solution.no_weights, verdict, seed, algorithm)
 
     # -- facts -------------------------------------------------------------------------------
     @property
@@ -199,6 +219,8 @@ class Fit:
         -1.52
         """
         num_samples, seed = self._asked(num_samples, seed)
+        if self.solution.sampled is not None:
+            return Evidence(*self._weighed("fit.log_evidence()").log_evidence())
         found = log_evidence(self.problem, self.guide, self.solution, seed, num_samples)
         if found == EXACT:
             return Evidence(self.elbo, 0.0)
@@ -248,11 +270,17 @@ class Fit:
     def _sample(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
         d = self._full
         found = draws_at(d, self.params, self._noise(num_samples, seed), d.results, num_samples, seed)
+        if self.solution.sampled is not None:  # chain after chain
+            return found
         order = generator(seed, 0, Stream.ORDER).permutation(num_samples)  # antithetic partners apart
         return {n: x[order] for n, x in found.items()}
 
     def _noise(self, num_samples: int, seed: int) -> dict[str, np.ndarray]:
-        """Noise of the guide for so many draws."""
+        """Noise of the guide for so many draws; that of draws which stand in its place."""
+        sampled = self.solution.sampled
+        if sampled is not None:
+            rows = sampled.chosen(generator(seed, 2, Stream.ORDER), num_samples)
+            return {n: x[rows] for n, x in sampled.own.items()}
         factors = self._full.factors
         return {n: e[0] for n, e in draw(generator(seed, 0, Stream.DRAWS), factors, 1, num_samples).items()}
 
@@ -268,7 +296,8 @@ class Fit:
 
     @cached_property
     def _draws(self) -> dict[str, np.ndarray]:
-        return self.sample(SUMMARY_DRAWS)
+        sampled = self.solution.sampled
+        return self.sample(SUMMARY_DRAWS if sampled is None else sampled.count)
 
     @cached_property
     def _marginals(self) -> dict[str, Marginal]:
@@ -386,6 +415,8 @@ class Fit:
         if self.verdict.corrected:
             found = self._weighed(f"fit['{site}']")
             return from_weighted(site, found.draws[site], np.exp(found.mixture.log_weights))
+        if self.solution.sampled is not None:
+            return from_draws(site, self._draws[site])
         factor = self._factors.get(site)
         local = factor is not None and any(p.subsampled for p in factor.plates)
         if local and self._on_demand and (found := self._by_rows(site, factor)) is not None:
@@ -695,16 +726,17 @@ class Fit:
                 "the algorithm",
                 "ppl.infer(..., algorithm=ppl.BBVI(optimizer=..., checkpoint=path)) with the path of the file",
             )
-        if run is None:
+        chains = self.solution.sampled is not None and bool(self.solution.sampled.state)
+        if run is None and not chains:
             raise ModelError(
                 "fit.resume() where there are no steps to go on from",
-                "a fit by steps, as of ppl.BBVI()",
+                "a fit by steps, as of ppl.BBVI(), or by draws, as of ppl.NUTS()",
                 "ppl.infer(...)",
             )
-        done = run.state.step
+        done = self.solution.steps
         if steps is None:
             most = steps_of(algorithm, self.problem)
-            steps = most - done if done < most and not run.converged else done
+            steps = most - done if done < most and not (run and run.converged) else done
         algorithm = replace(algorithm, steps=done + count_of("steps", steps), callback=callback)
         if getattr(algorithm, "epochs", None) is not None:
             algorithm = replace(algorithm, epochs=None)
@@ -731,17 +763,18 @@ class Fit:
 
         save(self, path)
 
-    def to_arviz(self, num_samples: int = 1000, *, seed: int | None = None) -> Any:
+    def to_arviz(self, num_samples: int | None = None, *, seed: int | None = None) -> Any:
         """The fit as ArviZ's InferenceData, or DataTree where ArviZ is newer (extra `arviz`).
 
         | group | holds |
         |---|---|
-        | posterior | draws of latent sites and deterministics, as one chain; resampled by their \
-importance weights where the verdict corrects by these |
+        | posterior | draws of latent sites and deterministics, as one chain (1,000 unless told); resampled by their \
+importance weights where the verdict corrects by these; of chains all draws, chain by chain |
         | posterior_predictive, log_likelihood | of the observed sites, at these draws; the latter pointwise |
         | observed_data, constant_data | what was observed, NaN where it is missing, and the other arrays \
 among the arguments |
-        | sample_stats | the log importance weights of the draws, where they were resampled by them |
+        | sample_stats | the log importance weights of the draws, where they were resampled by them; of chains \
+`diverging`, `lp`, `energy`, `n_steps`, `tree_depth`, `acceptance_rate` and `step_size` |
 
         Axes of plates have the plates' names. Attributes name the library, the verdict and the bound.
         Where entries of an observation are missing, its log likelihood is that of the others, along an
@@ -763,7 +796,8 @@ among the arguments |
         """
         from .inference_data import to_arviz
 
-        return to_arviz(self, *self._asked(num_samples, seed))
+        count, seed = self._asked(1 if num_samples is None else num_samples, seed)
+        return to_arviz(self, None if num_samples is None else count, seed)
 
     # -- words and pictures --------------------------------------------------------------------------
     def explain(self) -> str:
@@ -799,11 +833,49 @@ among the arguments |
 
         return plot(self, sites)
 
-    def __str__(self) -> str:
+    def report(self, path: str | PathLike) -> None:
+        """Write one self-contained HTML page on the fit (extra `plot`): nothing is fetched from anywhere.
+
+        Verdict, table, marginals beside the prior, predictive checks, the history, the derived bound with the
+        choices made, and the graph.
+
+        Raises
+        ------
+        ModelError
+            without matplotlib.
+        DataError
+            where the file cannot be written.
+
+        >>> import ppl, ppl.distributions as dist, tempfile, pathlib
+        >>> def model(y):
+        ...     z = ppl.sample("z", dist.Normal(0, 1))
+        ...     ppl.sample("y", dist.Normal(z, 1), obs=y)
+        >>> fit = ppl.infer(model, 1.0, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fit.report(f"{folder}/fit.html")
+        ...     print(pathlib.Path(f"{folder}/fit.html").read_text()[:15])
+        <!doctype html>
+        """
+        from .report import report
+
+        report(self, path)
+
+    def bound_in_words(self) -> str:
+        """The bound and how many steps it took, in a sentence without its full stop."""
         elbo = f"ELBO {number(self.elbo)}" + (f" (s.e. {number(self.elbo_se)})" if self.elbo_se else " (exact)")
-        if self.bound.broken:
-            elbo = "ELBO not finite"
-        head = f"{self.verdict}\n{elbo}; {self.solution.steps} steps."
+        elbo, count = "ELBO not finite" if self.bound.broken else elbo, f"{self.solution.steps} steps"
+        sampled = self.solution.sampled
+        if sampled is not None and sampled.weighted:
+            count = f"{count[:-5]}paths"
+        elif sampled is not None:
+            elbo, count = (
+                f"{elbo} of the Gaussian that the chains began from",
+                f"{self.solution.steps} draws of each chain",
+            )
+        return f"{elbo}; {count}"
+
+    def __str__(self) -> str:
+        head = f"{self.verdict}\n{self.bound_in_words()}."
         d = self.solution.derivation
         learned = [
             n for n in self.params if self.graph.nodes.get(n) is not None and self.graph.nodes[n].kind == "parameter"

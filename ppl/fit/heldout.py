@@ -108,6 +108,8 @@ class HeldOut:
         if not self.globals and not self.fresh:
             raise NoClosedForm("nothing is latent")
         points = [n for n in self.globals if self._is_point(n)]
+        if len(points) == len(self.globals) and not self.fresh:
+            raise NoClosedForm("nothing is left to be averaged over")
         if families is None and len(points) < len(self.globals):
             raise NoClosedForm("the posterior is of no conjugate family")
         values = {n: fit._everything(1, 0)[n][0] for n in points}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..algorithms.noise import Stream, generator
 from ..elbo import Problem
 from ..errors import ModelError
 from ..model import Site
@@ -14,22 +15,32 @@ from ..version import __version__
 from .files import arguments_by_name
 from .predictive import at_draws, is_data
 
+DRAWS = 1000  # where nobody says how many
+OTHER_NAMES = {"log_density": "lp"}  # that ArviZ has for what stands beside draws
 LARGEST = 100_000_000  # numbers in a group of draws for every datum; a larger one is left out
 
 
-def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
+def to_arviz(fit: Any, num_samples: int | None, seed: int) -> Any:
     """The groups of a fit; see `Fit.to_arviz`."""
     try:
         import arviz
         import xarray
     except ImportError:
         raise ModelError("to_arviz() without arviz", "the extra 'arviz'", "pip install 'ppl[arviz]'") from None
-    p, weights = fit.problem, {}
+    p, weights, chains = fit.problem, {}, 1
+    sampled = fit.solution.sampled
+    if sampled is not None and not sampled.weighted:
+        chains, num_samples = sampled.chains, num_samples or sampled.count
+        chains = chains if num_samples == sampled.count else 1
+    num_samples = num_samples or DRAWS
     if fit.verdict.corrected:
         draws, rows = fit._resample(num_samples, seed, "to_arviz()")
         weights["log_weight"] = fit.ratios.mixture.log_weights[rows]
     else:
         draws = fit._everything(num_samples, seed)
+        if sampled is not None and not sampled.weighted:
+            rows = sampled.chosen(generator(seed, 2, Stream.ORDER), num_samples)
+            weights = {OTHER_NAMES.get(n, n): _of_kind(n, x[rows]) for n, x in sampled.stats.items()}
     latent = {n: draws[n] for n in fit.solution.derivation.latent if n in draws}
     needed = set(p.graph.nodes) - p.graph.summed_out
     sites, densities = at_draws(p.model, p.args, p.kwargs, latent, fit.params, num_samples, needed)
@@ -49,7 +60,9 @@ def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
         "elbo": fit.elbo,
     }
     labels = {q.name: np.arange(q.size) for s in sites.values() for q in s.plates}
-    labels |= {"chain": [0], "draw": np.arange(num_samples)} | {_cells(n): np.flatnonzero(x) for n, x in there.items()}
+    labels |= {"chain": np.arange(chains), "draw": np.arange(num_samples // chains)} | {
+        _cells(n): np.flatnonzero(x) for n, x in there.items()
+    }
     found = {}
     for group, arrays in groups.items():
         chain = () if group in ("observed_data", "constant_data") else ("chain", "draw")
@@ -62,7 +75,7 @@ def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
                 axes = _numbered(name, shape)
             else:
                 axes = _axes(name, shape, sites, whole=group != "log_likelihood")
-            variables[name] = (*chain, *axes), x[None] if chain else x
+            variables[name] = (*chain, *axes), np.reshape(x, (chains, -1, *shape)) if chain else x
         used = {axis for axes, _ in variables.values() for axis in axes}
         if variables:
             found[group] = xarray.Dataset(variables, {n: x for n, x in labels.items() if n in used}, attrs)
@@ -71,6 +84,12 @@ def to_arviz(fit: Any, num_samples: int, seed: int) -> Any:
     tree = xarray.DataTree.from_dict(found)
     tree.attrs.update(attrs)
     return tree
+
+
+def _of_kind(name: str, x: np.ndarray) -> np.ndarray:
+    """Numbers beside draws, counts and truths as these."""
+    kinds = {"diverging": bool, "n_steps": int, "tree_depth": int}
+    return x.astype(kinds.get(name, x.dtype))
 
 
 def _observed(site: Site) -> np.ndarray:

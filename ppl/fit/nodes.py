@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from ..algorithms.wide import log_cauchy, log_normal
 from ..elbo import Derivation, FactorFacts
 from .elements import Group, axis_of, by_element
-from .wide import log_cauchy, log_normal
 
 SETS = 8  # of nodes, each for a part of the draws, so that what one set misses averages out
 QUIET = 0.1  # nats by which two sets of nodes may differ, for them to be used side by side

@@ -14,17 +14,14 @@ MOST = 12  # panels
 
 def plot(fit: Any, sites: Sequence[str] | None = None) -> Any:
     """The bound against steps, and the marginal of each scalar site (interval plots of vectors)."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        raise ModelError("plot() without matplotlib", "the extra 'plot'", "pip install 'ppl[plot]'") from None
+    plt = pyplot()
     names = list(sites) if sites is not None else fit.sites
     names = names[: MOST - 1]
     columns = min(3, len(names) + 1)
     rows = -(-(len(names) + 1) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False, layout="constrained")
     panels = iter(axes.ravel())
-    _history(next(panels), fit)
+    history_panel(next(panels), fit)
     for name in names:
         _marginal(next(panels), name, fit)
     for unused in panels:
@@ -32,10 +29,20 @@ def plot(fit: Any, sites: Sequence[str] | None = None) -> Any:
     return figure
 
 
-def _history(ax: Any, fit: Any) -> None:
-    y = fit.history
-    ax.set_title("ELBO against steps", fontsize=10)
-    ax.set_xlabel("step")
+def pyplot() -> Any:
+    """matplotlib's pyplot, or in words that it is not there."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise ModelError("plot() without matplotlib", "the extra 'plot'", "pip install 'ppl[plot]'") from None
+    return plt
+
+
+def history_panel(ax: Any, fit: Any) -> None:
+    """What was climbed against steps: the bound, or the log density of chains."""
+    y, chains = fit.history, fit.solution.sampled is not None and not fit.solution.sampled.weighted
+    ax.set_title("Mean log density of the chains" if chains else "ELBO against steps", fontsize=10)
+    ax.set_xlabel("draw" if chains else "step")
     if len(y):
         # A running mean: single steps are noisy, and the first ones would set the scale.
         width = max(1, len(y) // 100)
@@ -45,7 +52,9 @@ def _history(ax: Any, fit: Any) -> None:
             np.quantile(smooth[len(smooth) // 10 :], [0.0, 1.0]) if len(smooth) > 10 else (smooth.min(), smooth.max())
         )
         margin = 0.1 * (high - low) + 1e-3
-        ax.set_ylim(low - margin, max(high, fit.elbo) + margin)
+        ax.set_ylim(low - margin, max(high, high if chains else fit.elbo) + margin)
+    if chains:
+        return
     ax.axhline(fit.elbo, color="C1", lw=1, label=f"{fit.elbo:.2f}")
     ax.legend(fontsize=8, frameon=False)
 

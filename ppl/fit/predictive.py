@@ -165,6 +165,18 @@ def posterior_predictive(
     return Draws(found, notes=notes)
 
 
+def observations(model: Callable, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What was observed at each site, with full plates, and which entries of it are there."""
+    with handlers.trace() as trace, handlers.seed(rng_seed=0), _Full():
+        model(*args, **kwargs)
+    found = {}
+    for name, site in trace.items():
+        if is_data(site):
+            gaps, value = site.options.get("gaps"), np.asarray(site.value)
+            found[name] = (value, np.ones(value.shape, bool) if gaps is None else ~np.asarray(gaps.missing))
+    return found
+
+
 def _run(model: Callable, args: tuple, kwargs: Mapping[str, Any], fitted: Mapping[str, int]) -> None:
     """Run a model at new arguments; where these do not fit the fitted plates, NumPy's words are not the user's."""
     try:

@@ -33,6 +33,7 @@ PROBLEM = {
     "members": dict[str, tuple[str, str]],
     "algorithm": dict[str, Any] | None,
     "run": dict[str, Any] | None,
+    "sampled": dict[str, Any] | None,
 }
 FINISHED = {
     "solution": tuple[Arrays, np.ndarray | None, str, bool, int, tuple[str, ...], bool, tuple[str, ...]],
@@ -60,6 +61,19 @@ RUN = {
     "held_out": tuple[tuple[int, float], ...],
 }
 
+DRAWS = {
+    "noise": Arrays,
+    "chains": int,
+    "stats": Arrays,
+    "state": Arrays,
+    "log_ratios": np.ndarray | None,
+    "mixed": np.ndarray | None,
+    "values": Arrays,
+    "notes": tuple[str, ...],
+    "reason": str,
+    "history": np.ndarray,
+}
+
 
 def check_tree(tree: Mapping[str, Any]) -> None:
     """Keys and kinds of all that a file says of a fit, or of a run that has not ended."""
@@ -69,6 +83,8 @@ def check_tree(tree: Mapping[str, Any]) -> None:
         _check_keys("its algorithm", tree["algorithm"], ALGORITHM)
     if tree["run"] is not None:
         _check_keys("its run", tree["run"], RUN)
+    elif tree["sampled"] is not None:
+        _check_keys("its draws", tree["sampled"], DRAWS)
     elif not finished or tree["solution"][1] is None:
         raise damaged("neither a fit nor a run that goes on")
 

@@ -54,12 +54,13 @@ class Verdict:
         how = "Converged" if self.converged else "Not converged"
         text = f"{self.word.capitalize()}. {how}: {self.stop_reason}."
         if self.k_hat is not None:
-            text += f" {self._k_hat_in_words()}."
+            text += f" {self.k_hat_in_words()}."
         for w in self.warnings:
             text += f" {w[0].upper()}{w[1:]}."
         return textwrap.fill(text, 100)
 
-    def _k_hat_in_words(self) -> str:
+    def k_hat_in_words(self) -> str:
+        """What k-hat says, where there is one."""
         k = self.k_hat
         value = "below 0" if k < 0 else "above 10" if k > 10 else f"{k:.2f}"
         if self.corrected:
@@ -110,14 +111,15 @@ def judge(solution: Solution, bound: Bound, ratios: Ratios | str, warnings: tupl
     elif not sound:
         worth = ratios.mixture.effective_draws
         warnings = (*warnings, f"{len(ratios.mixed)} weighted draws are worth {worth:.0f} only")
-    moved = ratios.moved if sound else {}
+    weighted = solution.sampled is not None  # draws whose weights are a part of the answer
+    moved = ratios.moved if sound and not weighted else {}
     if bound.broken or lost or moving or not sound or missed > MANY or (k_hat >= GOOD and not converged):
         word = "not trusted"
     elif moved or not converged or warnings or (k_hat >= GOOD and not ratios.clear):
         word = "usable"
     else:
         word = "trusted"
-    corrected = word != "not trusted" and (k_hat >= GOOD or bool(moved))
+    corrected = word != "not trusted" and (weighted or k_hat >= GOOD or bool(moved))
     if corrected and moved:
         warnings = (*warnings, _in_words(moved))
     return Verdict(word, converged, solution.stop_reason, warnings, k_hat, of_elements, corrected)

@@ -25,6 +25,7 @@ from scipy import special
 from scipy.linalg import solve_triangular
 
 from ..algorithms import Solution, noise
+from ..algorithms.wide import log_normal, with_wide
 from ..array import Ref, prune
 from ..elbo import Derivation, FactorFacts, Problem, derive
 from .correlated import NONE, Correlated, as_correlated
@@ -33,7 +34,6 @@ from .moments import compare_moments
 from .nodes import as_normal, from_normal, picked_at, placed
 from .psis import Smoothed, smooth
 from .runs import CHUNK_WORK, draws_at, independent, nested
-from .wide import log_normal, with_wide
 
 DRAWS = 2000  # of the global latents, and half as many wide ones
 NODES, MOST_NODES = 32, 256  # of every element's latents, for each of these
@@ -67,6 +67,7 @@ class Ratios:
     derivation: Derivation
     values: Mapping[str, np.ndarray]
     correlated: Correlated
+    own: Mapping[str, np.ndarray] | None = None  # noise of the guide's own draws, where these are kept
 
     @cached_property
     def smoothed(self) -> Smoothed:
@@ -133,7 +134,7 @@ class Ratios:
         names = [n for n in d.results if n not in summed and size * prod(d.shape_of(n)) <= SHOWN]
         weighted = draws_at(d, self.values, self.noise, names, size, self.seed)
         rng = noise.generator(self.seed, 2, noise.Stream.WEIGHTS)
-        own = self.correlated.draw(rng, d.factors, len(self.log_ratios))
+        own = self.own or self.correlated.draw(rng, d.factors, len(self.log_ratios))
         plain = draws_at(d, self.values, own, names, len(self.log_ratios), self.seed, block=1)
         weights = np.exp(self.mixture.log_weights)
         for name in names:
@@ -181,6 +182,12 @@ def weigh(p: Problem, guide: Any, solution: Solution, seed: int, draws: int = DR
         return f"{max(full.values())} rows are too many to weigh every draw by all of them"
     found = ratios(*pointwise(p, guide, solution, seed), seed=seed, draws=draws)
     return found or "weighing the draws would cost more than the fit"
+
+
+def ratios_of(solution: Solution, seed: int) -> Ratios:
+    """The ratios of draws that came with theirs."""
+    s = solution.sampled
+    return Ratios(s.log_ratios, {}, s.mixed, dict(s.noise), seed, solution.derivation, solution.values, NONE, own=s.own)
 
 
 def log_evidence(p: Problem, guide: Any, solution: Solution, seed: int, draws: int) -> tuple[float, float] | str:
@@ -234,6 +241,9 @@ def ratios(
     Elements of the plates `together` are not averaged out, but weighed as they are drawn.
     """
     rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+    least = prune(d.program, tuple(d.program.outputs[t.output] for t in d.terms)).work
+    if 1.5 * least * FEWEST_DRAWS > WORK:  # asked first: finding the groups takes some runs
+        return None
     found = [g for g in groups(d, values, rows, seed) if g.plate not in together]
     local = {f.name for g in found for f in g.factors}
     inner = sorted({i for g in found for i in g.terms})

@@ -274,6 +274,13 @@ class reparam(Handler):
         return site if rewrite is None else rewrite(site)
 
 
+class unguided(Handler):
+    """Leave out the guides that stand in place: every site is drawn from its prior."""
+
+    def process(self, site: Site) -> Site:
+        return site if site.guide is None else replace(site, guide=None)
+
+
 __all__ = [
     "Handler",
     "LocScaleReparam",
@@ -288,4 +295,5 @@ __all__ = [
     "seed",
     "substitute",
     "trace",
+    "unguided",
 ]

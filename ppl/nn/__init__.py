@@ -4,59 +4,38 @@
     params = net.init(rng)                      nested dict of float32 arrays
     loc, scale = net.apply(params, images)      plain NumPy, recorded like any other code of a model
 
-In a model, `ppl.module("encoder", net)` makes the parameters learned ones.
+In a model, `ppl.module("encoder", net)` makes the parameters learned ones. Most networks give arrays; a flow gives
+a transform, and MADE, WaveNet and PixelCNN give a distribution.
 
 >>> import numpy as np
->>> net = Sequential(Linear(2, 8), "relu", Residual(Linear(8, 8)), Linear(8, 1))
+>>> from ppl import nn
+>>> net = nn.Sequential(nn.Linear(2, 8), "relu", nn.Residual(nn.Linear(8, 8)), nn.Linear(8, 1))
 >>> net.size
 105
 >>> net.apply(net.init(0), np.zeros((4, 2))).shape
 (4, 1)
 """
 
-from .activations import elu, gelu, identity, leaky_relu, relu, sigmoid, silu, softmax, softplus, tanh
-from .autoregressive import MADE, Autoregressive, PixelCNN, WaveNet
-from .convolutions import Conv1d, Conv2d, ConvTranspose2d, MaskedConv1d, MaskedConv2d
-from .dense import MLP, Dropout, Embedding, LayerNorm, Linear, MaskedLinear
-from .flows import Coupling, Flow, InverseAutoregressive, Planar
-from .masked import MaskedMLP
-from .network import Network, Residual, Sequential
-from .recurrent import GRU, LSTM
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "GRU",
-    "LSTM",
-    "MADE",
-    "MLP",
-    "Autoregressive",
-    "Conv1d",
-    "Conv2d",
-    "ConvTranspose2d",
-    "Coupling",
-    "Dropout",
-    "Embedding",
-    "Flow",
-    "InverseAutoregressive",
-    "LayerNorm",
-    "Linear",
-    "MaskedConv1d",
-    "MaskedConv2d",
-    "MaskedLinear",
-    "MaskedMLP",
-    "Network",
-    "PixelCNN",
-    "Planar",
-    "Residual",
-    "Sequential",
-    "WaveNet",
-    "elu",
-    "gelu",
-    "identity",
-    "leaky_relu",
-    "relu",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "tanh",
-]
+# Read when first asked for: a model without networks need not wait for them.
+_HOMES = {
+    "activations": "elu gelu identity leaky_relu relu sigmoid silu softmax softplus tanh",
+    "autoregressive": "Autoregressive MADE PixelCNN WaveNet",
+    "convolutions": "Conv1d Conv2d ConvTranspose2d MaskedConv1d MaskedConv2d",
+    "dense": "Dropout Embedding LayerNorm Linear MLP MaskedLinear",
+    "flows": "Coupling Flow InverseAutoregressive Planar",
+    "masked": "MaskedMLP",
+    "network": "Network Residual Sequential",
+    "recurrent": "GRU LSTM",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

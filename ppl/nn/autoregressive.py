@@ -34,7 +34,7 @@ COMPONENTS = 5  # of a mixture of discretized logistics, unless `outs` says othe
 class Autoregressive(dist.Distribution):
     """`log p(x) = sum_i log p(x_i | x_<i)` over the elements of one array, by a network that reads them in order.
 
-    `net.numbers(params, x, context)` gives `net.outs` numbers for each element, which depend on the elements
+    `net.numbers(params, x, context)` gives `net.count` numbers for each element, which depend on the elements
     before it alone; `net.conditional` makes the families of the elements of these. Elements stand in the order
     of reading: rows of an image, pixels of a row, colours of a pixel.
 
@@ -94,6 +94,7 @@ class _Reader(Network):
 
     family: str | Callable
     levels: int
+    outs: int
     context: int
 
     def numbers(self, params: Params, x: Array, context: Array | None) -> Array:
@@ -246,10 +247,10 @@ class WaveNet(_Reader):
         n = self.channels
         parts: dict[str, Network] = {"first": MaskedConv1d(1, n, self.kernel, strict=True)}
         for i, dilation in enumerate(self.dilations):
-            parts[f"{i}.gates"] = MaskedConv1d(n, 2 * n, self.kernel, dilation)
-            parts[f"{i}.out"] = Linear(n, 2 * n)
+            parts[f"gates{i}"] = MaskedConv1d(n, 2 * n, self.kernel, dilation)
+            parts[f"out{i}"] = Linear(n, 2 * n)
             if self.context:
-                parts[f"{i}.context"] = Linear(self.context, 2 * n, bias=False)
+                parts[f"context{i}"] = Linear(self.context, 2 * n, bias=False)
         return parts | {"last": Linear(n, n), "numbers": Linear(n, self.count)}
 
     @property
@@ -273,10 +274,10 @@ class WaveNet(_Reader):
         through = lambda name, y: parts[name].apply(params[name], y)
         h, total = through("first", x[..., None]), 0.0
         for i in range(len(self.dilations)):
-            gates = through(f"{i}.gates", h)
+            gates = through(f"gates{i}", h)
             if context is not None:
-                gates = gates + through(f"{i}.context", context)[..., None, :]
-            out = through(f"{i}.out", np.tanh(gates[..., :n]) * _sigmoid(gates[..., n:]))
+                gates = gates + through(f"context{i}", context)[..., None, :]
+            out = through(f"out{i}", np.tanh(gates[..., :n]) * _sigmoid(gates[..., n:]))
             h, total = h + out[..., :n], total + out[..., n:]
         return through("numbers", np.maximum(through("last", np.maximum(total, 0.0)), 0.0))
 
@@ -318,9 +319,9 @@ class PixelCNN(_Reader):
         n, colours = self.channels, self.shape[2]
         parts: dict[str, Network] = {"first": MaskedConv2d(colours, n, self.first, strict=True, colours=colours)}
         for i in range(self.layers):
-            parts[f"{i}"] = MaskedConv2d(n, n, self.kernel, colours=colours)
+            parts[f"layer{i}"] = MaskedConv2d(n, n, self.kernel, colours=colours)
             if self.context:
-                parts[f"{i}.context"] = Linear(self.context, n, bias=False)
+                parts[f"context{i}"] = Linear(self.context, n, bias=False)
         return parts | {"numbers": MaskedConv2d(n, colours * self.count, 1, colours=colours)}
 
     @property
@@ -346,9 +347,9 @@ class PixelCNN(_Reader):
         through = lambda name, y: parts[name].apply(params[name], y)
         h = through("first", x)
         for i in range(self.layers):
-            change = through(f"{i}", np.maximum(h, 0.0))
+            change = through(f"layer{i}", np.maximum(h, 0.0))
             if context is not None:
-                change = change + through(f"{i}.context", context)[..., None, None, :]
+                change = change + through(f"context{i}", context)[..., None, None, :]
             h = h + change
         found = through("numbers", np.maximum(h, 0.0))
         return np.reshape(found, (*np.shape(found)[:-1], self.shape[2], self.count))

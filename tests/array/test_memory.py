@@ -158,3 +158,25 @@ def test_scatters_at_known_places_add_up(key):
     expected = np.zeros_like(x)
     np.add.at(expected, key, 3 * x[key] ** 2)
     same(A.compile_program(program)(x)[1:], [expected])
+
+
+def test_parts_of_a_join_are_made_where_they_will_stand(monkeypatch):
+    """Products and elementwise results; one that is read elsewhere too, a constant and a small one are copied."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(60, 50)), rng.normal(size=(50, 70))
+
+    def fun(a, b):
+        product, twice = a @ b, np.exp(b) * 2.0
+        parts = (product.reshape(-1), np.ones(5), twice.reshape(-1), np.sum(b, 0), np.sin(a).reshape(-1), a.reshape(-1))
+        return np.concatenate(parts), np.sum(twice)
+
+    program = A.record(fun, [a, b])
+    plain, tight = (compiled(monkeypatch, program, large) for large in (NEVER, 1))
+    for x in (b, b[::-1]):
+        same(tight(a, x), plain(a, x))
+    lines = [line for line in A.source(program).splitlines() if "].reshape(" in line]
+    assert len(lines) == 2 and "matmul" in lines[0] and "sin" in lines[1]
+    first = tight(a, b)[0]
+    before = first.copy()
+    tight(b.T[:60, :50], b)
+    np.testing.assert_array_equal(first, before)

@@ -7,6 +7,7 @@ import pytest
 
 import ppl.array as A
 from ppl.array import numpy_executor, passes
+from ppl.array import operations as op
 from ppl.array.recording import SIMPLIFY, Tape
 
 
@@ -599,3 +600,21 @@ def test_matrices_of_which_one_triangle_is_filled(fun):
     expected = (value(v + 1e-6 * d) - value(v - 1e-6 * d)) / 2e-6
     assert np.sum(slope(value, v) * d) == pytest.approx(expected, rel=1e-6)
     assert run(A.pushforward(program, [0]), v, d)[1] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("key", ["rows", "pairs"])
+def test_many_rows_are_added_up_as_by_hand(key, kind):
+    """As many as are a sparse product: with numbers from the end, and some rows that nobody picks."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(-7, 7, (60, 20))
+    keys, shape = {"rows": (ids, (9, 16)), "pairs": ((ids, rng.integers(0, 3, 20)), (9, 3, 8))}[key]
+    g = rng.normal(size=(60, 20, shape[-1])).astype(kind)
+    expected = np.zeros(shape, float)
+    np.add.at(expected, keys, g.astype(float))
+    found = op.scatter.run(g, keys, shape)
+    assert found.dtype == kind and op.adding_rows(keys, shape) is not None
+    np.testing.assert_allclose(found, expected, rtol=1e-12 if kind is np.float64 else 1e-5, atol=1e-4)
+    program = A.record(lambda x: (np.sum(x[keys] * g),), [np.zeros(shape, kind)])
+    slope = A.compile_program(A.gradient(program, [0]))(np.zeros(shape, kind))[1]
+    np.testing.assert_allclose(slope, expected, rtol=1e-12 if kind is np.float64 else 1e-5, atol=1e-4)

@@ -12,7 +12,7 @@ import ppl.distributions as dist
 from ppl.elbo import Objective, choose, derive, problem
 from ppl.fit import evaluate
 
-evaluating = importlib.import_module("ppl.fit.evaluate")
+evaluating = importlib.import_module("ppl.algorithms.evaluate")
 
 MANY = 20_000
 LOCAL = {"mu.loc": 0.2, "mu.scale": 0.1, "z.loc": None, "z.scale": None}

@@ -11,11 +11,11 @@ from scipy import special, stats
 
 import ppl
 import ppl.distributions as dist
+from ppl.algorithms.wide import with_wide
 from ppl.elbo import derive, problem
 from ppl.fit.elements import groups
 from ppl.fit.psis import smooth
 from ppl.fit.weights import log_evidence, pointwise, ratios
-from ppl.fit.wide import with_wide
 
 RNG = np.random.default_rng(0)
 N = 200

@@ -19,11 +19,13 @@ COLUMNS: dict[str, Mapping[str, Any]] = {
     "low-rank": {"guide": "lowrank"},
     "dadvi": {"algorithm": "dadvi"},
     "laplace": {"algorithm": "laplace"},
+    "pathfinder": {"algorithm": "pathfinder"},
+    "nuts": {"algorithm": "nuts"},
 }
 FOLDERS = sorted({p.folder for p in POSTERIORS}, key=str.lower)
 HALVES = {"first half": frozenset(FOLDERS[:13]), "second half": frozenset(FOLDERS[13:])}  # of 26, alphabetically
 GRADES = ("good", "right", "wrong", "failed")
-WIDTH = 44
+WIDTH = 51
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Cell:
     k_hat: float | None = None
     word: str = ""
     seconds: float = float("nan")  # CPU
+    gradients: int = 0
     error: str = ""
 
     @property
@@ -50,11 +53,15 @@ class Cell:
             return self.error[:WIDTH]
         k = "  - " if self.k_hat is None else f"{self.k_hat:4.2f}"
         word = "SILENT" if self.silent else {"not trusted": "not tr."}.get(self.word, self.word)
-        spread = f"{self.low:.2f}..{self.high:.2f}"
-        return f"{self.grade:5} {self.worst:6.2f} {spread:>11} {k} {word:7} {self.seconds:6.1f}"
+        spread, cost = f"{self.low:.2f}..{self.high:.2f}", f"{self.seconds:6.1f} {_thousands(self.gradients):>6}"
+        return f"{self.grade:5} {self.worst:6.2f} {spread:>11} {k} {word:7} {cost}"
 
 
-HEAD = f"{'grade':5} {'error':>6} {'sd ratios':>11} {'k':>4} {'word':7} {'CPU s':>6}"
+HEAD = f"{'grade':5} {'error':>6} {'sd ratios':>11} {'k':>4} {'word':7} {'CPU s':>6} {'grad.':>6}"
+
+
+def _thousands(count: int) -> str:
+    return str(count) if count < 10_000 else f"{count / 1000:.0f}k" if count < 10_000_000 else f"{count / 1e6:.0f}M"
 
 
 def cell(posterior: Posterior, options: Mapping[str, Any], seed: int) -> Cell:
@@ -62,7 +69,7 @@ def cell(posterior: Posterior, options: Mapping[str, Any], seed: int) -> Cell:
     c = compare(posterior, options, seed=seed)
     verdict = c.fit.verdict
     low, high = float(c.ratios.min()), float(c.ratios.max())
-    return Cell(c.grade, c.worst, c.at, low, high, getattr(verdict, "k_hat", None), verdict.word, c.seconds)
+    return Cell(c.grade, c.worst, c.at, low, high, verdict.k_hat, verdict.word, c.seconds, c.fit.solution.gradients)
 
 
 def limited(posterior: Posterior, options: Mapping[str, Any], seed: int, seconds: float) -> Cell:
@@ -126,11 +133,13 @@ def summary(
 ) -> list[str]:
     """Counts by column and alphabetical half. Right here is right and not good; silent is part of wrong."""
     wide = max(map(len, columns))
-    out = [f"{'column'.ljust(wide)}  {'':11}  models   good  right  wrong  failed  silent"]
+    head = f"{'column'.ljust(wide)}  {'':11}  models   good  right  wrong  failed  silent"
+    out = [f"{head}  of the good, trusted"]
     for column in columns:
         for half, folders in {"all": frozenset(FOLDERS), **HALVES}.items():
             cells = [found[p.name, column] for p in posteriors if p.folder in folders]
             good, right, wrong, failed = (sum(c.grade == g for c in cells) for g in GRADES)
             counts = f"{len(cells):6}  {good:5}  {right:5}  {wrong:5}  {failed:6}  {sum(c.silent for c in cells):6}"
+            counts += f"  {sum(c.grade == 'good' and c.word == 'trusted' for c in cells):6}"
             out.append(f"{column.ljust(wide)}  {half:11}  {counts}")
     return out

@@ -40,8 +40,8 @@ def test_a_wrong_fit_that_is_trusted_is_a_silent_failure(monkeypatch):
     monkeypatch.setattr(table, "limited", lambda *_: next(cells))
     text = "\n".join(table.lines([P], {"a": {}, "b": {}}, 0, 1.0))
     assert "SILENT" in text
-    counts = {tuple(line.split()[:2]): line.split()[-6:] for line in text.splitlines() if " all " in line}
-    assert counts == {("a", "all"): list("100101"), ("b", "all"): list("110000")}
+    counts = {tuple(line.split()[:2]): line.split()[-7:] for line in text.splitlines() if " all " in line}
+    assert counts == {("a", "all"): list("1001010"), ("b", "all"): list("1100001")}
 
 
 def test_the_halves_are_thirteen_and_thirteen():

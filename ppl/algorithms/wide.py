@@ -40,17 +40,33 @@ def with_wide(rng: np.random.Generator, own: np.ndarray) -> tuple[np.ndarray, np
     count, size = own.shape
     if not size:
         return own, np.zeros(count)
-    joint, single = count // 4, count // 2 - count // 4
+    kinds = kinds_of(count)
+    e = np.concatenate([own, wide(rng, kinds, size)])
+    return e, log_mixture(e, kinds)
+
+
+def kinds_of(count: int) -> np.ndarray:
+    """How many draws there are of each kind beside so many of the guide: its own, stretched, one coordinate wide."""
+    return np.array([count, count // 4, count // 2 - count // 4])
+
+
+def wide(rng: np.random.Generator, kinds: np.ndarray, size: int) -> np.ndarray:
+    """Wide noise: stretched together, then in one coordinate."""
+    _, joint, single = kinds
     stretched = rng.standard_normal((joint, size)) / np.abs(rng.standard_normal((joint, 1)))
     one = rng.standard_normal((single, size))
     one[np.arange(single), rng.integers(size, size=single)] = rng.standard_cauchy(single)
-    e = np.concatenate([own, stretched, one])
+    return np.concatenate([stretched, one])
+
+
+def log_mixture(e: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """log mixture / guide density of noise (S, D), for so many draws of each kind."""
+    size = e.shape[1]
     square = np.sum(e * e, axis=1)
     half = 0.5 * (1.0 + size)  # a multivariate t with one degree of freedom
     log_t = special.gammaln(half) - half * math.log(math.pi) - half * np.log1p(square)
     log_joint = log_t - (-0.5 * square - size * _HALF_LOG_2PI)
     log_single = special.logsumexp(log_cauchy(e) - log_normal(e), axis=1) - math.log(size)
     parts = [np.zeros(len(e)), log_joint, log_single]
-    shares = np.array([count, joint, single]) / len(e)
     with np.errstate(divide="ignore"):
-        return e, special.logsumexp(parts, axis=0, b=shares[:, None])
+        return special.logsumexp(parts, axis=0, b=(kinds / kinds.sum())[:, None])
