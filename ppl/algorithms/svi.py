@@ -169,8 +169,10 @@ def _start(how: Any, ascent: Ascent, batch: list | None, seed: int) -> tuple[Sta
     starts = []
     for number in range(count):
         rng = generator(seed, number, Stream.STARTS)
-        few = number % 2 == 0 and not (ascent.nested and init is None)
-        first = state = ascent.start(rng, init, few, batch, own)
+        nested = ascent.nested and init is None
+        first = state = ascent.start(rng, init, number % 2 == 0 and not nested, batch, own)
+        if nested and batch is None:
+            first = state = ascent.warmed(state)
         for _ in range(PILOT if count > 1 else 0):
             state = ascent.step(replace(state, local=first.local), batch, 1.0, how.local_sweeps)
         starts.append((first, state))
