@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from . import flat_and_eager, report, scaling
+from . import closed_forms, flat_and_eager, report, scaling
 from .eight_schools import PEERS
 from .harness import Workplace, import_seconds, measure
 
@@ -70,6 +70,11 @@ def sizes(place: Workplace, rounds: int) -> dict[str, list[dict]]:
     return _in_turns(place, "scaling", few)
 
 
+def sweeps(place: Workplace, rounds: int) -> dict[str, list[dict]]:
+    """Rows by case of closed-form updates; what alternates within a measurement is measured once."""
+    return _in_turns(place, "closed_forms", dict.fromkeys(closed_forms.NAMES, 1))
+
+
 def _in_turns(place: Workplace, module: str, rounds: dict[str, int]) -> dict[str, list[dict]]:
     """Rows by measurement, in alternation."""
     rows: dict[str, list[dict]] = {name: [] for name in rounds}
@@ -81,7 +86,13 @@ def _in_turns(place: Workplace, module: str, rounds: dict[str, int]) -> dict[str
     return rows
 
 
-WORKLOADS = {"eight_schools": eight_schools, "flat_and_eager": flat, "scaling": sizes, "imports": imports}
+WORKLOADS = {
+    "eight_schools": eight_schools,
+    "flat_and_eager": flat,
+    "scaling": sizes,
+    "closed_forms": sweeps,
+    "imports": imports,
+}
 
 
 def _progress(workload: str, number: int, name: str, row: dict) -> None:
@@ -109,6 +120,8 @@ def main() -> int:
         (HERE / "RESULTS.md").write_text(text)
     if "scaling" in rows:
         scaling.plot(rows["scaling"], HERE / "scaling.png")
+    if "closed_forms" in rows:
+        closed_forms.plot(rows["closed_forms"], HERE / "closed_forms.png")
     return 0
 
 

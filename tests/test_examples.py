@@ -66,6 +66,7 @@ def test_no_example_is_left_out():
         "gaussian_mixture",
         "hidden_markov",
         "mini_ppl",
+        "old_faithful",
         "online_mixture",
         "principal_components",
         "topics",
@@ -522,8 +523,26 @@ def test_topics_are_the_kinds_of_words():
     assert abs(result["whole"].elbo - result["halves"].elbo) < 0.01 * abs(result["whole"].elbo)
 
 
+def test_topics_of_real_text_are_apart():
+    result, printed = run("topics")
+    rows = [set(words) for _, words in result["topics"]]
+    assert len(rows) == 8
+    assert all(len(a & b) <= 2 for i, a in enumerate(rows) for b in rows[:i])
+    assert any("regular" in r or "format" in r or "string" in r for r in rows), printed
+
+
+def test_old_faithful_has_two_kinds_of_eruption():
+    result, _ = run("old_faithful")
+    assert len(result["used"]) == 2
+    means = result["fit"].params["mu.loc"][result["used"]]
+    np.testing.assert_allclose(means[np.argsort(means[:, 0])], example("old_faithful").MEANS, rtol=0.03)
+    assert abs(result["scores"][6] - result["scores"][2]) < 0.01
+
+
 def test_principal_components_are_those_of_pca():
     result, _ = run("principal_components")
+    assert result["code_gap"] < 1e-4
+    assert result["lost"] == pytest.approx(result["least"], rel=1e-6)
     assert result["gap"] < 1e-6
     assert abs(result["noise"] - 0.3) < 0.03  # 800 residual degrees of freedom: its error is 0.0075
     assert result["best"] == 2

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..conjugacy import Ascent, Execution, State, has_states, row_plate
+from ..conjugacy.ascent import PASSES, SETTLING
 from ..elbo import Problem
 from ..errors import NumericalError
 from .closed_form import GUIDE, check_latent, finished, parameters, recognized
@@ -38,7 +39,9 @@ class CAVI:
     tolerance
         stop where the bound changes by less than this share of itself.
     restarts
-        seeded starts, compared after 20 sweeps; by default 4 where categories are latent, else 1.
+        seeded starts, compared after 20 sweeps; by default 4 where categories are latent, else 1. One, too, where
+        categories are nested in groups, as topics in documents: there a start is ten passes in which the groups'
+        latents settle.
     init
         values of some sites to start from: `{"mu": array}`.
     blocks
@@ -107,8 +110,8 @@ class CAVI:
         )
 
     def _starts(self, ascent: Ascent) -> int:
-        if self.restarts is not None:
-            return self.restarts
+        if self.restarts is not None or ascent.nested:
+            return self.restarts or 1
         several = any(has_states(b) for b in ascent.execution.blocks.values())
         return RESTARTS if several and self.init == "auto" else 1
 
@@ -137,7 +140,11 @@ class Climb:
             rng = generator(seed, number, Stream.STARTS)
             other = Climb(self.ascent, min(PILOT, self.steps), self.tolerance)
             try:
-                other.state = self.ascent.start(rng, init, few=number % 2 == 0, defaults=defaults)
+                nested = init is None and self.ascent.nested
+                other.state = self.ascent.start(rng, init, few=not nested and number % 2 == 0, defaults=defaults)
+                if nested:
+                    other.state = self.ascent.warmed(other.state)
+                    other.sweeps = PASSES * (SETTLING + 1)
                 other.on()
             except (NumericalError, np.linalg.LinAlgError):
                 if starts == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,12 +11,16 @@ import numpy as np
 
 from ..conjugacy import Block, Chain, Joint, Recognized, StateChains, recognize, record, sorted_values
 from ..conjugacy.families import Betas, Categories, Dirichlets, Normals, NormalWisharts, PowerGammas, Wisharts
+from ..conjugacy.free import vector_axes
 from ..conjugacy.recognition import MISSING
+from ..distributions import biject_to
 from ..elbo import Derivation, Objective, Problem, choose, derive
 from ..errors import ConjugacyError, ModelError, PPLError
 from ..guides import ChainFamily, Families, Part, SiteFamily, values_of
+from ..model import RowTable
 from .stages import Solution
 
+NO_WEIGHTS = "points have no spread to weigh; ELBO is a bound on log p(data, points)"
 MOST = 6  # reasons that are shown
 GUIDE = "conjugate"  # what an algorithm with closed-form updates names as its guide
 
@@ -30,16 +35,30 @@ def recognized(
 ) -> Recognized:
     """The model's products and blocks; ConjugacyError with every reason where some of it has no closed form.
 
-    In a `hybrid` latents without a closed form may stand beside those that have one, if they can be drawn smoothly.
+    In a `hybrid` latents without a closed form may stand beside those that have one, if they can be drawn smoothly;
+    `points` need no draws.
     """
     _check_plain(p, name)
     sizes = {q.name: q.size for q in p.graph.plates.values()} if plate_sizes is None else plate_sizes
-    found = recognize(record(p.model, p.args, p.kwargs, sizes), blocks=blocks, points=points)
+    recorded = record(p.model, p.args, p.kwargs, sizes)
+    found = recognize(recorded, blocks=blocks, points=points)
+    if {*found.free} <= {*points, *recorded.parameters}:
+        found = recognize(recorded, 1, blocks, points) if found.free else found
+    vectors = [
+        [s.fn.shape()[i] for i in _vector(s)]
+        for n in found.free
+        if n in recorded.sites and n not in points
+        for s in [recorded.sites[n]]
+        if s.type == "sample"
+    ]
+    longest = max(map(math.prod, vectors), default=0)
+    if 4 * longest > found.draws.size:  # a vector's covariances need draws beyond its length
+        found = recognize(recorded, 2 ** math.ceil(math.log2(4 * longest)), blocks, points)
     if not found.blocks and not found.free:
         raise ModelError(
             "a model without latent sites", "latent sites, whose distributions are updated", 'algorithm="map"'
         )
-    if not found.whole and not (hybrid and _may_mix(p, found)):
+    if not found.whole and not (hybrid and _may_mix(p, found, points)):
         reasons = "; ".join(str(r) for r in (*found.blocked[:4], *found.apart[:2]))
         more = f"; and {len(found.blocked) - 4} more" if len(found.blocked) > 4 else ""
         raise ConjugacyError(
@@ -49,6 +68,11 @@ def recognized(
             site=found.blocked[0].site,
         )
     return found
+
+
+def _vector(site: Any) -> tuple[int, ...]:
+    """The axes of a free site that are one normal vector."""
+    return vector_axes(site) if not site.fn.is_discrete and biject_to(site.fn.support).is_identity else ()
 
 
 def has_closed_forms(p: Problem) -> bool:
@@ -64,17 +88,19 @@ def has_closed_forms(p: Problem) -> bool:
         return False
 
 
-def _may_mix(p: Problem, found: Recognized) -> bool:
-    """Are there blocks beside the free latents, and have these a bijection from the real line?"""
-    whole = not any(r.why == MISSING for r in found.blocked) and found.blocks
+def _may_mix(p: Problem, found: Recognized, points: Collection[str]) -> bool:
+    """Are there blocks or points beside the free latents, and have these a bijection from the real line?"""
+    learned = found.recorded.parameters
+    whole = not any(r.why == MISSING for r in found.blocked) and (found.blocks or points or learned)
     known = all(a.kind == "latent" or a.node is not None for a, _ in found.free_factors)
-    smooth = all(n in p.sites and not p.sites[n].fn.is_discrete for n in found.free)
+    smooth = all(n in learned or (n in p.sites and not p.sites[n].fn.is_discrete) for n in found.free)
     return bool(whole and known and smooth and not any(q.subsampled for q in p.graph.plates.values()))
 
 
 def check_latent(found: Recognized, name: str) -> None:
     """These have no point estimates."""
-    learned = next((b.name for b in found.blocks.values() if b.is_parameter), None)
+    free = [n for n in found.free if n in found.recorded.parameters]
+    learned = next((b.name for b in found.blocks.values() if b.is_parameter), *free[:1] or [None])
     if learned is not None:
         raise ConjugacyError(
             f"the learned parameter '{learned}'",
@@ -119,6 +145,31 @@ def parameters(blocks: Mapping[str, Block], natural: Mapping[tuple[str, str], An
                 eta = dict(zip(("freedom", "inverse scale"), b.family.natural(eta), strict=True))
             out.update(values_of(family_of(b), eta, b.full_shape, b.discrete))
     return out
+
+
+def values_of_points(
+    p: Problem,
+    found: Recognized,
+    points: Collection[str],
+    natural: Mapping[tuple[str, str], Any],
+    free: Mapping[str, np.ndarray],
+    blocks: Mapping[str, Block] | None = None,
+) -> dict[str, np.ndarray]:
+    """The guide's parameters, and the points: modes of their natural parameters, or where they were climbed to."""
+    blocks = found.blocks if blocks is None else blocks
+    values = {**parameters({n: b for n, b in blocks.items() if n not in points}, natural), **free}
+    for n in points:
+        b = found.blocks.get(n)
+        if b is None:
+            if n in found.recorded.parameters:
+                values[n] = np.asarray(biject_to(found.recorded.parameters[n].constraint)(values.pop(f"{n}.loc")))
+            continue
+        x = np.reshape(b.family.mode({s: np.asarray(natural[n, s]) for s in b.family.statistics}), b.shape)
+        if b.is_parameter:
+            values[n] = x
+        else:
+            values[f"{n}.loc"] = np.asarray(biject_to(p.sites[n].fn.support).inv(x))
+    return values
 
 
 def _of_joint(b: Joint, eta: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -247,15 +298,16 @@ def finished(
     latent = [b for b in found.blocks.values() if not b.is_parameter]
     spread = [b for b in latent if b.name not in points]
     own = (f for b in spread if not isinstance(b, Chain) for f in families_of(b))
-    guide = Families(
-        (*own, *(SiteFamily(b.name, "point") for b in latent if b.name in points)),
-        tuple(chain_of(b) for b in spread if isinstance(b, Chain)),
-    )
+    sites = [found.recorded.sites[n] for n in found.free if n not in found.recorded.parameters]
+    vectors = [SiteFamily(s.name, "normal", at) for s in sites if s.name not in points and (at := _vector(s))]
+    at_points = [n for n in (*(b.name for b in latent), *(s.name for s in sites)) if n in points]
+    chains = tuple(chain_of(b) for b in spread if isinstance(b, Chain))
+    guide = Families((*own, *(SiteFamily(n, "point") for n in at_points), *vectors), chains)
     exact = replace(p, dtype=np.dtype(np.float64))
     d = derive(exact, guide, seed=seed)
     by_text = _by_text(d, terms, entropy)
     return Solution(
-        {n: np.asarray(values[n]) for n in d.parameters},
+        {n: values[n] if isinstance(values[n], RowTable) else np.asarray(values[n]) for n in d.parameters},
         np.asarray(history),
         reason,
         converged,
@@ -267,8 +319,33 @@ def finished(
         bound=bound,
         terms=by_text,
         no_weights=no_weights,
+        symmetries=_symmetries(found),
         gradients=gradients,
     )
+
+
+def _symmetries(found: Recognized) -> tuple[str, ...]:
+    """In words, why a posterior may have several equal modes: labels in another order, factors turned or mirrored."""
+    blocks, out, met = found.blocks, [], {}
+    for p in found.products:
+        labels = {o.labels[-1]: o.block for o in p.operands if _hot(blocks, o)}
+        picked = {labels[x] for o in p.operands if not _hot(blocks, o) for x in o.labels[:-1] if x in labels}
+        out += [f"the labels of {z} may be exchanged: the fit describes one of the orders" for z in picked]
+        normals = [o for o in p.operands if isinstance(getattr(blocks.get(o.block), "family", None), Normals)]
+        for o in normals:
+            if o.statistic == "x" and p.site not in blocks[o.block].sites:
+                others = {q.block for q in normals if q is not o and q.statistic == "x"}
+                met[o.block] = met.get(o.block, others) & others
+    for n, others in met.items():
+        for other in sorted(others):
+            if n in met.get(other, ()) and n < other:
+                both = f"factors {n} and {other} may be turned and mirrored together"
+                out.append(f"{both}: read their product, not each by itself")
+    return tuple(dict.fromkeys(out))
+
+
+def _hot(blocks: Mapping[str, Any], o: Any) -> bool:
+    return isinstance(getattr(blocks.get(o.block), "family", None), Categories)
 
 
 def _by_text(d: Derivation, terms: Mapping[str, float], entropy: Mapping[str, float]) -> dict[str, float]:
@@ -297,9 +374,20 @@ def _described(found: Recognized, points: Collection[str]) -> list[str]:
     apart = [f"no structured block: {r}" for r in found.apart[:MOST]]
     if not found.free:
         return [*([f"closed-form updates of everything: {each}"] if each else []), *apart]
-    rest = f"{', '.join(found.free)}: Normals on the unconstrained axis, by quasi-Newton steps on fixed draws"
-    why = (f"no closed form: {r}" for r in found.blocked[:MOST])
-    return [f"closed-form updates of some sites: {each}", rest, *why, *apart]
+    fixed = [n for n in found.free if n in points or n in found.recorded.parameters]
+    sites = [found.recorded.sites[n] for n in found.free if n not in fixed]
+    real = [s.name + " (one vector)" * bool(_vector(s)) for s in sites if biject_to(s.fn.support).is_identity]
+    others = [s.name for s in sites if not biject_to(s.fn.support).is_identity]
+    rest = [f"{', '.join(real)}: Normals, by natural gradients in their mean parameters, on fixed draws"] * bool(real)
+    climbed = f"{', '.join(others)}: Normals on the unconstrained axis, by quasi-Newton steps on fixed draws"
+    rest += [climbed] * bool(others)
+    rest += [f"{', '.join(fixed)}: points, by quasi-Newton steps"] * bool(fixed)
+    return [
+        f"closed-form updates of some sites: {each}",
+        *rest,
+        *(f"no closed form: {r}" for r in found.blocked[:MOST]),
+        *apart,
+    ]
 
 
 def _in_words(b: Block) -> str:

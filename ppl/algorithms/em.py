@@ -1,32 +1,35 @@
-"""Expectation maximisation, exact or variational, with closed-form steps."""
+"""Expectation maximisation, exact or variational, with closed-form steps where there are any."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..conjugacy import Ascent, Execution, Recognized, has_states, row_plate
-from ..distributions import biject_to
 from ..elbo import Problem
 from ..errors import ConjugacyError, ModelError
 from .cavi import Climb
-from .closed_form import GUIDE, finished, parameters, recognized
+from .closed_form import GUIDE, NO_WEIGHTS, finished, recognized, values_of_points
 from .deterministic import check_executor
+from .hybrid import Hybrid
 from .stages import Solution
+from .svi import check_rate, stochastic
 
-WHY_NO_WEIGHTS = "points have no spread to weigh; ELBO is a bound on log p(data, points)"
 RESTARTS = 4
 
 
 @dataclass(frozen=True)
 class EM:
-    """Expectation maximisation: points for some unknowns, distributions for the others, both in closed form.
+    """Expectation maximisation: points for some unknowns, distributions for the others.
 
     E-step: `eta <- grad F` for each latent block, exact where there is one block, variational where there are
-    several. M-step: the point with the largest `<eta, t(x)>`, the mode of the same family. Learned parameters
-    alone give maximum likelihood; sites named in `maximize` are put at their posterior mode, with their priors.
+    several. M-step: the point with the largest `<eta, t(x)>`, the mode of the same family; points that no family
+    has (weights of a logistic regression or a network, degrees of freedom) take quasi-Newton steps. Learned
+    parameters alone give maximum likelihood; sites named in `maximize` are put at their posterior mode, with their
+    priors.
+
+    Where a plate is subsampled, a step sees a minibatch: the variational parameters of its rows are brought to
+    their optimum, and the expected statistics, counted for all rows, are averaged with falling step sizes.
 
     Parameters
     ----------
@@ -38,13 +41,17 @@ class EM:
         seeded starts beside that from the parameters' own `init`; by default 4 where categories are latent.
     init
         values of some sites or parameters to start from.
+    kappa, delay, local_sweeps
+        as of `ppl.SVI`, where a plate is subsampled.
 
     Raises
     ------
     ConjugacyError
-        where a step has no closed form; the message names the site and the factor.
+        where an E-step of discrete sites, or any step on minibatches, has no closed form; the message names the
+        site and the factor.
 
-    Source: Dempster, Laird and Rubin (1977); Neal and Hinton, A view of the EM algorithm (1998).
+    Source: Dempster, Laird and Rubin (1977); Neal and Hinton, A view of the EM algorithm (1998); on minibatches
+    Cappe and Moulines, On-line expectation-maximization algorithm for latent data models (2009).
 
     >>> import numpy as np, ppl, ppl.distributions as dist
     >>> def model(y):
@@ -62,18 +69,29 @@ class EM:
     tolerance: float = 1e-10
     restarts: int | None = None
     init: Any = "auto"
+    kappa: float = 0.7
+    delay: float = 1.0
+    local_sweeps: int = 10
 
     name = "em"
     guide = GUIDE
+
+    def __post_init__(self) -> None:
+        check_rate(self.kappa, self.delay)
 
     def run(
         self, p: Problem, guide: Any, *, seed: int = 0, executor: str = "auto", progress: Any = None, **_: Any
     ) -> Solution:
         """E- and M-steps in turn until the bound stands still."""
         check_executor(self.name, executor)
-        found = recognized(p, self.name, points=self.maximize or ())
+        minibatches = any(q.subsampled for q in p.graph.plates.values())
+        sizes = {} if minibatches else None
+        found = recognized(p, self.name, sizes, hybrid=not minibatches, points=tuple(self.maximize or ()))
         points = self._points(found)
-        ascent = Ascent(Execution(found, row_plate(found), points))
+        if minibatches:
+            return stochastic(self, p, found, seed=seed, progress=progress, points=points)
+        ascent = Ascent(Execution(found, None if found.free else row_plate(found), points))
+        ascent = Hybrid(ascent) if found.free else ascent
         init = None if self.init == "auto" else dict(self.init)
         own = {n: x.init for n, x in found.recorded.parameters.items()}
         several = any(has_states(b) for b in found.blocks.values()) and init is None
@@ -87,20 +105,12 @@ class EM:
         finally:
             climb.close()
         state = climb.state
-        natural = ascent.naturals(state)
-        values = parameters({n: b for n, b in found.blocks.items() if n not in points}, natural)
-        for n in points:
-            b = found.blocks[n]
-            x = np.reshape(b.family.mode({s: np.asarray(natural[n, s]) for s in b.family.statistics}), b.shape)
-            if b.is_parameter:
-                values[n] = x
-            else:
-                values[f"{n}.loc"] = np.asarray(biject_to(p.sites[n].fn.support).inv(x))
+        values = values_of_points(p, found, points, ascent.naturals(state), state.free)
         return finished(
             p,
             found,
             values,
-            bound=state.bound,
+            bound=state.bound if {*found.free} <= points else None,
             terms=ascent.terms(state),
             entropy=state.entropy,
             history=climb.history,
@@ -110,19 +120,21 @@ class EM:
             notes=climb.notes,
             seed=seed,
             points=points,
-            no_weights=WHY_NO_WEIGHTS,
+            no_weights=NO_WEIGHTS,
         )
 
     def _points(self, found: Recognized) -> frozenset[str]:
         """The blocks that are points."""
-        learned = {b.name for b in found.blocks.values() if b.is_parameter}
+        learned = set(found.recorded.parameters)
         named = set(self.maximize or ())
-        unknown = named - set(found.blocks)
+        unknown = named - set(found.blocks) - set(found.free)
         if unknown:
             raise ModelError(
-                f"maximize={sorted(unknown)}", f"latent sites or parameters: {sorted(found.blocks)}", "another name"
+                f"maximize={sorted(unknown)}",
+                f"latent sites or parameters: {sorted([*found.blocks, *found.free])}",
+                "another name",
             )
-        for n in named | learned:
+        for n in (named | learned) & set(found.blocks):
             if not hasattr(found.blocks[n].family, "mode"):
                 raise ConjugacyError(
                     f"'{n}' among the points, which are categories",

@@ -1,4 +1,4 @@
-"""Closed-form updates where there are any, and quasi-Newton steps for the rest, in one coordinate ascent."""
+"""Closed-form updates where there are any, natural gradients or quasi-Newton steps for the rest, in one ascent."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..conjugacy import Ascent, State
 from .lbfgs import minimize
 
+NATURAL_STEPS = 2  # in every sweep
 STEPS = 8  # of the quasi-Newton method, in every sweep
 
 
@@ -18,8 +19,9 @@ STEPS = 8  # of the quasi-Newton method, in every sweep
 class Hybrid:
     """An ascent whose step also moves the latents without a closed form.
 
-    Their part of the bound, given all other mean parameters, is an average over fixed draws: smooth, so that it
-    can be climbed by L-BFGS from the inverse Fisher metric of their normals.
+    Their part of the bound, given all other mean parameters, is an average over fixed draws: smooth, so that real
+    latents can take natural gradients, and others be climbed by L-BFGS from the inverse Fisher metric of their
+    normals.
     """
 
     ascent: Ascent
@@ -28,6 +30,8 @@ class Hybrid:
     def execution(self) -> Any:
         return self.ascent.execution
 
+    nested = False
+
     def start(self, rng: np.random.Generator, init: Any = None, few: bool = True, defaults: Any = None) -> State:
         """As of the ascent."""
         return self.ascent.start(rng, init, few, defaults=defaults)
@@ -35,15 +39,20 @@ class Hybrid:
     def step(self, state: State) -> State:
         """Every block with a closed form, then the others."""
         state, free = self.ascent.step(state), self.ascent.free
+        for _ in range(NATURAL_STEPS if free.natural else 0):
+            values = free.natural_step(state.means, state.free)
+            state = self.ascent.moved(state, values)
+        if not free.climbed:
+            return state
         x, *_ = minimize(
-            free.objective(state.means),
+            free.objective(state),
             free.joined(state.free),
             free.metric,
             steps=STEPS,
             tolerance=1e-10,
             logarithmic=free.logarithmic,
         )
-        return self.ascent.moved(state, free.parted(x))
+        return self.ascent.moved(state, {**state.free, **free.parted(x)})
 
     def terms(self, state: State) -> Mapping[str, float]:
         """As of the ascent."""

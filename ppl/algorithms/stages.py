@@ -98,6 +98,7 @@ class Solution:
     terms: Mapping[str, float] = field(default_factory=dict)  # the terms of that bound, by their text
     no_weights: str = ""  # where draws of the guide are not to be weighed: why
     doubts: tuple[str, ...] = ()  # sentences on the answer that the verdict adds to its warnings
+    symmetries: tuple[str, ...] = ()  # what may be behind it where the verdict does not trust the answer
     gradients: int = 0  # of the log joint density at one draw of all rows, evaluated by the algorithm and its pilots
     sampled: Sampled | None = None  # draws in the place of the guide, whose noise they are
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from .free import Free
 from .shards import Shard, Shards
 
 FREE = "free latents"
+PASSES, SETTLING = 10, 10  # of a start with nested latents: passes, and sweeps of the inner latents in each
 Batch = list  # the tables of a minibatch
 FEW, MOST = 5, 50  # rows that each category of a start begins with, and more of these for long vectors
 
@@ -72,6 +74,44 @@ class Ascent:
             done = self.shards.over(batches(), state.weights, local)
             local = done.state
         return self._globals(state, done.sums, done.entropy, done.state, rate)
+
+    @cached_property
+    def middle(self) -> tuple[str, ...]:
+        """Blocks between the global ones and local categories: theta of the documents, beside topics of words.
+
+        They have an element for each of the groups that data sort the rows into.
+        """
+        e, found = self.execution, set()
+        for p in e.found.products:
+            hot = any(o.block in e.local and isinstance(e.blocks[o.block].family, Categories) for o in p.operands)
+            sorted_by = {f.labels[-1] for f in p.data if f.fn == "is"}
+            for o in p.operands:
+                if hot and o.block in e.globals and isinstance(e.blocks[o.block].family, Dirichlets):
+                    found |= {o.block} if sorted_by & set(o.labels[:-1]) else set()
+        return tuple(n for n in e.globals if n in found)
+
+    @property
+    def nested(self) -> bool:
+        """Are local categories shared out by latents of groups of rows, which should settle before the global ones?"""
+        local = [self.execution.blocks[n].family for n in (self.shards.coupled if self.shards else ())]
+        return bool(self.middle) or {Categories, Dirichlets} <= {*map(type, local)}
+
+    def warmed(self, state: State) -> State:
+        """Some passes in which the groups' latents begin evenly, and settle before the global ones move.
+
+        Sweeps that move all of them alike end in worse optima: each group keeps what it was first.
+        """
+        first = {k: x for k, x in state.means.items() if k[0] in self.middle}
+        local = state.local
+        for _ in range(PASSES):
+            means = {**state.means, **first}
+            state = replace(state, means=means, weights=self._weights(means), local=local)
+            for _ in range(SETTLING if self.middle else 0):
+                done = self.shards.over(self.batches(None)(), state.weights, state.local)
+                means, *_, weights = self.execution.sweep(self.middle)(state.means, done.sums)
+                state = replace(state, means={**state.means, **means}, weights=weights, local=done.state)
+            state = self.step(state, sweeps=SETTLING)
+        return state
 
     def batches(self, batch: Batch | None) -> Callable[[], Iterable]:
         """What a pass goes through: a minibatch, or the shards of all rows."""

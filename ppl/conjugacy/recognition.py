@@ -111,6 +111,14 @@ def recognize(
             break
         free.update(dict.fromkeys(more))
         structure.without(more)
+    for x, y in dict.fromkeys(joint.values()):
+        if x in free or y in free:
+            raise ConjugacyError(
+                f"a block of ({x.name}, {y.name}) where some term has no closed form: {blocked[0]}",
+                "products of statistics of the block",
+                "no blocks= for them",
+                site=x.name,
+            )
     made = {n: _block(n, atom, s, events, powers) for n, (atom, s) in sites.items() if atom not in free}
     blocks = _joined(made, joint, structure)
     axis = Label(draws)

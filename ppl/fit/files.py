@@ -52,7 +52,8 @@ def save(fit: Fit, path: str | os.PathLike) -> None:
     """Write a fit to a file; see `Fit.save`."""
     s = fit.solution
     tree = _of_problem(fit.problem, fit.guide, s.objective, s.executor, fit.seed, fit.algorithm)
-    values, history = dict(s.values), None if s.run else s.history
+    values = {n: np.asarray(x) for n, x in s.values.items()}  # rows that are computed on demand among them
+    history = None if s.run else s.history
     tree["run"], tree["sampled"] = s.run and _of_run(s.run), _of_draws(s)
     tree["solution"] = [values, history, s.stop_reason, s.converged, s.steps, s.notes, s.interrupted, s.doubts]
     tree["bound"] = [getattr(fit.bound, f.name) for f in dataclasses.fields(Bound)]

@@ -20,13 +20,23 @@ from ..elbo.flow import flow
 from ..errors import ModelError, PPLError
 from ..graph import ModelGraph
 from ..guides import Joint, NormalChain, StateChain
+from ..model import RowTable
 from ..model.calls import check_call, check_names, count_of, refuse_own_names, seed_of
 from ..model.missing import part_name
 from .drift import drifts
 from .explain import explain
-from .marginals import Marginal, from_chain, from_distribution, from_draws, from_gaussian, from_states, from_weighted
+from .marginals import (
+    Marginal,
+    from_chain,
+    from_distribution,
+    from_draws,
+    from_gaussian,
+    from_states,
+    from_weighted,
+    joined,
+)
 from .predictive import Draws, posterior_predictive
-from .runs import draws_at, probabilities
+from .runs import draws_at, probabilities, rows_of
 from .summary import Summary, number, summarize
 from .verdict import Verdict, judge
 from .weights import EXACT, Ratios, log_evidence, ratios_of, weigh
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
     from .information import Information, LogLikelihood
 
 SUMMARY_DRAWS = 4000
+LARGEST_TABLE = 100_000  # numbers of a site that a table shows
 STATES_WORK = 100_000_000  # counted cost of averaging what was summed out over draws
 
 
@@ -76,6 +87,8 @@ class Fit:
             bound = Bound(solution.bound, 0.0, 0, {t: (x, 0.0) for t, x in solution.terms.items()})
         ratios = solution.no_weights or weigh(p, guide, solution, seed)
         verdict = judge(solution, bound, ratios, p.graph.warnings)
+        if verdict.word == "not trusted":
+            verdict = replace(verdict, warnings=(*verdict.warnings, *solution.symmetries))
         return cls(p, guide, solution, bound, ratios, verdict, seed, algorithm)
 
     @classmethod
@@ -328,16 +341,42 @@ class Fit:
     @cached_property
     def _guides(self) -> dict[str, tuple | None]:
         """For each factor the concrete parameters of its guide; None where they depend on other draws."""
-        d = self._full
-        seen = flow(d.program, {f.name: 1 << i for i, f in enumerate(d.factors)})
-        refs = {name: [d.program.outputs[i] for i in outputs] for name, (outputs, _) in d.guides.items()}
-        fixed = {name: xs for name, xs in refs.items() if not any(seen.of(x)[0] for x in xs)}
-        rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+        return self._guides_of(self._full)
+
+    @cached_property
+    def _shared_guides(self) -> dict[str, tuple | None]:
+        """The same with the plates as a step had them: right for what is outside subsampled plates."""
+        return self._guides_of(self.solution.derivation, in_use=True)
+
+    def _guides_of(self, d: Derivation, in_use: bool = False) -> dict[str, tuple | None]:
+        fixed = self._fixed(d)
+        rows = rows_of(d, in_use)
         noise = {f.name: d.examples[f.noise_input] for f in d.factors}
         program = prune(d.program, tuple(x for xs in fixed.values() for x in xs))
         arrays = iter(compile_program(program)(*d.inputs(self.params, rows, noise)))
         found = {name: tuple(next(arrays) for _ in xs) for name, xs in fixed.items()}
-        return {name: found.get(name) for name in refs}
+        return {name: found.get(name) for name in d.guides}
+
+    def _fixed(self, d: Derivation) -> dict[str, list]:
+        """The parameters of guides that depend on no draw, as references."""
+        seen = flow(d.program, {f.name: 1 << i for i, f in enumerate(d.factors)})
+        refs = {name: [d.program.outputs[i] for i in outputs] for name, (outputs, _) in d.guides.items()}
+        return {name: xs for name, xs in refs.items() if not any(seen.of(x)[0] for x in xs)}
+
+    def _by_rows(self, site: str, factor: FactorFacts) -> Marginal | None:
+        """The marginal of a large plate's elements, a minibatch at a time; None where it depends on other draws."""
+        d, (plate,) = self.solution.derivation, [p for p in factor.plates if p.subsampled]
+        if factor.name not in (fixed := self._fixed(d)):
+            return None
+        run = compile_program(prune(d.program, tuple(fixed[factor.name])))
+        noise = {f.name: d.examples[f.noise_input] for f in d.factors}
+        parts = []
+        for start in range(0, plate.size, plate.subsample_size):
+            rows = np.arange(start, start + plate.subsample_size) % plate.size
+            q = d.guides[factor.name][1](tuple(run(*d.inputs(self.params, {plate.name: rows}, noise))))
+            parts.append(from_distribution(site, q, lambda: self._draws[site]))
+        at = len(self.problem.sites[site].fn.batch_shape) + plate.dim
+        return joined(site, parts, at, plate.size)
 
     def guide_of(self, site: str) -> Any:
         """q of a site of its own, at the parameters found; None where it depends on other draws."""
@@ -349,10 +388,36 @@ class Fit:
     @cached_property
     def _factors(self) -> dict[str, FactorFacts]:
         """The factor that decides each site."""
-        return {s: f for f in self._full.factors for s in f.sites}
+        return {s: f for f in self.solution.derivation.factors for s in f.sites}
+
+    def _concrete(self, factor: FactorFacts) -> tuple | None:
+        """The concrete parameters of a factor's guide, for all elements; None where they depend on other draws."""
+        if self.executor == "eager":
+            return None
+        shared = not any(p.subsampled for p in factor.plates)
+        return (self._shared_guides if shared else self._guides)[factor.name]
+
+    @property
+    def _on_demand(self) -> bool:
+        """Are rows of parameters computed when they are asked for?"""
+        return any(isinstance(x, RowTable) for x in self.params.values())
+
+    def _draws_of(self, site: str) -> np.ndarray:
+        """Draws of one site; one outside subsampled plates needs none of their elements."""
+        d = self.solution.derivation
+        own = self._factors.get(site)
+        local = own is None or any(p.subsampled for p in own.plates)
+        if local or self.executor == "eager" or not any(p.subsampled for p in d.plates.values()):
+            return self._draws[site]
+        shared = [f for f in d.factors if not any(p.subsampled for p in f.plates)]
+        rng = generator(self.seed, 0, Stream.DRAWS)
+        eps = {f.name: np.broadcast_to(x := d.examples[f.noise_input], (SUMMARY_DRAWS, *x.shape)) for f in d.factors}
+        eps |= {n: e[0] for n, e in draw(rng, shared, 1, SUMMARY_DRAWS).items()}
+        return draws_at(d, self.params, eps, [site], SUMMARY_DRAWS, self.seed, in_use=True)[site]
 
     def _marginal(self, site: str) -> Marginal:
-        states = self._full.states if self.executor != "eager" else None
+        states = self.solution.derivation.states if self.executor != "eager" else None
+        states = self._full.states if states is not None else None
         finite = next((s for s in states.sites if s.name == site), None) if states is not None else None
         if finite is not None:
             return self._of_states(finite)
@@ -363,19 +428,31 @@ class Fit:
             return from_weighted(site, found.draws[site], np.exp(found.mixture.log_weights))
         if self.solution.sampled is not None:
             return from_draws(site, self._draws[site])
-        d = self._full
         factor = self._factors.get(site)
-        if factor is None or self.executor == "eager" or self._guides[factor.name] is None:
-            return from_draws(site, self._draws[site])
+        local = factor is not None and any(p.subsampled for p in factor.plates)
+        if local and self._on_demand and (found := self._by_rows(site, factor)) is not None:
+            return found
+        values = None if factor is None else self._concrete(factor)
+        if values is None:
+            return from_draws(site, self._draws_of(site))
         if factor.name == Joint.NAME:
-            return self._from_joint(site, d, factor)
-        _, rebuild = d.guides[factor.name]
-        q = rebuild(self._guides[factor.name])
+            return self._from_joint(site, self._full, factor)
+        _, rebuild = (self._full if local else self.solution.derivation).guides[factor.name]
+        q = rebuild(values)
         if isinstance(q, StateChain | NormalChain):
-            return from_chain(site, q, self.guide.chain(site).part(site), d.shape_of(site), lambda: self._draws[site])
-        if q.shape() != self.problem.sites[site].fn.shape():  # its axes stand in another order
-            return from_draws(site, self._draws[site])
-        return from_distribution(site, q, lambda: self._draws[site])
+            part = self.guide.chain(site).part(site)
+            return from_chain(site, q, part, self._full.shape_of(site), lambda: self._draws_of(site))
+        if q.shape() != self._shape(site):  # its axes stand in another order
+            return from_draws(site, self._draws_of(site))
+        return from_distribution(site, q, lambda: self._draws_of(site))
+
+    def _shape(self, site: str) -> tuple[int, ...]:
+        """The shape of a site with every plate at its full size."""
+        s = self.problem.sites[site]
+        shape = list(s.fn.shape())
+        for p in s.plates:
+            shape[len(shape) - s.fn.event_dim + p.dim] = p.size
+        return tuple(shape)
 
     def _of_states(self, finite: Finite) -> Marginal:
         """The marginal of a site that was summed out: its exact conditional, averaged over the guide's draws."""
@@ -416,8 +493,15 @@ class Fit:
         return from_gaussian(site, loc, sd, None if transform.is_identity else transform)
 
     def summary(self) -> Summary:
-        """The table of all latent sites and deterministics."""
-        return summarize({n: self[n] for n in self.sites})
+        """The table of all latent sites and deterministics, but those of more than 100,000 numbers."""
+        return summarize({n: self[n] for n in self.sites if self._size(n) <= LARGEST_TABLE})
+
+    def _size(self, name: str) -> int:
+        """How many numbers a site or a deterministic has with every plate at its full size."""
+        if self.executor == "eager":
+            return int(np.prod(np.shape(self._draws[name])[1:]))
+        d, site = self.solution.derivation, self.problem.sites.get(name)
+        return int(np.prod(d.shape_of(name)) * np.prod([p.scale for p in site.plates] if site else [1.0]))
 
     @property
     def sites(self) -> list[str]:
@@ -828,6 +912,8 @@ among the arguments |
         parts = [head]
         if d.results:
             parts += ["", self.summary().text(most=10)]
+            large = [f"fit['{n}'] has {size:,} numbers" for n in self.sites if (size := self._size(n)) > LARGEST_TABLE]
+            parts += [f"(not shown: {', '.join(large)})"] * bool(large)
         if alone or inside:
             parts += [
                 "",

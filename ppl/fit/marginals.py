@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -67,7 +67,7 @@ def from_weighted(site: str, draws: np.ndarray, weights: np.ndarray) -> Marginal
 
 def from_states(finite: Finite, probabilities: np.ndarray, exact: bool = False) -> Marginal:
     """The marginal of a finite site, by the probabilities (states, *axes of its batch)."""
-    ndim, own = len(finite.shape), [1] * len(finite.shape)
+    own = [1] * len(finite.shape)
     for a, d in zip(finite.parallel, finite.dims, strict=True):
         own[a] = probabilities.shape[d]
     by = np.clip(probabilities, 0.0, 1.0).reshape((-1, *own))
@@ -75,15 +75,28 @@ def from_states(finite: Finite, probabilities: np.ndarray, exact: bool = False) 
     mean = np.broadcast_to(np.sum(by * values, 0), finite.shape)
     sd = np.broadcast_to(np.sqrt(np.sum(by * (values - np.sum(by * values, 0)) ** 2, 0)), finite.shape)
     singles = np.unique(values)
-    each = [np.broadcast_to(np.sum(by * (values == v), 0), finite.shape) for v in singles]
+    each = np.stack([np.broadcast_to(np.sum(by * (values == v), 0), finite.shape) for v in singles], -1)
+    return Marginal(finite.name, mean, sd, exact, _quantile_of_states(singles, each), each)
+
+
+def from_categories(site: str, q: Distribution) -> Marginal:
+    """The marginal of a guide distribution over finitely many numbers."""
+    singles = np.ravel(q._enumerate()).astype(float)
+    each = np.stack([np.exp(q.log_prob(np.full(q.shape(), v))) for v in singles.astype(int)], -1)
+    mean = each @ singles
+    sd = np.sqrt(np.maximum(each @ singles**2 - mean**2, 0.0))
+    return Marginal(site, mean, sd, True, _quantile_of_states(singles, each), each)
+
+
+def _quantile_of_states(singles: np.ndarray, each: np.ndarray) -> Callable[[Any], np.ndarray]:
+    """Quantiles of sites whose states have these probabilities, along the last axis."""
 
     def quantile(q: Any) -> np.ndarray:
         q = _probabilities(q)
-        below = np.cumsum(each, axis=0)
-        reached = below >= q.reshape((*q.shape, *(1,) * (ndim + 1))) - 1e-12
-        return singles[np.argmax(reached, axis=q.ndim)]
+        reached = np.cumsum(each, axis=-1) >= q.reshape((*q.shape, *(1,) * each.ndim)) - 1e-12
+        return singles[np.argmax(reached, axis=-1)]
 
-    return Marginal(finite.name, mean, sd, exact, quantile, np.stack(each, -1))
+    return quantile
 
 
 def from_chain(site: str, q: Distribution, part: Part, shape: tuple[int, ...], draws: Callable) -> Marginal:
@@ -146,10 +159,24 @@ def from_distribution(site: str, q: Distribution, draws: Callable[[], np.ndarray
         shape = q.shape()
         loc, sd = (np.broadcast_to(np.asarray(x, dtype=float), shape) for x in (base.loc, base.scale))
         return from_gaussian(site, loc, sd, transform)
+    if base.is_discrete and base.has("enumerate_support") and not base.event_shape and base.shape() == q.shape():
+        return from_categories(site, base)
     if q.has("mean") and q.has("variance"):
         late = _Late(site, draws)
         return Marginal(site, np.asarray(q.mean, dtype=float), np.sqrt(q.variance), True, late.quantile)
     return from_draws(site, draws())
+
+
+def joined(site: str, parts: Sequence[Marginal], axis: int, count: int) -> Marginal:
+    """The marginals of parts of a site, one after the other along an axis, of which there are `count` in all."""
+
+    def whole(pieces: Sequence[np.ndarray], at: int) -> np.ndarray:
+        return np.take(np.concatenate(pieces, axis=at), np.arange(count), axis=at)
+
+    probs = None if parts[0].probs is None else whole([p.probs for p in parts], axis)
+    quantile = lambda q: whole([p.quantile(q) for p in parts], axis + np.ndim(q))
+    mean, sd = (whole([getattr(p, k) for p in parts], axis) for k in ("mean", "sd"))
+    return Marginal(site, mean, sd, all(p.exact for p in parts), quantile, probs)
 
 
 class _Late:

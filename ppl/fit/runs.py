@@ -50,8 +50,9 @@ def draws_at(
     count: int,
     seed: int,
     block: int = 0,
+    in_use: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Some of the derivation's `results` at this noise: {name: (count, ...)}.
+    """Some of the derivation's `results` at this noise: {name: (count, ...)}; plates are full, or as `in_use`.
 
     Sites that were summed out are drawn from their exact conditional given the rest, with the seed's own numbers.
     """
@@ -62,7 +63,7 @@ def draws_at(
     size = min(size, CHUNK_SIZE // d.states.size) if summed else size
     rng = noise.generator(seed, block, noise.Stream.STATES)
     flags, made, parts = noise_flags(d), {}, []
-    for inputs, some in chunks(d, values, eps, count, size):
+    for inputs, some in chunks(d, values, eps, count, size, in_use):
         if some not in made:
             made[some] = compile_program(batch(program, flags, some))
         with np.errstate(all="ignore"):
@@ -80,14 +81,19 @@ def noise_flags(d: Derivation) -> list[bool]:
 
 
 def chunks(
-    d: Derivation, values: Mapping[str, Any], eps: Mapping[str, np.ndarray], count: int, size: int
+    d: Derivation, values: Mapping[str, Any], eps: Mapping[str, np.ndarray], count: int, size: int, in_use: bool = False
 ) -> Iterator[tuple[list, int]]:
     """Inputs of the derivation's program with full plates, for `size` draws at once, and how many they are."""
-    rows = {n: np.arange(d.plates[n].size) for n in d.index_inputs}
+    rows = rows_of(d, in_use)
     size = int(np.clip(size, 1, count))
     for start in range(0, count, size):
         stop = min(start + size, count)
         yield d.inputs(values, rows, {n: x[start:stop] for n, x in eps.items()}), stop - start
+
+
+def rows_of(d: Derivation, in_use: bool = False) -> dict[str, np.ndarray]:
+    """Row numbers of the plates: all, or as many as a minibatch has."""
+    return {n: np.arange(d.plates[n].subsample_size if in_use else d.plates[n].size) for n in d.index_inputs}
 
 
 def probabilities(

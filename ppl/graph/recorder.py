@@ -22,7 +22,17 @@ from ..array.rows import Rows, is_row_source
 from ..distributions import Delta, Unit, constraints
 from ..distributions.combinators import point_log_density
 from ..errors import ModelError, PPLError, ShapeError
-from ..model import Handler, PlateFrame, RowAxes, RowNumbers, Site, full_parameter, parameter_axes, rows_in_use
+from ..model import (
+    Handler,
+    PlateFrame,
+    RowAxes,
+    RowNumbers,
+    RowTable,
+    Site,
+    full_parameter,
+    parameter_axes,
+    rows_in_use,
+)
 from ..model.calls import check_call
 from ..model.handlers import check_repeat
 from ..model.missing import plain
@@ -162,20 +172,27 @@ class Recorder(Handler):
         `init` gives the full size; `axes` says which of so many axes have rows that plates choose.
         """
         if name not in self.parameters:
-            value = np.asarray(self.starts[name] if name in self.starts else init())
-            self.saw_float32 |= value.dtype == np.float32
-            value = value.astype(np.float64)
-            if not np.all(constraint(value)):
-                raise ModelError(
-                    f"parameter '{name}' starting at {np.array2string(value, threshold=5)}",
-                    f"a value in its constraint, {constraint}",
-                    "another init=",
-                    site=name,
-                )
+            value = self.starts[name] if name in self.starts else init()
+            if not isinstance(value, RowTable):
+                value = self._checked(name, np.asarray(value), constraint)
             rows = axes(value.ndim)
             used = rows_in_use(value, rows, {plate: concrete(self.indices[plate]) for _, plate in rows})
             self.parameters[name] = Parameter(name, value, constraint, self.tape.input(used, name), rows, learned)
         return self.parameters[name].node
+
+    def _checked(self, name: str, value: np.ndarray, constraint: constraints.Constraint) -> np.ndarray:
+        self.saw_float32 |= value.dtype == np.float32
+        value = value.astype(np.float64, copy=value.flags.writeable)
+        alike = [n > 0 == step for n, step in zip(value.shape, value.strides, strict=True)]
+        batch = value.ndim - constraint.event_dim
+        if not np.all(constraint(value[tuple(slice(1) if x else slice(None) for x in alike[:batch])])):
+            raise ModelError(
+                f"parameter '{name}' starting at {np.array2string(value, threshold=5)}",
+                f"a value in its constraint, {constraint}",
+                "another init=",
+                site=name,
+            )
+        return value
 
 
 def _kept(site: Site) -> Site:

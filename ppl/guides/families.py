@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,23 +158,25 @@ def _vector_shape(f: SiteFamily, shape: tuple[int, ...]) -> tuple[tuple[int, ...
 
 # -- factors ---------------------------------------------------------------------------------------
 def _parameter(
-    recorder: Recorder, site: Site, kind: str, shape: tuple[int, ...], start: Callable, constraint: Any, event_dim: int
+    recorder: Recorder, site: Site, kind: str, shape: tuple[int, ...], start: Any, constraint: Any, event_dim: int
 ) -> Any:
+    """A parameter that starts at the same value for all elements, which takes no memory for each."""
     full = full_size(site, shape, event_dim)
-    return of_site(recorder, site, kind, lambda: start(full), constraint, event_dim)
+    return of_site(recorder, site, kind, lambda: np.broadcast_to(start, full), constraint, event_dim)
 
 
 def _normal(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     shape, event_dim = site.fn.shape(), site.fn.event_dim
     if not f.event:
-        loc = _parameter(recorder, site, "loc", shape, np.zeros, constraints.real, event_dim)
-        scale = _parameter(recorder, site, "scale", shape, np.ones, constraints.positive, event_dim)
+        loc = _parameter(recorder, site, "loc", shape, 0.0, constraints.real, event_dim)
+        scale = _parameter(recorder, site, "scale", shape, 1.0, constraints.positive, event_dim)
         return single_site(recorder, site, Normal(loc, scale).to_event(event_dim), CLOSED)
     batch, n = _vector_shape(f, shape)
-    eye = lambda s: np.broadcast_to(np.eye(n), s).copy()
     if f.event == (len(shape) - 1,) and event_dim:
-        loc = _parameter(recorder, site, "loc", shape, np.zeros, constraints.real_vector, event_dim)
-        tril = _parameter(recorder, site, "scale_tril", (*batch, n, n), eye, constraints.lower_cholesky, event_dim + 1)
+        loc = _parameter(recorder, site, "loc", shape, 0.0, constraints.real_vector, event_dim)
+        tril = _parameter(
+            recorder, site, "scale_tril", (*batch, n, n), np.eye(n), constraints.lower_cholesky, event_dim + 1
+        )
         q = MultivariateNormal(loc, scale_tril=tril)
         return single_site(recorder, site, q.to_event(event_dim - 1), CLOSED)
     if any(p.subsampled for p in site.plates):
@@ -185,7 +187,9 @@ def _normal(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
             site=site.name,
         )
     loc = recorder.parameter(f"{site.name}.loc", lambda: np.zeros((*batch, n)), constraints.real_vector)
-    tril = recorder.parameter(f"{site.name}.scale_tril", lambda: eye((*batch, n, n)), constraints.lower_cholesky)
+    tril = recorder.parameter(
+        f"{site.name}.scale_tril", lambda: np.broadcast_to(np.eye(n), (*batch, n, n)), constraints.lower_cholesky
+    )
     base = MultivariateNormal(loc, scale_tril=tril)
     noise, kind, draw = draw_base(recorder, site.name, base)
     order = _order(f, len(shape))
@@ -202,7 +206,7 @@ def _gamma(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
 
 
 def _positive(recorder: Recorder, site: Site, kind: str) -> Any:
-    return _parameter(recorder, site, kind, site.fn.shape(), np.ones, constraints.positive, site.fn.event_dim)
+    return _parameter(recorder, site, kind, site.fn.shape(), 1.0, constraints.positive, site.fn.event_dim)
 
 
 def _beta(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
@@ -218,14 +222,12 @@ def _dirichlet(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
 def _categories(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     core, shape, event_dim = site.fn.core, site.fn.shape(), site.fn.event_dim
     if isinstance(core, Bernoulli):
-        half = lambda s: np.full(s, 0.5)
-        probs = _parameter(recorder, site, "probs", shape, half, constraints.unit_interval, event_dim)
+        probs = _parameter(recorder, site, "probs", shape, 0.5, constraints.unit_interval, event_dim)
         return single_site(recorder, site, Bernoulli(probs=probs).to_event(event_dim), CLOSED)
     hot = isinstance(core, OneHotCategorical)
     categories, lead = core._number, shape[:-1] if hot else shape
     extra = event_dim - hot
-    uniform = lambda s: np.full(s, 1.0 / s[-1])
-    probs = _parameter(recorder, site, "probs", (*lead, categories), uniform, constraints.simplex, extra + 1)
+    probs = _parameter(recorder, site, "probs", (*lead, categories), 1.0 / categories, constraints.simplex, extra + 1)
     q = (OneHotCategorical if hot else Categorical)(probs=probs)
     return single_site(recorder, site, q.to_event(extra), CLOSED)
 
@@ -233,12 +235,10 @@ def _categories(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
 def _wishart(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     shape, event_dim = site.fn.shape(), site.fn.event_dim
     n = shape[-1]
-    many = lambda s: np.full(s, n + 1.0)
-    eye = lambda s: np.broadcast_to(np.eye(n), s).copy()
     freedom = _parameter(
-        recorder, site, "concentration", shape[:-2], many, constraints.greater_than(n - 1.0), event_dim - 2
+        recorder, site, "concentration", shape[:-2], n + 1.0, constraints.greater_than(n - 1.0), event_dim - 2
     )
-    rate = _parameter(recorder, site, "rate_matrix", shape, eye, constraints.positive_definite, event_dim)
+    rate = _parameter(recorder, site, "rate_matrix", shape, np.eye(n), constraints.positive_definite, event_dim)
     q = Wishart(freedom, rate_matrix=rate) if f.power == 1.0 else InverseWishart(freedom, rate)
     return single_site(recorder, site, q.to_event(event_dim - 2), CLOSED)
 
@@ -251,17 +251,16 @@ def _normal_given(recorder: Recorder, site: Site, f: SiteFamily) -> Factor:
     """x given its precision y: scale (k y)^-1/2, or a factor of the inverse of k Y, or vectors of scale y^-1/2 tril."""
     shape, event_dim = site.fn.shape(), site.fn.event_dim
     y, other = recorder.sites[f.given].value, recorder.sites[f.given].fn.shape()
-    loc = _parameter(recorder, site, "loc", shape, np.zeros, constraints.real, event_dim)
+    loc = _parameter(recorder, site, "loc", shape, 0.0, constraints.real, event_dim)
     if len(other) == len(shape) + 1:
-        k = _parameter(recorder, site, "precision_scale", shape[:-1], np.ones, constraints.positive, event_dim - 1)
+        k = _parameter(recorder, site, "precision_scale", shape[:-1], 1.0, constraints.positive, event_dim - 1)
         q: Distribution = MultivariateNormal(loc, precision_matrix=k[..., None, None] * y)
         return single_site(recorder, site, q.to_event(event_dim - 1), CLOSED)
     if not f.event:
-        k = _parameter(recorder, site, "precision_scale", shape, np.ones, constraints.positive, event_dim)
+        k = _parameter(recorder, site, "precision_scale", shape, 1.0, constraints.positive, event_dim)
         return single_site(recorder, site, Normal(loc, (k * y) ** -0.5).to_event(event_dim), CLOSED)
     n = shape[-1]
-    eye = lambda s: np.broadcast_to(np.eye(n), s).copy()
-    tril = _parameter(recorder, site, "scale_tril", (*shape, n), eye, constraints.lower_cholesky, event_dim + 1)
+    tril = _parameter(recorder, site, "scale_tril", (*shape, n), np.eye(n), constraints.lower_cholesky, event_dim + 1)
     q = MultivariateNormal(loc, scale_tril=tril * (y**-0.5)[..., None, None])
     return single_site(recorder, site, q.to_event(event_dim - 1), CLOSED)
 

@@ -11,7 +11,7 @@ from .handlers import Handler
 from .module import Module, module, training
 from .primitives import deterministic, factor, full_parameter, param, parameter_axes, parameter_rows, plate, sample
 from .scan import scan
-from .site import PlateFrame, RowAxes, RowNumbers, Site, plate_shape, row_axes, rows_in_use, rows_key
+from .site import PlateFrame, RowAxes, RowNumbers, RowTable, Site, plate_shape, row_axes, rows_in_use, rows_key
 from .state import state
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "PlateFrame",
     "RowAxes",
     "RowNumbers",
+    "RowTable",
     "Site",
     "current",
     "deterministic",

@@ -8,17 +8,20 @@ the latent site holds the missing entries and adds no density of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..array import is_recorded
+from ..array.recording import value_at
 from ..distributions import Distribution, constraints
 from ..distributions.base import MaskedDistribution
 from ..errors import DataError, ShapeError
 from .site import Site
+
+PART = 1 << 20  # rows of data that are looked at together
 
 
 class MissingEntries(Distribution):
@@ -121,12 +124,54 @@ class Gaps:
         return replace(site, value=np.where(missing, entries, self.values), options=options)
 
 
-def gaps_of(name: str, d: Distribution, obs: Any, obs_mask: Any, rows: Any) -> Gaps | None:
-    """What an observation lacks, or None. `rows`: the known data behind a minibatch, or None."""
-    known = rows if is_recorded(obs) else obs
-    nan = None if known is None or np.asarray(known).dtype.kind != "f" else np.isnan(known)
-    if nan is not None and not np.any(nan):
-        nan = None
+@dataclass(frozen=True)
+class Parts:
+    """The known data behind a minibatch, of which large ones are gone through in parts: (where it begins, rows)."""
+
+    value: Any
+    sizes: Mapping[int, int]  # of plates, by their indices' identity
+    first: Any
+
+    @classmethod
+    def of(cls, value: Any, sizes: Mapping[int, int]) -> Parts | None:
+        """None where it depends on more than plates' indices."""
+        first = value_at(value, {k: np.arange(min(n, PART)) for k, n in sizes.items()})
+        return None if first is None else cls(value, sizes, first)
+
+    @property
+    def axis(self) -> int | None:
+        """The axis that is gone through; None where the first part is all there is, or rows are mixed."""
+        at = [i for i, n in enumerate(np.shape(self.first)) if n == PART]
+        return at[0] if len(self.sizes) == len(at) == 1 and max(self.sizes.values()) > PART else None
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, Any]]:
+        begins = np.zeros(np.ndim(self.first), int)
+        at = self.axis
+        if at is None:
+            yield begins, self.whole()
+            return
+        yield begins, self.first
+        ((key, size),) = self.sizes.items()
+        for start in range(PART, size, PART):
+            begins = begins.copy()
+            begins[at] = start
+            yield begins, value_at(self.value, {key: np.arange(start, min(start + PART, size))})
+
+    def whole(self) -> Any:
+        """All rows."""
+        if all(n <= PART for n in self.sizes.values()):
+            return self.first
+        return value_at(self.value, {k: np.arange(n) for k, n in self.sizes.items()})
+
+    def lacks(self) -> np.ndarray | None:
+        """Where entries are NaN, if any are."""
+        return np.isnan(self.whole()) if any(lacks_any(rows) for _, rows in self) else None
+
+
+def gaps_of(name: str, d: Distribution, obs: Any, obs_mask: Any, nan: Any) -> Gaps | None:
+    """What an observation lacks, or None. `nan`: where the known data behind a minibatch are NaN, if any are."""
+    if not is_recorded(obs):
+        nan = np.isnan(obs) if lacks_any(obs) else None
     if (nan is None and obs_mask is None) or np.shape(obs) not in (d.shape(), ()):  # `sample` says what is wrong
         return None
     obs = np.broadcast_to(obs, d.shape()) if np.shape(obs) != d.shape() else obs

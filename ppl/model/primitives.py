@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..array import is_recorded
-from ..array.recording import value_at
 from ..distributions import Distribution, Unit, constraints
 from ..errors import DataError, ModelError, ShapeError, SupportError, in_words, user_line
 from .context import Context, current, outside_plates, reset_context, send, set_context
-from .missing import Gaps, MissingEntries, gaps_of, lacks_any, plain
+from .missing import Gaps, MissingEntries, Parts, gaps_of, lacks_any, plain
 from .site import PlateFrame, RowAxes, RowNumbers, Site, plate_shape, row_axes, rows_in_use
 
 
@@ -94,7 +93,7 @@ def sample(
     rows = _all_rows(value, context.plates) if is_recorded(value) else None
     if not context.plates and obs is not None and (obs_mask is not None or lacks_any(value)):
         d = _over(d, np.shape(value))
-    gaps = gaps_of(name, d, value, obs_mask, rows) if obs is not None else None
+    gaps = gaps_of(name, d, value, obs_mask, rows and rows.lacks()) if obs is not None else None
     if gaps is not None:
         value = gaps.obs
     if gaps is not None and guide is not None:
@@ -445,31 +444,33 @@ def _check_shape(site: Site, shape: tuple[int, ...], wanted: tuple[int, ...]) ->
         )
 
 
-def _all_rows(value: Any, plates: tuple[PlateFrame, ...]) -> Any:
+def _all_rows(value: Any, plates: tuple[PlateFrame, ...]) -> Parts | None:
     """All rows of a minibatch that comes from known arrays; None where it does not."""
     sizes = {p.name: p.size for p in plates}
-    every = {id(rows): np.arange(sizes[name]) for name, rows in current().rows if name in sizes}
+    every = {id(rows): sizes[name] for name, rows in current().rows if name in sizes}
     with np.errstate(all="ignore"):
         try:
-            return value_at(value, every)
+            return Parts.of(value, every)
         except (ValueError, IndexError):  # written for the rows in use: a reshape to their number, say
             return None
 
 
-def _check_all_rows(site: Site, rows: Any, lacking: bool) -> None:
+def _check_all_rows(site: Site, parts: Parts, lacking: bool) -> None:
     """Every row of the data, not only those in use, must be in the support, or missing where some are."""
     support = site.fn.support
     if support.depends_on_recorded:
         return
-    with np.errstate(all="ignore"):
-        inside = np.asarray(support(rows))
-        if lacking:
-            inside = inside | np.isnan(rows)
-    if inside.shape == rows.shape and not inside.all():
-        place = tuple(int(i) for i in np.argwhere(~inside)[0])
-        raise SupportError(
-            f"the value {rows[place]} at index {place} for {type(site.fn.core).__name__}",
-            str(support),
-            "a family whose support holds the data, or dropping the entry",
-            site=site.name,
-        )
+    for first, rows in parts:
+        with np.errstate(all="ignore"):
+            inside = np.asarray(support(rows))
+            if lacking:
+                inside = inside | np.isnan(rows)
+        if inside.shape == rows.shape and not inside.all():
+            place = np.argwhere(~inside)[0]
+            where = tuple(int(i) for i in place + first)
+            raise SupportError(
+                f"the value {rows[tuple(place)]} at index {where} for {type(site.fn.core).__name__}",
+                str(support),
+                "a family whose support holds the data, or dropping the entry",
+                site=site.name,
+            )

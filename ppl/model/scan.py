@@ -139,7 +139,8 @@ class _Recording(Handler):
         """An observation that lacks some steps: NaN for who reads it there, and its density where it is observed."""
         gaps, options = site.options.get("lacks"), {}
         if gaps is None:
-            gaps = gaps_of(site.name, site.fn, site.value, None, self._one_step_of_nan(site.value))
+            step = self._one_step_of_nan(site.value)
+            gaps = gaps_of(site.name, site.fn, site.value, None, None if step is None else np.isnan(step))
         if gaps is None:
             return site, None
         options = {k: v for k, v in site.options.items() if k not in ("incomplete", "lacks")}

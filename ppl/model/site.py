@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
+ROWS = 100_000  # of a table that are computed at once
 RowAxes = tuple[tuple[int, str], ...]  # (axis of a full-size array, the subsampled plate that it belongs to)
 
 
@@ -83,10 +85,60 @@ def row_axes(plates: Sequence[PlateFrame], batch_ndim: int) -> RowAxes:
     return tuple(sorted((batch_ndim + p.dim, p.name) for p in plates if p.subsampled))
 
 
+@dataclass(frozen=True, eq=False)
+class RowTable:
+    """An array with a row for each element of a large plate, which computes rows when they are asked for.
+
+    `rows(indices)` gives them with their axis in its place. As an array (`np.asarray`) it has all rows at once.
+    """
+
+    shape: tuple[int, ...]
+    axis: int
+    rows: Callable[[np.ndarray], np.ndarray]
+    dtype = np.dtype(np.float64)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def take(self, indices: Any, axis: int = 0, out: Any = None, mode: str = "raise") -> np.ndarray:
+        """As `np.take`, which calls this; along the rows' axis."""
+        indices = np.asarray(indices)
+        if axis != self.axis or out is not None:
+            return np.take(np.asarray(self), indices, axis=axis, out=out, mode=mode)
+        found = self.rows(np.arange(self.shape[axis])[indices.ravel()] if np.any(indices < 0) else indices.ravel())
+        return found.reshape(*found.shape[:axis], *indices.shape, *found.shape[axis + 1 :])
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        if self.axis == 0:
+            first, *rest = key if isinstance(key, tuple) else (key,)
+            if isinstance(first, int | np.integer | slice):
+                found = np.arange(self.shape[0])[first]
+                return self.take(found, 0)[(slice(None),) * np.ndim(found) + tuple(rest)]
+        return np.asarray(self)[key]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        out = np.empty(self.shape)
+        for start in range(0, self.shape[self.axis], ROWS):
+            rows = np.arange(start, min(start + ROWS, self.shape[self.axis]))
+            out[(slice(None),) * self.axis + (rows,)] = self.rows(rows)
+        return out if dtype is None else out.astype(dtype)
+
+
 def rows_in_use(value: Any, axes: RowAxes, indices: Mapping[str, Any]) -> Any:
     """The rows of a full-size array that the indices of its plates choose."""
     for axis, plate in axes:
-        value = np.take(value, indices[plate], axis=axis)
+        if isinstance(value, np.ndarray) and not value.flags.c_contiguous:  # which np.take would copy as a whole
+            value = value[(slice(None),) * axis + (indices[plate],)]
+        else:
+            value = np.take(value, indices[plate], axis=axis)
     return value
 
 

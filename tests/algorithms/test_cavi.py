@@ -276,3 +276,14 @@ def test_auto_takes_closed_forms_where_sites_are_discrete():
 def test_auto_keeps_gradients_where_sites_are_continuous():
     fit = ppl.infer(m.regression, m.D3, m.RESPONSE, progress=False)
     assert not isinstance(fit.algorithm, ppl.CAVI)
+
+
+def test_where_a_mixture_is_not_trusted_it_is_said_what_may_be_behind_it():
+    from ppl.algorithms.closed_form import _symmetries, recognized
+    from ppl.elbo import problem
+
+    said = lambda name: " ".join(_symmetries(recognized(problem(*MODELS[name], {}), "cavi")))
+    assert "labels of z may be exchanged" in said("mixture")
+    assert "factors w and z may be turned" in said("ppca")
+    assert "labels of z" in said("lda")
+    assert not said("regression") and not said("hierarchy") and not said("relevance")

@@ -127,3 +127,52 @@ def test_two_subsampled_plates_are_refused():
 
     with pytest.raises(ppl.ConjugacyError, match="several subsampled plates"):
         fit(model, np.zeros((10, 8)), algorithm="svi")
+
+
+# -- large plates --------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("model", "args", "site"), [(mixture, (m.X,), "z"), (ppca, (m.D3,), "z")])
+def test_rows_on_demand_are_the_rows_that_would_be_kept(monkeypatch, tmp_path, model, args, site):
+    from ppl.algorithms import svi
+    from ppl.model import RowTable
+
+    kept = fit(model, *args, size=40, algorithm=ppl.SVI(steps=30))  # 40 divides neither 150 nor 90
+    monkeypatch.setattr(svi, "LARGEST", 0)
+    late = fit(model, *args, size=40, algorithm=ppl.SVI(steps=30))
+    tables = [n for n, x in late.params.items() if isinstance(x, RowTable)]
+    assert tables and all(n.startswith(f"{site}.") for n in tables)
+    for name, x in kept.params.items():
+        np.testing.assert_allclose(np.asarray(late.params[name]), x, rtol=1e-12)
+        if name in tables:
+            np.testing.assert_allclose(late.params[name][3:7], x[3:7], rtol=1e-12)
+            np.testing.assert_allclose(late.params[name][-1], x[-1], rtol=1e-12)
+    assert late.elbo == kept.elbo
+    for name in (site, "tau"):
+        np.testing.assert_allclose(late[name].mean, kept[name].mean, rtol=1e-9)
+        np.testing.assert_allclose(late[name].sd, kept[name].sd, rtol=1e-9)
+        shapes = late[name].quantile([0.1, 0.9]), kept[name].quantile([0.1, 0.9])
+        assert shapes[0].shape == shapes[1].shape
+    np.testing.assert_array_equal(late.sample(5)[site], kept.sample(5)[site])
+    late.save(tmp_path / "fit.npz")
+    np.testing.assert_allclose(ppl.load(tmp_path / "fit.npz", model)[site].mean, kept[site].mean, rtol=1e-9)
+
+
+def test_memory_does_not_grow_with_the_rows(monkeypatch, tmp_path):
+    import tracemalloc
+
+    from ppl.algorithms import svi
+    from ppl.model import missing
+
+    monkeypatch.setattr(missing, "PART", 20_000)
+    monkeypatch.setattr(svi, "LARGEST", 100_000)
+    rows = 600_000
+    x = np.memmap(tmp_path / "rows", dtype=np.float64, mode="w+", shape=(rows, 2))
+    x[:] = np.tile(m.X, (rows // len(m.X), 1))
+    fit(mixture, x[:1500], size=1000, algorithm=ppl.SVI(steps=3, restarts=1))  # what is imported late
+    tracemalloc.start()
+    try:
+        found = fit(mixture, x, size=1000, algorithm=ppl.SVI(steps=3, restarts=1))
+        assert "fit['z'] has 600,000 numbers" in str(found)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8e6  # the data are 9.6 MB, and their responsibilities would be 14.4

@@ -378,3 +378,27 @@ def test_missing_labels_of_a_minibatch_are_summed_out():
     assert drawn.shape == (4000, 40) and np.all(drawn[:, known] == y[known])
     share_of_two = np.mean(drawn == 2, 0)
     assert np.all(np.abs(share_of_two - weights[:, 2]) < 5 * np.sqrt(weights[:, 2] * (1 - weights[:, 2]) / 4000) + 1e-9)
+
+
+def test_rows_of_large_data_are_looked_at_in_parts(monkeypatch):
+    """The same answers, and the same words, whatever the parts are."""
+    from ppl.model import missing
+
+    y = np.random.default_rng(0).gamma(2.0, size=50)
+
+    def model(y):
+        rate = ppl.sample("rate", dist.Gamma(1.0, 1.0))
+        with ppl.plate("rows", len(y), subsample_size=5) as i:
+            ppl.sample("y", dist.Gamma(2.0, rate), obs=y[i])
+
+    def sites(y):
+        return [n for n, s in ppl.graph(model, y).nodes.items() if s.kind != "plate"]
+
+    wrong, lacking = y.copy(), y.copy()
+    wrong[33], lacking[47] = -1.0, np.nan
+    whole = sites(y), sites(lacking)
+    monkeypatch.setattr(missing, "PART", 7)
+    assert (sites(y), sites(lacking)) == whole
+    assert len(whole[1]) > len(whole[0])
+    with pytest.raises(ppl.SupportError, match=r"the value -1.0 at index \(33,\)"):
+        ppl.graph(model, wrong)
