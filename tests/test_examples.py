@@ -473,7 +473,7 @@ def test_compare_algorithms(tmp_path):
             assert row.error < 0.5 and row.ratios[0] > 0.5 and row.ratios[1] < 2
     assert found.best in found.fits and found["map"].verdict.word != "trusted"
     assert result["checks"]["varying"].missed == () and "spread_of" in result["checks"]["constant"].missed
-    assert "em: a model" in printed
+    assert "em: EM of a model" in printed
 
 
 def test_which_estimator(tmp_path):

@@ -179,20 +179,28 @@ def by_steps(nodes: Any, pairs: Any) -> Any:
         now = x[1] if len(x) > 1 else fixed
         return op.logsumexp(now + np.expand_dims(x[0] + b, -2), -1), None
 
-    return scan(step, np.zeros((*lead, k)), [np.flip(x, 0) for x in xs], tape=tape_of((nodes, pairs)))[0]
+    return scan(
+        step, np.zeros((*lead, k), _type_of(nodes, pairs)), [np.flip(x, 0) for x in xs], tape=tape_of((nodes, pairs))
+    )[0]
 
 
 def _again(nodes: Any, pairs: Any, weights: Any, directions: Any) -> list:
     """Slopes of `sum(directions * chain_slopes(nodes, pairs, weights))` in all three."""
+    found = _of_each(nodes, pairs, weights, directions)
+    return [_summed_to(x, np.shape(g)) for x, g in zip(found, (nodes, pairs, weights), strict=True)]
+
+
+def _of_each(nodes: Any, pairs: Any, weights: Any, directions: Any) -> list:
+    """The same slopes, for every element of the batch."""
     given, lead = (nodes, pairs, weights), np.shape(weights)[:-1]
     whole = [(*lead, *np.shape(nodes)[-2:]), (*lead, *np.shape(pairs)[-3:]), np.shape(weights)]
-    tape = Tape()
+    tape = Tape(dtype=_type_of(nodes, pairs, weights, directions))
     own = [tape.input(np.zeros(shape), "chain") for shape in (*whole, np.shape(directions))]
     first = pull_through(tape, np.sum(own[2] * by_steps(own[0], own[1])), own[:2])
     inner = sum(np.sum(a * b) for a, b in zip(first, _parted(own[3], own[0], own[1]), strict=True))
     program = program_of(tape, pull_through(tape, inner, own[:3]))
     wide = [np.broadcast_to(x, shape) for x, shape in zip(given, whole, strict=True)]
-    return [_summed_to(x, np.shape(g)) for x, g in zip(replay(program, *wide, directions), given, strict=True)]
+    return list(replay(program, *wide, directions))
 
 
 PULLS[chain_slopes.run] = {
@@ -200,17 +208,32 @@ PULLS[chain_slopes.run] = {
 }
 
 
-def _push(d, out, nodes, pairs):
-    moves = [np.zeros(np.shape(x)) if m is None else m for m, x in zip(d, (nodes, pairs), strict=True)]
-    lead = np.shape(out)[:-1]
+def _direction(d, lead, nodes, pairs):
+    """Directions of nodes and pairs as `chain_slopes` has them: flattened, for every element of the batch."""
+    moves = [np.zeros(np.shape(x), _dtype(x)) if m is None else m for m, x in zip(d, (nodes, pairs), strict=True)]
     wide = [
         np.reshape(np.broadcast_to(m, (*lead, *np.shape(m)[-own:])), (*lead, -1))
         for m, own in zip(moves, (2, 3), strict=True)
     ]
-    return _again(nodes, pairs, np.ones(np.shape(out)), np.concatenate(wide, -1))[2]
+    return np.concatenate(wide, -1)
+
+
+def _push(d, out, nodes, pairs):
+    direction = _direction(d, np.shape(out)[:-1], nodes, pairs)
+    return _again(nodes, pairs, np.ones(np.shape(out), _type_of(nodes, pairs)), direction)[2]
+
+
+def _push_slopes(d, out, nodes, pairs, weights):
+    lead = np.shape(out)[:-1]
+    moved = 0.0 if d[2] is None else chain_slopes(nodes, pairs, d[2])  # they are linear in the weights
+    if d[0] is None and d[1] is None:
+        return moved
+    curved = _of_each(nodes, pairs, weights, _direction(d[:2], lead, nodes, pairs))[:2]  # a Hessian is symmetric
+    return moved + np.concatenate([np.reshape(x, (*lead, -1)) for x in curved], -1)
 
 
 PUSHES[chain_log_sum.run] = _push
+PUSHES[chain_slopes.run] = _push_slopes
 
 
 # -- batching ------------------------------------------------------------------------------------------

@@ -108,7 +108,12 @@ def _whole(model, args, kwargs, guide, params, seed) -> dict[str, Any]:
     for name, value in params.items():
         shape = known[name].init.shape if name in known else np.shape(value)
         if np.ndim(value) and np.shape(value) != shape:
-            raise ShapeError(f"params['{name}'] of shape {np.shape(value)}", f"shape {shape}", "", site=name)
+            raise ShapeError(
+                f"params['{name}'] of shape {np.shape(value)}",
+                f"shape {shape}",
+                f"np.broadcast_to(value, {shape})",
+                site=name,
+            )
         out[name] = np.broadcast_to(value, shape) if np.shape(value) != shape else value
     return out
 

@@ -233,7 +233,8 @@ def pointwise(p: Problem, guide: Any, solution: Solution, seed: int) -> tuple[De
     """
     p = replace(p, dtype=np.dtype(np.float64))
     if isinstance(guide, Families):  # where states can be summed out, their exact conditional is better than q
-        guide = guide.without(p.decision.joint)
+        rest = guide.without(p.decision.joint)
+        guide = rest if rest.sites or rest.chains else guide  # where nothing is left to draw, q itself is weighed
     full = {q.name: q.size for q in solution.derivation.plates.values() if q.subsampled}
     guide, values, correlated = as_correlated(p, guide, solution)
     d = derive(p, guide, plate_sizes=full, starts=values, pointwise=True, seed=seed)

@@ -23,6 +23,7 @@ from scipy import special
 import ppl.array as A
 from ppl.array import operations as op
 from ppl.array import quantiles, specials
+from ppl.array.chains import chain_log_sum, chain_slopes
 from ppl.array.recording import METHODS
 from ppl.array.rows import Rows, rows_of
 from ppl.array.scan import scan_rows
@@ -1229,6 +1230,13 @@ def looping(draw, f):
         return last, ys
 
     return Call(f, (Slot(carry), Slot((length, *carry)), Slot(())), how=how)
+
+
+@draws(chain_log_sum, chain_slopes)
+def chains_of_states(draw, f):
+    steps, k, lead = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(shapes(max_dims=1, max_side=2))
+    nodes, pairs = Slot((*lead, steps, k)), Slot((draw(st.sampled_from((1, steps))), k, k))
+    return Call(f, (nodes, pairs) if f is chain_log_sum else (nodes, pairs, Slot((*lead, k))))
 
 
 # -- the methods of ndarray --------------------------------------------------------------------------------

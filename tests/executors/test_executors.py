@@ -256,7 +256,7 @@ def test_every_branching_row_has_a_finite_eager_bound():
         if d is None:
             eager = derive(p, guide, starts=values, eager=True)
             inits = {n: x.init for n, x in eager.parameters.items()}
-            bounds, grads = EagerObjective(p, guide, values).contributions(inits, {}, noise_of(eager), SIZE)
+            bounds, grads = EagerObjective(p, guide, values).contributions(inits, rows_of(eager), noise_of(eager), SIZE)
             assert np.all(np.isfinite(bounds)) and all(np.all(np.isfinite(g)) for g in grads.values())
 
 

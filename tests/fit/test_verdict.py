@@ -16,7 +16,8 @@ from ppl.fit.psis import Smoothed
 from ppl.fit.verdict import judge
 from ppl.fit.weights import Ratios
 
-SETTLED = partial(SimpleNamespace, stop_reason="it stopped", derivation=SimpleNamespace(factors=()), doubts=())
+FACTS = {"stop_reason": "it stopped", "derivation": SimpleNamespace(factors=()), "doubts": (), "sampled": None}
+SETTLED = partial(SimpleNamespace, **FACTS)
 WEIGHTS = np.full(3000, -np.log(3000.0))
 
 
@@ -78,7 +79,7 @@ HUNDRED = np.full(100, 0.1)
 )
 def test_the_word_from_the_facts(converged, bounds, weights, warnings, word, corrected, says):
     settled = SimpleNamespace(
-        converged=converged, stop_reason="it stopped", derivation=SimpleNamespace(factors=()), doubts=()
+        converged=converged, stop_reason="it stopped", derivation=SimpleNamespace(factors=()), doubts=(), sampled=None
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ppl.fit.verdict.drifts", lambda *_: ())
@@ -89,7 +90,7 @@ def test_the_word_from_the_facts(converged, bounds, weights, warnings, word, cor
 
 def test_without_weights_there_is_no_trust():
     settled = SimpleNamespace(
-        converged=True, stop_reason="it stopped", derivation=SimpleNamespace(factors=()), doubts=()
+        converged=True, stop_reason="it stopped", derivation=SimpleNamespace(factors=()), doubts=(), sampled=None
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ppl.fit.verdict.drifts", lambda *_: ())

@@ -22,7 +22,7 @@ def test_the_bound_is_that_of_the_model_summed_out_by_hand(by_hand, with_states)
     rng = np.random.default_rng(0)
     bounds, noise = [], None
     for posterior in (by_hand, with_states):
-        d = derive(problem(posterior.model, posterior.arguments(posterior.data()), {}), "meanfield")
+        d = derive(problem(posterior.model, posterior.arguments(posterior.data()), {}), "meanfield", pointwise=True)
         noise = noise or {f.name: rng.standard_normal((5, *f.noise_shape)) for f in d.factors}
         values = {n: x.init for n, x in d.parameters.items()}
         bounds.append(Objective(d, choose(d)).evaluate(values, {}, noise, 5)[0])
