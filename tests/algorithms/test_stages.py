@@ -217,6 +217,7 @@ def test_a_bad_start_is_not_kept():
 
 
 # -- the error that is claimed ---------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_claimed_error_is_the_spread_over_seeds(monkeypatch):
     """Both as a root mean square over the coordinates, in posterior standard deviations."""
     own, last = stages._error, []

@@ -171,6 +171,7 @@ def topics(word, doc, V, K, alpha, eta):
         ppl.sample("w", dist.Categorical(phi[z]), obs=word)
 
 
+@pytest.mark.slow
 @reference
 def test_topics_of_reuters_are_scikit_learns():
     """Forty titles: at our fixed point its E-step, its M-step and its bound say the same."""

@@ -157,7 +157,7 @@ def over_seeds(model, size, count, **options):
     return {n: (v.mean(0), v.std(0) / count**0.5) for n, v in stacked.items()}
 
 
-@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("sampled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", [sub, sub_local, sub_discrete, sub_global, sub_coins])
 def test_minibatches_are_unbiased(model, sampled):
     """Averaged over many seeds, bound and gradient of two rows of six are those of all six.

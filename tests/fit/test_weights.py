@@ -133,6 +133,7 @@ def test_only_independent_elements_are_averaged_out(model, shape, plates):
     assert [g.plate for g in groups(d, values, {}, 0)] == plates
 
 
+@pytest.mark.slow
 def test_a_thousand_elements_do_not_spoil_the_global_k_hat():
     """The joint ratio has a heavy tail although every part is fitted; the control is that joint ratio."""
     values = local_posterior("exchangeable")
@@ -182,6 +183,7 @@ def test_the_log_evidence():
     assert smooth(found.log_ratios).k_hat < 0.3
 
 
+@pytest.mark.slow
 def test_the_evidence_of_a_hierarchy_knows_its_own_error():
     """Node noise is the same for all draws of a block; the blocks' spread shows it, as that over seeds does."""
     values = local_posterior("exchangeable")
