@@ -148,7 +148,7 @@ def test_dirichlet_multinomial(a):
 
 
 def test_a_formula_that_cancels_is_caught():
-    """A difference of lgamma at 1e12, as it is usually written, is wrong in the sixth digit."""
+    """A difference of lgamma at 1e12, as it is usually written, is wrong in the fifth digit."""
     from scipy import special
 
     a, b = 1e12, 5.0
