@@ -66,7 +66,7 @@ def lowered(program: Program) -> tuple[list[np.ndarray], Callable]:
 
 def _lowered(program: Program, constants: list[np.ndarray]) -> Callable:
     """`lowered`, with the constants of several programs in one list."""
-    steps = [_Lowered.of(step, constants) for step in program.steps]
+    steps = [_Lowered.of(_narrow_first(program, step), constants) for step in program.steps]
     outputs = _placed(tuple(program.outputs), constants)
 
     def run(given: Sequence[Any], *inputs: Any) -> tuple:
@@ -76,6 +76,33 @@ def _lowered(program: Program, constants: list[np.ndarray]) -> Callable:
         return _filled(outputs, given, values)
 
     return run
+
+
+PORTION = 128  # float32 numbers that are added up as such
+
+
+def _narrow_first(program: Program, step: Any) -> Any:
+    """A sum of all float32 numbers of an array in float64: portions of them in float32, these in float64.
+
+    What is lost is that of adding up so few; a conversion of every number would cost more than the sum.
+    """
+    x = step.args[0] if step.fun is op.total.run else None
+    source = program.steps[x.index - len(program.inputs)] if type(x) is Ref and x.index >= len(program.inputs) else None
+    if source is None or source.fun is not op.cast.run or source.dtype != np.float64 or step.shape:
+        return step
+    inner = source.args[0]
+    if type(inner) is not Ref or program.signature(inner)[1] != np.float32:
+        return step
+    return step._replace(fun=_sum_in_portions, args=(inner,))
+
+
+def _sum_in_portions(x: Any) -> Any:
+    import jax.numpy as jnp
+
+    flat = jnp.ravel(x)
+    whole = flat.size // PORTION * PORTION
+    parts = jnp.sum(jnp.reshape(flat[:whole], (-1, PORTION)), axis=1)
+    return jnp.sum(parts.astype(np.float64)) + jnp.sum(flat[whole:].astype(np.float64))
 
 
 class _Constant(int):
@@ -162,6 +189,8 @@ def _call_of(fun: Callable) -> Callable | None:
     import jax.numpy as jnp
     from jax.scipy import special as jspecial
 
+    if fun is _sum_in_portions:
+        return fun
     if fun in _OWN:
         return _OWN[fun]
     name = getattr(fun, "__name__", "")
