@@ -186,7 +186,7 @@ class Steps:
         if not self.of.trains:
             return state, info
         epoch = state.step / steps_per_epoch(self.of.objective.derivation.plates)
-        return state, info._replace(rate=state.rate, norm=float(norms[0]), epoch=epoch)
+        return state, info._replace(rate=state.rate, gradient_norm=float(norms[0]), epoch=epoch)
 
     def several(self, state: State, count: int) -> tuple[State, np.ndarray, np.ndarray, Any, np.ndarray]:
         """The state after so many steps; of these the bounds, which were finite, the sum of x, and gradients' norms."""

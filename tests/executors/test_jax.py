@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 import ppl
 import ppl.array as A
 import ppl.distributions as dist
+from ppl import nn
 from ppl.array.jax_executor import Loop, Noise, compile_with_jax, lowered
 from tests.array.strategies import STRATEGIES
 
@@ -263,3 +264,32 @@ def test_rows_are_read_from_files_as_they_are_used(tmp_path):
 
     fit = ppl.infer(model, rows, algorithm=ppl.BBVI(steps=1000), guide="meanfield", executor="jax", progress=False)
     assert abs(fit["mu"].mean - rows.mean()) < 0.05
+
+
+def test_training_with_states_and_clipping():
+    """A network trained by either executor: the same fit to the data, and the same run in any portions."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, (400, 1)).astype(np.float32)
+    y = (np.sin(x[:, 0]) + 0.1 * rng.normal(size=400)).astype(np.float32)
+
+    def model(x, y):
+        seen = ppl.state("seen", np.zeros((), np.float32))
+        with ppl.plate("rows", len(x), subsample_size=50) as i:
+            mean = ppl.module("net", nn.MLP(1, 20, 1))(x[i])[:, 0]
+            ppl.sample("y", dist.Normal(mean, 0.1), obs=y[i])
+        seen.update(seen.value + 1.0)
+
+    def trained(executor, **settings):
+        algorithm = ppl.BBVI(epochs=100, clip=1e4, optimizer=ppl.optim.Adam(0.01), **settings)
+        return ppl.infer(model, x, y, algorithm=algorithm, executor=executor, progress=False)
+
+    one, two = trained("numpy"), trained("jax")
+    assert (one.executor, two.executor) == ("numpy", "jax") and len(one.history) == len(two.history) == 800
+    assert one.params["seen"] == two.params["seen"] == 800
+    # The rows of a step are the same, and nothing else is drawn: rounding alone tells the two apart.
+    np.testing.assert_allclose(two.history[:20], one.history[:20], rtol=1e-3)
+    assert abs(two.history[-80:].mean() - one.history[-80:].mean()) < 0.1 * abs(one.history[0])
+    infos = []
+    each = trained("jax", callback=lambda state, info: infos.append(info))
+    np.testing.assert_allclose(each.history, two.history, rtol=1e-4)
+    assert infos[0].gradient_norm > 0 and infos[-1].rate == 0.01 and infos[-1].epoch == 100
